@@ -1,0 +1,1 @@
+"""ESP, an e-mail service platform."""

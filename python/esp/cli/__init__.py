@@ -1,0 +1,1 @@
+"""The two commands: `esp-server` and `esp-cli`."""

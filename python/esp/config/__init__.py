@@ -1,0 +1,1 @@
+"""Settings: one frozen struct per section; defaults < YAML < environment."""

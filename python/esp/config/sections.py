@@ -1,0 +1,194 @@
+"""The sections of the configuration: one frozen struct each, a docstring per field.
+
+`Size` and `Duration` fields are written `25MiB` and `5m` in YAML; in the structs they are octets and seconds.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+Size = Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"format": "size"})]
+Duration = Annotated[float, msgspec.Meta(ge=0, extra_json_schema={"format": "duration"})]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A section; an unknown key stops the start."""
+
+
+class Server(_Section):
+    """The node as a whole."""
+
+    hostname: str = "localhost"
+    """Name in greetings, Received and Message-ID; should resolve to this machine."""
+    run_path: Path = Path("/run/esp")
+    """Process id, embedded stores' sockets, metrics files."""
+    drain_timeout: Duration = 20.0
+    """How long a stopping role waits for its sessions and jobs."""
+
+
+class Database(_Section):
+    """PostgreSQL >= 15."""
+
+    dsn: str = ""
+    """`postgresql://…`; empty with `embedded: true`."""
+    embedded: bool = False
+    """Run PostgreSQL and Valkey ourselves, under `storage.path/../`."""
+    path: Path | None = None
+    """Data folder of the embedded PostgreSQL."""
+    pool_size: int = 8
+    """Connections per process; 100 in all is PostgreSQL's own default."""
+    timeout: Duration = 10.0
+    """For one statement; a longer one is a transient error."""
+
+
+class Redis(_Section):
+    """Redis or Valkey >= 7.0; holds only what may be forgotten."""
+
+    url: str = "redis://127.0.0.1:6379/0"
+    """`redis://…` or `unix:///path`; filled in for the embedded one."""
+
+
+class Storage(_Section):
+    """Maildirs."""
+
+    path: Path = Path("/var/lib/esp/mail")
+    """Root of all Maildirs; one file system, so that a message for many recipients is one inode."""
+    sync: bool = True
+    """Fsync before the 250. Off only for throw-away tests: mail is lost with the machine's power."""
+    sync_threads: int = 16
+    """Threads that write message files of one process; the disk, not the cores, is the limit."""
+
+
+class Tls(_Section):
+    """Certificate of the mail doors."""
+
+    certificate: Path | None = None
+    """PEM chain, leaf first."""
+    key: Path | None = None
+    """PEM private key."""
+
+
+class Security(_Section):
+    """Who may show a password, and how often wrongly."""
+
+    plaintext_login_networks: tuple[str, ...] = ()
+    """Networks that may log in without TLS; for proxies that end TLS, and for measurements."""
+    proxy_networks: tuple[str, ...] = ()
+    """Networks whose connections must begin with a PROXY protocol v2 header."""
+    limit_exempt_networks: tuple[str, ...] = ()
+    """Networks without message-rate and connection limits (never exempt from login throttling)."""
+    login_failures: int = 10
+    """Failed logins of one address or one client before both have to wait."""
+    login_failure_window: Duration = 600.0
+    """Time in which `login_failures` are counted."""
+
+
+class Smtp(_Section):
+    """SMTP in, submission and LMTP."""
+
+    address: str = "0.0.0.0"  # noqa: S104 - a mail server listens to the world
+    """Where to listen; `::` for both families."""
+    port: Port = 25
+    """0 turns the door off, here and below."""
+    submission_port: Port = 587
+    """STARTTLS, then AUTH (RFC 6409)."""
+    submissions_port: Port = 465
+    """TLS from the first octet (RFC 8314)."""
+    lmtp_port: Port = 24
+    """LMTP (RFC 2033), for `lmtp_address` only."""
+    lmtp_address: str = "127.0.0.1"
+    """LMTP has no authentication: keep it private."""
+    processes: int = 0
+    """0: one for each core."""
+    max_message_size: Size = 50 * 1024 * 1024
+    """Announced with SIZE (RFC 1870)."""
+    memory_limit: Size = 256 * 1024
+    """A larger body streams to disk as it comes."""
+    max_recipients: int = 1000
+    """In one transaction; RFC 5321 §4.5.3.1.8 wants 100 at least."""
+    max_connections: int = 20000
+    """Of one process."""
+    max_connections_per_ip: int = 50
+    """Of one process; not for `security.limit_exempt_networks`."""
+    max_errors: int = 20
+    """Refused commands in one session before 421."""
+    idle_timeout: Duration = 300.0
+    """RFC 5321 §4.5.3.2.7: five minutes at least."""
+    data_timeout: Duration = 600.0
+    """For one message to arrive whole."""
+    recipient_delimiter: str = "+"
+    """Parts the local part from its tag: `user+tag` (RFC 5233); empty for none."""
+
+
+class Imap(_Section):
+    """The IMAP door."""
+
+    address: str = "0.0.0.0"  # noqa: S104 - a mail server listens to the world
+    """Where to listen; `::` for both families."""
+    port: Port = 143
+    """Plain, with STARTTLS."""
+    imaps_port: Port = 993
+    """TLS from the first octet."""
+    processes: int = 0
+    """0: one for each core."""
+    max_connections: int = 50000
+    """Of one process."""
+    max_connections_per_user: int = 100
+    """Of one process."""
+    idle_timeout: Duration = 1800.0
+    """RFC 9051 §5.4: thirty minutes at least once logged in."""
+    login_timeout: Duration = 60.0
+    """Before login."""
+    max_literal: Size = 64 * 1024 * 1024
+    """For APPEND; other literals end at 64 KiB."""
+    text_cache: Size = 256 * 1024 * 1024
+    """Decoded text that one process keeps for SEARCH."""
+    poll_interval: Duration = 5.0
+    """How soon a change is seen when Redis did not tell."""
+
+
+class Api(_Section):
+    """Health, metrics, REST."""
+
+    address: str = "0.0.0.0"  # noqa: S104 - see above
+    """Where to listen."""
+    port: Port = 8080
+    """Plain HTTP; put a TLS proxy before it, or bind it privately."""
+
+
+class Worker(_Section):
+    """RQ workers: all that may wait."""
+
+    processes: int = 1
+    """Each is one RQ worker with one event loop."""
+    batch: int = 500
+    """Outbox rows taken at once."""
+    unlink_after: Duration = 60.0
+    """Expunged files stay this long: a slow FETCH may still be reading."""
+
+
+class Logging(_Section):
+    """Structured logs on standard error."""
+
+    level: str = "info"
+    """debug, info, warning, error."""
+    format: str = "text"
+    """text or json."""
+
+
+class Settings(_Section):
+    """The whole configuration."""
+
+    server: Server = Server()
+    database: Database = Database()
+    redis: Redis = Redis()
+    storage: Storage = Storage()
+    tls: Tls = Tls()
+    security: Security = Security()
+    smtp: Smtp = Smtp()
+    imap: Imap = Imap()
+    api: Api = Api()
+    worker: Worker = Worker()
+    logging: Logging = Logging()

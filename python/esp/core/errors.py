@@ -1,0 +1,80 @@
+"""Everything that can go wrong, in one tree.
+
+    EspError
+    ├── InvalidError            the request makes no sense as written
+    │   └── AddressSyntaxError  not an address of RFC 5321 §4.1.2
+    ├── NotFoundError           no such domain, account, mailbox, message
+    ├── AlreadyExistsError      the name is taken
+    ├── DeniedError             known who, not allowed
+    ├── AuthenticationError     who it is could not be shown
+    │   └── ThrottledError      too many failures; wait
+    ├── OverQuotaError          the account's storage or message count is used up
+    ├── LimitError              a configured limit (size, count, rate) is exceeded
+    ├── StorageFullError        the disk, not the account, is full (transient)
+    └── UnavailableError        something we depend on does not answer (transient)
+
+`detail` is fit for a stranger's eyes; the cause (`raise … from`) is for the log. `transient` says whether the
+same request may succeed later. No wire codes here: each door keeps one table.
+"""
+
+
+class EspError(Exception):
+    """Base of every error that ESP raises on purpose."""
+
+    transient = False
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class InvalidError(EspError):
+    """The request makes no sense as written."""
+
+
+class AddressSyntaxError(InvalidError):
+    """The text is not an address (RFC 5321 §4.1.2)."""
+
+
+class NotFoundError(EspError):
+    """The thing named does not exist."""
+
+
+class AlreadyExistsError(EspError):
+    """The name is taken."""
+
+
+class DeniedError(EspError):
+    """The principal is known and may not do this."""
+
+
+class AuthenticationError(EspError):
+    """Who it is could not be shown."""
+
+
+class ThrottledError(AuthenticationError):
+    """Too many failed attempts; the client must wait."""
+
+    transient = True
+
+
+class OverQuotaError(EspError):
+    """The account has no room left."""
+
+    transient = True
+
+
+class LimitError(EspError):
+    """A configured limit is exceeded."""
+
+
+class StorageFullError(EspError):
+    """The disk is full."""
+
+    transient = True
+
+
+class UnavailableError(EspError):
+    """Something ESP depends on does not answer; nothing was changed, or it is not known whether it was."""
+
+    transient = True

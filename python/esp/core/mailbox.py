@@ -1,0 +1,56 @@
+"""Mailboxes: their identity, their names, their special uses (RFC 3501 §5.1, RFC 9051 §5.1, RFC 6154)."""
+
+from enum import StrEnum
+from typing import NewType
+
+import msgspec
+
+from esp.core.principal import AccountId
+
+MailboxId = NewType("MailboxId", int)
+ContentId = NewType("ContentId", int)
+Uid = NewType("Uid", int)
+ModSeq = NewType("ModSeq", int)
+
+DELIMITER = "/"
+
+
+class SpecialUse(StrEnum):
+    """What a mailbox is for (RFC 6154 §2)."""
+
+    ARCHIVE = "\\Archive"
+    DRAFTS = "\\Drafts"
+    JUNK = "\\Junk"
+    SENT = "\\Sent"
+    TRASH = "\\Trash"
+
+
+DEFAULT_MAILBOXES: tuple[tuple[str, SpecialUse | None], ...] = (
+    ("INBOX", None),
+    ("Sent", SpecialUse.SENT),
+    ("Drafts", SpecialUse.DRAFTS),
+    ("Trash", SpecialUse.TRASH),
+    ("Junk", SpecialUse.JUNK),
+    ("Archive", SpecialUse.ARCHIVE),
+)
+"""Made with every account, subscribed, in this order."""
+
+
+class Mailbox(msgspec.Struct, frozen=True):
+    """One mailbox as the database has it."""
+
+    id: MailboxId
+    account: AccountId
+    name: str
+    """Unicode, levels parted by `DELIMITER`; the inbox is always spelled `INBOX`."""
+    directory: str
+    """Folder of its Maildir, below the account's (`.` for INBOX, `.Sent` …)."""
+    uidvalidity: int
+    uidnext: Uid
+    highest_modseq: ModSeq
+    messages: int
+    unseen: int
+    octets: int
+    special_use: SpecialUse | None
+    keywords: tuple[str, ...]
+    """Keyword n of a message's flag set is bit `FIRST_KEYWORD_BIT + n` (`core.message`)."""

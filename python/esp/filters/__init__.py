@@ -1,0 +1,1 @@
+"""Opinions about a message, and the pipeline that asks for them."""

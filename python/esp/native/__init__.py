@@ -1,0 +1,3 @@
+"""The face of the Rust extension; the compiled module `_native` is imported only here.
+
+`_native.pyi` is the contract: each class and function documented, checked by stubtest."""

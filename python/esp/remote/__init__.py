@@ -1,0 +1,1 @@
+"""Conversations that ESP starts: DNS, SMTP to others, HTTP, ACME, LLM services."""

@@ -1,0 +1,1 @@
+"""Wiring (the only constructor of things), roles, the supervisor, the embedded stores."""

@@ -1,0 +1,1 @@
+"""Everything said about messages, and who may read them. All SQL is in this package."""

@@ -1,0 +1,1 @@
+"""Structured logs, every metric, and the context that follows a message through the rooms."""

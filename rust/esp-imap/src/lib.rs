@@ -1,0 +1,1 @@
+//! IMAP commands to typed values, response rendering, and the mailbox index.

@@ -1,0 +1,1 @@
+//! Durable batch delivery, slices, renames and scans of Maildirs.

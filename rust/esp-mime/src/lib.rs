@@ -1,0 +1,1 @@
+//! Octets of a message to offsets, headers, decoded text and IMAP wire strings.

@@ -1,0 +1,16 @@
+//! The only crate that knows Python: converts values, releases the GIL, maps errors.
+
+mod imap;
+mod maildir;
+mod mime;
+mod smtp;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    mime::register(module)?;
+    smtp::register(module)?;
+    imap::register(module)?;
+    maildir::register(module)
+}

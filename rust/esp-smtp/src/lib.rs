@@ -1,0 +1,1 @@
+//! Sans-IO SMTP: the hot verbs, the path grammar, DATA and BDAT.
