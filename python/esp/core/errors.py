@@ -6,12 +6,19 @@
     ├── NotFoundError           no such domain, account, mailbox, message
     ├── AlreadyExistsError      the name is taken
     ├── DeniedError             known who, not allowed
+    │   ├── AccountDisabledError  the account or its domain is switched off
+    │   ├── RelayDeniedError    mail for elsewhere, from somebody we do not know
+    │   └── SenderDeniedError   the principal does not own the reverse-path
     ├── AuthenticationError     who it is could not be shown
     │   └── ThrottledError      too many failures; wait
     ├── OverQuotaError          the account's storage or message count is used up
     ├── LimitError              a configured limit (size, count, rate) is exceeded
+    │   ├── TooLargeError       the message, or its header, has too many octets
+    │   ├── TooManyRecipientsError  in one transaction; the rest may come in another (transient)
+    │   └── MailLoopError       it has been through too many servers
     ├── StorageFullError        the disk, not the account, is full (transient)
     └── UnavailableError        something we depend on does not answer (transient)
+        └── NoRouteError        nothing can carry the message to its destination now
 
 `detail` is fit for a stranger's eyes; the cause (`raise … from`) is for the log. `transient` says whether the
 same request may succeed later. No wire codes here: each door keeps one table.
@@ -48,6 +55,18 @@ class DeniedError(EspError):
     """The principal is known and may not do this."""
 
 
+class AccountDisabledError(DeniedError):
+    """The account or its domain is switched off."""
+
+
+class RelayDeniedError(DeniedError):
+    """The recipient is elsewhere, and the client is not one that ESP sends for."""
+
+
+class SenderDeniedError(DeniedError):
+    """The principal does not own the address it wants to send from."""
+
+
 class AuthenticationError(EspError):
     """Who it is could not be shown."""
 
@@ -68,6 +87,20 @@ class LimitError(EspError):
     """A configured limit is exceeded."""
 
 
+class TooLargeError(LimitError):
+    """The message or its header has more octets than allowed."""
+
+
+class TooManyRecipientsError(LimitError):
+    """The transaction has as many recipients as allowed; others may follow in the next."""
+
+    transient = True
+
+
+class MailLoopError(LimitError):
+    """The message has more Received fields than a journey without a loop needs."""
+
+
 class StorageFullError(EspError):
     """The disk is full."""
 
@@ -78,3 +111,7 @@ class UnavailableError(EspError):
     """Something ESP depends on does not answer; nothing was changed, or it is not known whether it was."""
 
     transient = True
+
+
+class NoRouteError(UnavailableError):
+    """Nothing can carry the message to its destination now."""
