@@ -1,0 +1,161 @@
+"""Connections to PostgreSQL: how many, how long, and what their failures mean.
+
+In: the `database` section. Out: connections, plain or in a transaction, whose passing failures arrive as
+`UnavailableError` (or `StorageFullError`) with the driver's error as the cause. Broken connections are
+replaced when the next one is asked for, so a restarted server needs nothing done here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+import asyncpg
+
+from esp.config import sections
+from esp.core.errors import EspError, StorageFullError, UnavailableError
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+if TYPE_CHECKING:
+    Connection: TypeAlias = PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
+else:
+    # asyncpg's classes are generic only in its stubs.
+    Connection = asyncpg.Connection
+
+CONNECT_TIMEOUT = 10.0
+HEALTH_TIMEOUT = 2.0
+CLIENT_GRACE = 2.0
+"""The server ends a long statement itself; this much later we stop waiting for a server that does not."""
+
+_UNAVAILABLE: tuple[type[asyncpg.PostgresError], ...] = (
+    asyncpg.PostgresConnectionError,  # class 08
+    asyncpg.TransactionRollbackError,  # class 40: serialization failure, deadlock
+    asyncpg.InsufficientResourcesError,  # class 53: memory, connections
+    asyncpg.OperatorInterventionError,  # class 57: statement timeout, shutdown, starting up
+    asyncpg.PostgresSystemError,  # class 58: I/O
+    asyncpg.ReadOnlySQLTransactionError,  # a primary that has just become a standby
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # class 28: our own login, not the client's
+    asyncpg.InvalidCatalogNameError,  # the database is not made yet
+)
+
+
+def mapped(error: BaseException) -> EspError | None:
+    """Return what a driver's or socket's failure means, or `None` when it is not one that may pass."""
+    if isinstance(error, asyncpg.DiskFullError):
+        return StorageFullError("The database has no room left")
+    # InterfaceError: the connection or the pool was closed under us; the statement was not answered.
+    if isinstance(error, (*_UNAVAILABLE, asyncpg.InterfaceError, ConnectionError, TimeoutError)):
+        return UnavailableError("The database does not answer")
+    return None
+
+
+@contextmanager
+def errors_mapped() -> Iterator[None]:
+    """Raise what `mapped` says in place of the driver's errors, with these as the cause."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError, TimeoutError) as error:
+        meaning = mapped(error)
+        if meaning is None:
+            raise
+        raise meaning from error
+
+
+class Database:
+    """A pool of connections. Made with `open`, ended with `close`."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", timeout: float) -> None:
+        self._pool = pool
+        self._timeout = timeout
+
+    @classmethod
+    async def open(cls, settings: sections.Database, *, wait: float = 0.0) -> Self:
+        """Return a pool with one connection made, trying for `wait` seconds while the server starts.
+
+        Raises:
+            UnavailableError: no connection could be made.
+        """
+        deadline = asyncio.get_running_loop().time() + wait
+        while True:
+            try:
+                return cls(await _pool(settings), settings.timeout)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if asyncio.get_running_loop().time() >= deadline:
+                    detail = f"No connection to the database: {error}"
+                    raise UnavailableError(detail) from error
+            await asyncio.sleep(0.1)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection without a transaction: each statement is its own.
+
+        Raises:
+            UnavailableError: none is to be had, or the server failed while it was lent.
+        """
+        try:
+            connection = await self._pool.acquire(timeout=self._timeout)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise mapped(error) or UnavailableError("The database does not answer") from error
+        try:
+            with errors_mapped():
+                yield connection
+        finally:
+            await self._pool.release(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a connection in a transaction, committed at the end of the block, rolled back on any error.
+
+        Raises:
+            UnavailableError: nothing was changed; or, when the commit itself was cut off, it is not known.
+        """
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def healthy(self) -> bool:
+        """Return whether the server answers a statement within two seconds."""
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT), self.connection() as connection:
+                return bool(await connection.fetchval("SELECT true"))
+        except (EspError, TimeoutError, asyncpg.PostgresError):
+            return False
+
+    async def close(self) -> None:
+        """Wait for lent connections for a few seconds, then end all."""
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await self._pool.close()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._pool.terminate()
+
+
+async def _pool(settings: sections.Database) -> "asyncpg.Pool[asyncpg.Record]":
+    milliseconds = str(int(settings.timeout * 1000))
+    return await asyncpg.create_pool(
+        settings.dsn,
+        min_size=1,
+        max_size=settings.pool_size,
+        timeout=CONNECT_TIMEOUT,
+        command_timeout=settings.timeout + CLIENT_GRACE,
+        max_inactive_connection_lifetime=300.0,
+        # No statement of ours leaves anything behind in a session, so the usual RESET ALL, a round trip
+        # for each use of a connection, is spared. An open transaction is rolled back all the same.
+        reset=_leave_as_is,
+        server_settings={
+            "application_name": "esp",
+            "statement_timeout": milliseconds,
+            # A process that stopped in the middle must not hold its rows for ever.
+            "idle_in_transaction_session_timeout": milliseconds,
+            # Compiling costs more than any of our statements.
+            "jit": "off",
+            "timezone": "UTC",
+        },
+    )
+
+
+async def _leave_as_is(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+    return None

@@ -1,0 +1,127 @@
+"""The pool on a real PostgreSQL that is stopped, killed and overtaxed."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from esp.config import sections
+from esp.core.errors import StorageFullError, UnavailableError
+from esp.storage.postgres.pool import Database, mapped
+
+from .conftest import Server
+
+
+@pytest.fixture
+async def database(server: Server) -> AsyncIterator[Database]:
+    database = await Database.open(sections.Database(dsn=server.dsn(), pool_size=2, timeout=1.0))
+    yield database
+    await database.close()
+
+
+async def test_a_block_that_fails_is_rolled_back(database: Database) -> None:
+    async with database.connection() as connection:
+        await connection.execute("CREATE TABLE IF NOT EXISTS kept (id bigint)")
+    with pytest.raises(ZeroDivisionError):
+        async with database.transaction() as connection:
+            await connection.execute("INSERT INTO kept VALUES (1)")
+            raise ZeroDivisionError
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM kept") == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+async def test_the_pool_works_again_after_the_server_restarts(
+    database: Database, server: Server, how: signal.Signals
+) -> None:
+    assert await database.healthy()
+    server.stop(how)
+    try:
+        assert not await database.healthy()
+        with pytest.raises(UnavailableError) as failure:
+            async with database.connection() as connection:
+                await connection.fetchval("SELECT 1")
+        assert failure.value.transient
+        assert failure.value.__cause__ is not None
+    finally:
+        server.start()
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+    assert await database.healthy()
+
+
+async def test_a_connection_lost_within_a_transaction_is_a_passing_failure(
+    database: Database, server: Server
+) -> None:
+    other = await asyncpg.connect(server.dsn())
+    with pytest.raises(UnavailableError):
+        async with database.transaction() as connection:
+            backend = await connection.fetchval("SELECT pg_backend_pid()")
+            await other.execute("SELECT pg_terminate_backend($1)", backend)
+            await connection.execute("SELECT 1")
+    await other.close()
+    assert await database.healthy()
+
+
+async def test_a_statement_that_takes_too_long_is_ended(database: Database) -> None:
+    with pytest.raises(UnavailableError) as failure:
+        async with database.connection() as connection:
+            await connection.execute("SELECT pg_sleep(30)")
+    assert isinstance(failure.value.__cause__, asyncpg.QueryCanceledError)
+
+
+async def test_waiting_for_a_connection_is_bounded(database: Database) -> None:
+    async with database.connection(), database.connection():
+        with pytest.raises(UnavailableError):
+            async with database.connection():
+                pass
+    assert await database.healthy()
+
+
+async def test_a_transaction_that_must_be_repeated_is_a_passing_failure(database: Database) -> None:
+    async with database.connection() as connection:
+        await connection.execute("DROP TABLE IF EXISTS pair; CREATE TABLE pair (id int PRIMARY KEY, n int)")
+        await connection.execute("INSERT INTO pair VALUES (1, 0), (2, 0)")
+    here, there = asyncio.Event(), asyncio.Event()
+
+    async def crosswise(first: int, second: int, mine: asyncio.Event, other: asyncio.Event) -> None:
+        async with database.transaction() as connection:
+            await connection.execute("UPDATE pair SET n = n + 1 WHERE id = $1", first)
+            mine.set()
+            await other.wait()
+            await connection.execute("UPDATE pair SET n = n + 1 WHERE id = $1", second)
+
+    outcomes = await asyncio.gather(
+        crosswise(1, 2, here, there), crosswise(2, 1, there, here), return_exceptions=True
+    )
+    failures = [o for o in outcomes if o is not None]
+    assert len(failures) >= 1
+    assert all(isinstance(f, UnavailableError) for f in failures)
+
+
+async def test_what_is_wrong_for_good_keeps_its_own_name(database: Database) -> None:
+    with pytest.raises(asyncpg.UndefinedTableError):
+        async with database.connection() as connection:
+            await connection.execute("SELECT * FROM nowhere")
+
+
+def test_a_full_disk_is_told_apart() -> None:
+    assert isinstance(mapped(asyncpg.DiskFullError("no space left")), StorageFullError)
+
+
+async def test_opening_waits_for_a_server_that_is_starting(server: Server) -> None:
+    server.stop()
+    opening = asyncio.create_task(Database.open(sections.Database(dsn=server.dsn()), wait=20))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(server.start)
+    database = await opening
+    assert await database.healthy()
+    await database.close()
+
+
+async def test_opening_without_a_server_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="No connection to the database"):
+        await Database.open(sections.Database(dsn=f"postgresql://esp@/esp?host={tmp_path}"))
