@@ -1,0 +1,817 @@
+from collections.abc import Sequence
+from typing import final
+
+# ----------------------------------------------------------------------------------------------------
+# imap: commands in, the mailbox index, what a session was told, FETCH and SEARCH (rust/esp-imap)
+#
+# One `CommandReader` for each connection. One `MailboxIndex` for each open mailbox of a process, shared by
+# its
+# sessions. One `View` for each selected mailbox of a session. One `ContentCache` and one `TextCache` for
+# each process.
+#
+#     reader.feed(octets)                          await copy(ROWS, output=index.feed); index.commit(…)
+#     while event := reader.next():                view.sync(expunges=…) -> untagged responses
+#         match event: Command(), Continue(), …    for step in view.fetch(…): octets to write, or rows to
+# bring
+#
+# Mailbox names are Unicode (`str`) on this side and modified UTF-7 on the wire (RFC 3501 §5.1.3). Flag sets
+# are the
+# bits of `core.message`; bit 8 + n is keyword n of the mailbox. Times are microseconds since the epoch, UTC.
+# Nothing here knows PostgreSQL: rows come as the octets of `COPY (…) TO STDOUT (FORMAT binary)`; the SELECT
+# lists are
+# given as constants, so that the SQL and the parser cannot drift apart.
+
+ROW_COLUMNS: str
+"""Columns of `message` that `MailboxIndex.feed` reads, in this order, for `ORDER BY uid`:
+`uid, content_id, modseq, flags, size, internal_date, saved_at, file, file_flags`."""
+
+CONTENT_COLUMNS: str
+"""Columns of `content` that `ContentCache.load` reads: `id, envelope, bodystructure, body`."""
+
+SENT_COLUMNS: str
+"""Columns of `content` that `MailboxIndex.load_sent` reads: `id, sent_at`."""
+
+TEXT_COLUMNS: str
+"""Columns of `content_index` that `TextCache.load` reads: `content_id, signature, text`."""
+
+@final
+class CommandReader:
+    """Reads the commands of one connection; does no I/O (RFC 3501 §2.2.1, §9; RFC 9051 §9).
+
+    Octets go in with `feed` in pieces of any size; events come out of `next` until it returns `None`, which
+    means that
+    more octets are needed. Events are made one at a time, so what an event changes (`expect_line`,
+    `accept`, `utf8`)
+    holds for all octets behind it. Memory is bounded by the limits and what is fed between calls of `next`.
+
+    Args:
+        max_line: longest command, octets, its literals not counted. A longer one is a fatal `BadCommand`.
+        max_literal: octets of all literals of a command together, those of APPEND not counted.
+        max_append: largest literal of APPEND; more is answered by a `BadCommand` with `[TOOBIG]`, without
+        `AppendLiteral`.
+            A refused literal without synchronisation is read and dropped if it is not larger than this,
+            else fatal.
+    """
+
+    def __init__(
+        self, *, max_line: int = 65_536, max_literal: int = 65_536, max_append: int = 67_108_864
+    ) -> None: ...
+    def feed(self, octets: bytes) -> None:
+        """Take octets from the connection."""
+    def next(
+        self,
+    ) -> Command | ContinueRequest | AppendLiteral | AppendOctets | BadCommand | RawLine | None:
+        """Return the next event, or `None` when more octets are needed.
+
+        Raises:
+            RuntimeError: an `AppendLiteral` was returned and neither `accept` nor `refuse` was called.
+        """
+    def accept(self) -> None:
+        """Take the literal of the last `AppendLiteral`: its octets come as `AppendOctets`.
+
+        If the literal is synchronising, the caller writes `+ …` first.
+        """
+    def refuse(self) -> None:
+        """Drop the command of the last `AppendLiteral`; the caller answers it.
+
+        The octets of a literal without synchronisation, and the rest of the command, are passed over
+        without an event.
+        May also be called between `AppendOctets` (mailbox gone, disk full): the rest of the command is
+        passed over.
+        """
+    def expect_line(self) -> None:
+        """Make the next event a `RawLine` (a SASL response, the `DONE` of IDLE) instead of a command."""
+    def discard(self) -> int:
+        """Drop what was fed and not yet read, and return how many octets that was.
+
+        To be called before a TLS handshake: octets sent in clear behind STARTTLS must not be read as
+        protected ones.
+        """
+    @property
+    def buffered(self) -> int:
+        """Octets fed and not yet read; a pipelining client may have sent the next command already."""
+    @property
+    def utf8(self) -> bool:
+        """Whether mailbox names are UTF-8 instead of modified UTF-7 (RFC 6855 §3, RFC 9051 §5.1); false at
+        first."""
+    @utf8.setter
+    def utf8(self, value: bool) -> None: ...
+
+@final
+class Command:
+    """A whole, well-formed command.
+
+    `arguments` by `name` (always upper case, without `UID `, which is `uid`):
+        CAPABILITY NOOP LOGOUT STARTTLS CHECK CLOSE UNSELECT IDLE NAMESPACE UNAUTHENTICATE   None
+        LOGIN                                            LoginArguments
+        AUTHENTICATE                                     AuthenticateArguments
+        ID                                               IdArguments
+        ENABLE                                           EnableArguments
+        SELECT EXAMINE                                   SelectArguments
+        CREATE                                           CreateArguments
+        DELETE SUBSCRIBE UNSUBSCRIBE GETQUOTAROOT        MailboxArguments
+        GETQUOTA                                         QuotaArguments
+        RENAME                                           RenameArguments
+        LIST LSUB                                        ListArguments
+        STATUS                                           StatusArguments
+        APPEND                                           AppendArguments
+        EXPUNGE                                          ExpungeArguments when `uid`, else None
+        SEARCH                                           SearchArguments
+        SORT                                             SortArguments
+        THREAD                                           ThreadArguments
+        FETCH                                            FetchArguments
+        STORE                                            StoreArguments
+        COPY MOVE                                        CopyArguments
+
+    `uid` may be true for COPY, MOVE, FETCH, STORE, SEARCH, SORT, THREAD and EXPUNGE.
+    """
+
+    @property
+    def tag(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def uid(self) -> bool: ...
+    @property
+    def arguments(
+        self,
+    ) -> (
+        LoginArguments
+        | AuthenticateArguments
+        | IdArguments
+        | EnableArguments
+        | SelectArguments
+        | CreateArguments
+        | MailboxArguments
+        | QuotaArguments
+        | RenameArguments
+        | ListArguments
+        | StatusArguments
+        | AppendArguments
+        | ExpungeArguments
+        | SearchArguments
+        | SortArguments
+        | ThreadArguments
+        | FetchArguments
+        | StoreArguments
+        | CopyArguments
+        | None
+    ): ...
+
+@final
+class ContinueRequest:
+    """The client waits for `+` before it sends a literal (RFC 3501 §7.5); the caller writes `+ OK`."""
+
+@final
+class AppendLiteral:
+    """APPEND has come to a message: check mailbox, quota and size, then `accept` or `refuse` it.
+
+    With MULTIAPPEND (RFC 3502) one command has several; `position` counts them from 0.
+    """
+
+    @property
+    def tag(self) -> str: ...
+    @property
+    def mailbox(self) -> str: ...
+    @property
+    def position(self) -> int: ...
+    @property
+    def flags(self) -> int:
+        """System flags as bits of `core.message`; `\\Recent` is passed over."""
+    @property
+    def keywords(self) -> tuple[str, ...]: ...
+    @property
+    def internal_date(self) -> int | None:
+        """Microseconds since the epoch, or `None` when not given."""
+    @property
+    def size(self) -> int: ...
+    @property
+    def synchronising(self) -> bool:
+        """Whether the client waits for `+` (RFC 7888)."""
+    @property
+    def binary(self) -> bool:
+        """Whether it is a literal8, or in `UTF8 (…)` (RFC 3516 §4.4, RFC 6855 §4)."""
+
+@final
+class AppendOctets:
+    """The next octets of an accepted literal, in the pieces in which they were fed."""
+
+    @property
+    def octets(self) -> bytes: ...
+    @property
+    def last(self) -> bool:
+        """Whether the literal is complete; true exactly once for each, also for an empty one."""
+
+@final
+class BadCommand:
+    """A command that cannot be done, to be answered with `response`; reading goes on behind it unless
+    `fatal`."""
+
+    @property
+    def tag(self) -> str | None:
+        """`None` when not even the tag could be read: the answer is untagged."""
+    @property
+    def response(self) -> str:
+        """What follows the tag: `BAD Unknown search key "FOO"`, `NO [BADCHARSET (…)] …`, `NO [TOOBIG] …`."""
+    @property
+    def fatal(self) -> bool:
+        """Whether the stream cannot be followed any longer: write `* BYE …` and close."""
+
+@final
+class RawLine:
+    """A line asked for with `expect_line`, without its CRLF."""
+
+    @property
+    def octets(self) -> bytes: ...
+
+@final
+class LoginArguments:
+    @property
+    def username(self) -> str: ...
+    @property
+    def password(self) -> str: ...
+
+@final
+class AuthenticateArguments:
+    @property
+    def mechanism(self) -> str:
+        """Upper case."""
+    @property
+    def initial(self) -> bytes | None:
+        """The decoded initial response (RFC 4959); `b""` when `=` was given, `None` when nothing was."""
+
+@final
+class IdArguments:
+    @property
+    def fields(self) -> dict[str, str | None] | None:
+        """`None` for `ID NIL` (RFC 2971); keys in lower case."""
+
+@final
+class EnableArguments:
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """Upper case, in the order given (RFC 5161)."""
+
+@final
+class SelectArguments:
+    @property
+    def mailbox(self) -> str: ...
+    @property
+    def condstore(self) -> bool:
+        """`(CONDSTORE)` was given (RFC 7162 §3.1.8)."""
+    @property
+    def qresync(self) -> QresyncParameter | None: ...
+
+@final
+class QresyncParameter:
+    """`(QRESYNC (uidvalidity modseq [known-uids [seq-match-data]]))` (RFC 7162 §3.2.5)."""
+
+    @property
+    def uidvalidity(self) -> int: ...
+    @property
+    def modseq(self) -> int: ...
+    @property
+    def known_uids(self) -> SequenceSet | None: ...
+    @property
+    def known_sequence(self) -> tuple[SequenceSet, SequenceSet] | None:
+        """Sequence numbers and the UIDs they had."""
+
+@final
+class CreateArguments:
+    @property
+    def mailbox(self) -> str:
+        """Without a trailing delimiter `/` (RFC 3501 §6.3.3)."""
+    @property
+    def special_use(self) -> tuple[str, ...]:
+        """From `(USE (\\Sent …))` (RFC 6154 §3), as spelled there; empty when not given."""
+
+@final
+class MailboxArguments:
+    @property
+    def mailbox(self) -> str: ...
+
+@final
+class QuotaArguments:
+    @property
+    def root(self) -> str: ...
+
+@final
+class RenameArguments:
+    @property
+    def mailbox(self) -> str: ...
+    @property
+    def new_name(self) -> str: ...
+
+@final
+class ListArguments:
+    """LIST or LSUB; the extended form is that of RFC 5258, RFC 5819 and RFC 6154."""
+
+    @property
+    def reference(self) -> str: ...
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Unicode, with the wildcards `*` and `%`; see `list_matches`. `("",)` asks for the delimiter."""
+    @property
+    def extended(self) -> bool:
+        """Whether selection options, return options or several patterns were given."""
+    @property
+    def selection(self) -> tuple[str, ...]:
+        """Of `SUBSCRIBED REMOTE RECURSIVEMATCH SPECIAL-USE`; another option is a `BadCommand`."""
+    @property
+    def returns(self) -> tuple[str, ...]:
+        """Of `SUBSCRIBED CHILDREN SPECIAL-USE MYRIGHTS STATUS`; another option is a `BadCommand`."""
+    @property
+    def status(self) -> tuple[str, ...]:
+        """Items of the return option `STATUS (…)`, upper case."""
+
+@final
+class StatusArguments:
+    @property
+    def mailbox(self) -> str: ...
+    @property
+    def items(self) -> tuple[str, ...]:
+        """Of `MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE HIGHESTMODSEQ MAILBOXID APPENDLIMIT
+        DELETED-STORAGE`."""
+
+@final
+class AppendArguments:
+    """The end of an APPEND, all of whose messages were accepted and have been handed out."""
+
+    @property
+    def mailbox(self) -> str: ...
+    @property
+    def count(self) -> int: ...
+
+@final
+class ExpungeArguments:
+    @property
+    def set(self) -> SequenceSet: ...
+
+@final
+class CopyArguments:
+    @property
+    def set(self) -> SequenceSet: ...
+    @property
+    def mailbox(self) -> str: ...
+
+@final
+class FetchArguments:
+    @property
+    def set(self) -> SequenceSet: ...
+    @property
+    def items(self) -> FetchItems: ...
+
+@final
+class StoreArguments:
+    @property
+    def set(self) -> SequenceSet: ...
+    @property
+    def mode(self) -> str:
+        """`replace`, `add` or `remove`."""
+    @property
+    def silent(self) -> bool: ...
+    @property
+    def flags(self) -> int:
+        """System flags as bits; `\\Recent` is passed over."""
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """As spelled; keywords compare without regard to ASCII case."""
+    @property
+    def unchanged_since(self) -> int | None:
+        """RFC 7162 §3.1.3."""
+
+@final
+class SearchArguments:
+    @property
+    def program(self) -> SearchProgram: ...
+    @property
+    def returns(self) -> tuple[str, ...] | None:
+        """Result options (RFC 4731, RFC 5182) of `MIN MAX ALL COUNT SAVE`; `None` when `RETURN` was not
+        given.
+
+        `RETURN ()` is `("ALL",)`.
+        """
+
+@final
+class SortArguments:
+    """RFC 5256 §3; RFC 5267 for `returns`."""
+
+    @property
+    def keys(self) -> tuple[tuple[str, bool], ...]:
+        """`(key, reverse)` with key of `ARRIVAL CC DATE FROM SIZE SUBJECT TO DISPLAYFROM DISPLAYTO`."""
+    @property
+    def program(self) -> SearchProgram: ...
+    @property
+    def returns(self) -> tuple[str, ...] | None: ...
+
+@final
+class ThreadArguments:
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def program(self) -> SearchProgram: ...
+
+@final
+class SequenceSet:
+    """A `sequence-set` as written (RFC 3501 §9); whether it holds UIDs or sequence numbers the command says.
+
+    Raises:
+        ValueError: `text` is not a sequence-set.
+    """
+
+    def __init__(self, text: str) -> None: ...
+    def __str__(self) -> str: ...
+    @property
+    def saved(self) -> bool:
+        """Whether it is `$`, the saved result of a search (RFC 5182 §2.1)."""
+
+@final
+class FetchItems:
+    """What a FETCH asks for."""
+
+    def __init__(self, text: str) -> None:
+        """Parse fetch items as a client writes them, with macros and in parentheses or not.
+
+        Raises:
+            ValueError: they are not fetch items.
+        """
+    @property
+    def reads_files(self) -> bool:
+        """Whether some item is made from the message's octets: then `Fetch.step` blocks on the disk."""
+    @property
+    def sets_seen(self) -> bool:
+        """Whether some item sets `\\Seen` (`BODY[…]`, `BINARY[…]`, `RFC822`, `RFC822.TEXT`)."""
+    @property
+    def modseq(self) -> bool:
+        """Whether `MODSEQ` or `CHANGEDSINCE` is used, which enables CONDSTORE (RFC 7162 §3.1)."""
+    @property
+    def changed_since(self) -> int | None: ...
+    @property
+    def vanished(self) -> bool:
+        """Whether the modifier `VANISHED` was given (RFC 7162 §3.2.6)."""
+
+@final
+class SearchProgram:
+    """A parsed search; every key of RFC 3501 §6.4.4, and OLDER, YOUNGER, MODSEQ, SAVEDBEFORE, SAVEDON,
+    SAVEDSINCE.
+
+    Text given in another charset has been decoded, and folded as `search_text` of the mime section folds.
+
+    Raises:
+        ValueError: `text` is not a search program.
+    """
+
+    def __init__(self, text: str) -> None: ...
+    @property
+    def needs_text(self) -> bool:
+        """Whether some key looks into header or body."""
+    @property
+    def modseq(self) -> bool:
+        """Whether the key MODSEQ is used: it enables CONDSTORE, and the result names the highest
+        mod-sequence."""
+
+@final
+class ContentCache:
+    """ENVELOPE, BODYSTRUCTURE and BODY wire strings of messages, by account and content id; one for each
+    process.
+
+    Bounded: the least recently used are forgotten. May be used from several threads.
+    """
+
+    def __init__(self, max_octets: int = 67_108_864) -> None: ...
+    def load(self, account: int, copy: bytes) -> None:
+        """Take a whole COPY BINARY stream of `CONTENT_COLUMNS`.
+
+        Raises:
+            ValueError: it is not such a stream.
+        """
+    @property
+    def octets(self) -> int: ...
+
+@final
+class TextCache:
+    """Searchable text of messages, by account and content id; one for each process. Bounded like
+    `ContentCache`."""
+
+    def __init__(self, max_octets: int = 134_217_728) -> None: ...
+    def load(self, account: int, copy: bytes) -> None:
+        """Take a whole COPY BINARY stream of `TEXT_COLUMNS`.
+
+        Raises:
+            ValueError: it is not such a stream.
+        """
+    @property
+    def octets(self) -> int: ...
+
+@final
+class MailboxIndex:
+    """The messages of one mailbox, ordered by UID; shared by the sessions of a process that have it selected.
+
+    Filling and updating: within one read-only REPEATABLE READ transaction read the mailbox row, then
+    `COPY (SELECT {ROW_COLUMNS} FROM message WHERE account_id = … AND mailbox_id = … AND modseq >
+    {index.modseq}
+    ORDER BY uid) TO STDOUT (FORMAT binary)` into `feed` chunk by chunk, then the rows of `expunged` with
+    `modseq > {index.modseq}` unless the index is new, then `commit`. One filler at a time (the caller's
+    lock); views may
+    be used meanwhile and see nothing of it before `commit`. A new index has `modseq` 0.
+
+    Args:
+        account: `account.id`
+        mailbox: `mailbox.id`
+        folder: absolute path of the mailbox's Maildir folder, the one that has `cur` and `new`
+        uidvalidity: of the mailbox
+    """
+
+    def __init__(self, account: int, mailbox: int, folder: str, uidvalidity: int) -> None: ...
+    def feed(self, copy: bytes) -> None:
+        """Take the next octets of a COPY BINARY stream of `ROW_COLUMNS`, cut anywhere.
+
+        Raises:
+            ValueError: it is not such a stream; what was fed since the last commit is dropped.
+        """
+    def commit(
+        self,
+        *,
+        modseq: int,
+        uidnext: int,
+        keywords: Sequence[str],
+        expunged: Sequence[str] = (),
+    ) -> None:
+        """Make what was fed visible to the views' next `sync`.
+
+        Args:
+            modseq: `mailbox.highest_modseq`
+            uidnext: `mailbox.uidnext`
+            keywords: `mailbox.keywords`
+            expunged: UIDs gone since the last commit, each text a sequence-set (`expunged.uids`)
+
+        Raises:
+            ValueError: a text is not a sequence-set, or the stream that was fed is not complete.
+        """
+    def abandon(self) -> None:
+        """Drop what was fed since the last commit."""
+    def load_sent(self, copy: bytes) -> None:
+        """Take a whole COPY BINARY stream of `SENT_COLUMNS`, as `Search.step` asks for.
+
+        Raises:
+            ValueError: it is not such a stream.
+        """
+    @property
+    def account(self) -> int: ...
+    @property
+    def mailbox(self) -> int: ...
+    @property
+    def uidvalidity(self) -> int: ...
+    @property
+    def uidnext(self) -> int: ...
+    @property
+    def modseq(self) -> int:
+        """Up to which mod-sequence the index is complete; 0 when never committed."""
+    @property
+    def keywords(self) -> tuple[str, ...]: ...
+    @property
+    def messages(self) -> int: ...
+    @property
+    def views(self) -> int:
+        """How many views are alive; an index without any may be dropped."""
+    @property
+    def octets(self) -> int:
+        """About how much memory it takes."""
+    def keyword_bits(self, keywords: Sequence[str]) -> tuple[int, tuple[str, ...]]:
+        """Return the bits of those keywords that the mailbox has, and the others (to be added to
+        `mailbox.keywords`)."""
+
+@final
+class View:
+    """What one session knows of its selected mailbox: sequence numbers, `\\Recent`, what it has been told.
+
+    It changes by `sync` only; between two calls a sequence number means the same message, although that may
+    have been
+    expunged in the index already (RFC 3501 §7.4.1). Cheap: views that know the same share their lists.
+
+    Args:
+        index: a committed index; all it holds counts as told (the caller writes `opening()`)
+        read_only: EXAMINE: `\\Seen` is never to be set, `\\Recent` not taken
+        recent_from: UIDs from here are `\\Recent` in this session (`mailbox.first_recent` before it was
+        moved to
+            `uidnext` by SELECT, or as it is for EXAMINE)
+    """
+
+    def __init__(
+        self, index: MailboxIndex, *, read_only: bool = False, recent_from: int = 4_294_967_295
+    ) -> None: ...
+    def opening(self) -> bytes:
+        """Return the untagged responses of SELECT: FLAGS, EXISTS, RECENT, UNSEEN, PERMANENTFLAGS,
+        UIDVALIDITY, UIDNEXT,
+        HIGHESTMODSEQ (RFC 3501 §6.3.1, RFC 7162 §3.1.2.1); the tagged OK is the caller's."""
+    def sync(
+        self,
+        *,
+        expunges: bool = True,
+        uid: bool = False,
+        announce: Sequence[int] = (),
+        silent: Sequence[int] = (),
+        silent_modseq: int = 0,
+    ) -> bytes:
+        """Bring the view to the index's state and return the untagged responses that tell the session,
+        often `b""`.
+
+        In this order: EXPUNGE (or VANISHED after `enable_qresync`), FLAGS and PERMANENTFLAGS when keywords
+        were added,
+        EXISTS and RECENT when messages were added, FETCH FLAGS of messages whose flags changed. Does nearly
+        nothing when
+        the index has not changed.
+
+        Args:
+            expunges: false while FETCH, STORE or SEARCH by sequence number is answered (RFC 3501 §7.4.1):
+            then expunged
+                messages stay known, everything else is told
+            uid: whether FETCH responses must have UID, as answers to UID commands must
+            announce: UIDs whose flags are told even if unchanged, those of a STORE
+            silent: UIDs changed by this session with `.SILENT`: their flags are not told unless changed again
+                by another after `silent_modseq`; with CONDSTORE enabled their MODSEQ is (RFC 7162 §3.1.3)
+            silent_modseq: the mod-sequence of that STORE
+        """
+    @property
+    def pending(self) -> bool:
+        """Whether `sync()` would have something to tell; cheap."""
+    def enable_condstore(self) -> None:
+        """From now on FETCH responses with flags have MODSEQ (RFC 7162 §3.1)."""
+    def enable_qresync(self) -> None:
+        """From now on VANISHED instead of EXPUNGE (RFC 7162 §3.2.10); enables CONDSTORE too."""
+    @property
+    def index(self) -> MailboxIndex: ...
+    @property
+    def read_only(self) -> bool: ...
+    @property
+    def messages(self) -> int:
+        """The number last told by EXISTS, less what was told expunged."""
+    @property
+    def recent(self) -> int: ...
+    @property
+    def recent_taken(self) -> int:
+        """The UID behind the last one that this session took as `\\Recent` since it began, or 0:
+        `mailbox.first_recent`
+        is to be raised to it when it changes."""
+    def uids(self, set: SequenceSet, *, uid: bool) -> list[int]:
+        """Return the UIDs that `set` names, rising; expunged ones of which the session has not been told
+        are left out.
+
+        UIDs that do not exist are passed over (RFC 3501 §6.4.8). `$` is the set given to `save`.
+
+        Raises:
+            ValueError: `set` has sequence numbers and one alone, or both ends of a range, lie beyond
+            EXISTS: `tag BAD`.
+        """
+    def has_vanished(self, set: SequenceSet, *, uid: bool) -> bool:
+        """Whether `set` names a message that is expunged and not yet told so: `NO [EXPUNGEISSUED]` (RFC
+        5530 §3)."""
+    def deleted(self, set: SequenceSet | None = None) -> list[int]:
+        """Return the UIDs of messages with `\\Deleted`, of all or of the UIDs in `set`."""
+    def save(self, uids: Sequence[int]) -> None:
+        """Keep UIDs as `$` (RFC 5182 §2.1)."""
+    def store(
+        self, set: SequenceSet, *, uid: bool, mode: str, bits: int, unchanged_since: int | None = None
+    ) -> StorePlan:
+        """Return what a STORE would do, by what the index knows; nothing is changed.
+
+        Args:
+            mode: `replace`, `add` or `remove`
+            bits: system flags, and keywords by `MailboxIndex.keyword_bits`
+            unchanged_since: leave messages alone whose mod-sequence is greater (RFC 7162 §3.1.3)
+
+        Raises:
+            ValueError: as `uids`.
+        """
+    def fetch(self, set: SequenceSet, items: FetchItems, *, uid: bool, contents: ContentCache) -> Fetch:
+        """Begin a FETCH.
+
+        Raises:
+            ValueError: as `uids`.
+        """
+    def search(self, program: SearchProgram, texts: TextCache, *, now: int) -> Search:
+        """Begin a SEARCH over the messages that the session knows; `now` is for OLDER and YOUNGER.
+
+        Raises:
+            ValueError: as `uids`, for a set in `program`.
+        """
+
+@final
+class StorePlan:
+    @property
+    def uids(self) -> list[int]:
+        """Messages named and not refused by `unchanged_since`: those to be announced unless `.SILENT`."""
+    @property
+    def changing(self) -> list[int]:
+        """Those of `uids` whose flags would become others: the rows to update."""
+    @property
+    def modified(self) -> list[int]:
+        """UIDs refused by `unchanged_since`, for `[MODIFIED set]`; `numbers` of `View` gives sequence
+        numbers."""
+    @property
+    def modified_numbers(self) -> list[int]:
+        """The same as sequence numbers."""
+    @property
+    def vanished(self) -> bool:
+        """Whether a message named is expunged already: `NO [EXPUNGEISSUED]`."""
+
+@final
+class Fetch:
+    """A FETCH being answered. Call `step` until it returns `None`; do not `sync` the view meanwhile.
+
+    Usage:
+        fetch = view.fetch(arguments.set, arguments.items, uid=command.uid, contents=cache)
+        if fetch.unseen: …store \\Seen durably, bring the index up to date…      # before the first step
+        while (step := fetch.step()) is not None:
+            if isinstance(step, bytes): …write, wait while the transport is full…
+            else: cache.load(account, …COPY of CONTENT_COLUMNS WHERE id = ANY(step)…)
+    """
+
+    @property
+    def unseen(self) -> list[int]:
+        """UIDs on which this FETCH sets `\\Seen`: not seen now, items with `sets_seen`, view not read-only.
+
+        When the index has them seen by the time they are rendered, their response has FLAGS (RFC 3501
+        §6.4.5).
+        """
+    def step(self, max_octets: int = 131_072) -> bytes | list[int] | None:
+        """Return octets to write, or content ids to bring into the `ContentCache`, or `None` at the end.
+
+        Octets are at most about `max_octets`, whatever the size of a message; a response may be cut
+        anywhere. Content ids
+        are at most 4,000; one that the cache still lacks at the next step is made from its file. Lets the
+        GIL go.
+        With `FetchItems.reads_files` it blocks on the disk, so call it in a thread.
+        """
+    @property
+    def missing(self) -> list[int]:
+        """UIDs so far that were passed over as expunged or as their file is gone (RFC 2180 §4.1): end with
+        `NO [EXPUNGEISSUED]` if not empty."""
+
+@final
+class Search:
+    """A SEARCH being answered. Call `step` until it returns `None`, then take the result.
+
+    Cheap keys are decided first; text is asked for only where it decides.
+
+    Usage:
+        search = view.search(program, texts, now=…)
+        while (need := search.step()) is not None:
+            if need.sent: index.load_sent(…COPY of SENT_COLUMNS WHERE id = ANY(need.sent)…)
+            if need.text: texts.load(account, …COPY of TEXT_COLUMNS WHERE content_id = ANY(need.text)…)
+    """
+
+    def step(self) -> SearchNeed | None:
+        """Go on, and return what is needed next, or `None` when done.
+
+        Messages whose text the cache still lacks at the next step are read from their files. Lets the GIL
+        go; blocks on
+        the disk only for those, so call it in a thread when `SearchProgram.needs_text`.
+        """
+    @property
+    def uids(self) -> list[int]:
+        """The result, rising."""
+    @property
+    def numbers(self) -> list[int]:
+        """The result as sequence numbers, rising."""
+    @property
+    def modseq(self) -> int:
+        """The highest mod-sequence in the result, or 0."""
+    def response(self, *, uid: bool, tag: str, returns: Sequence[str] | None = None) -> bytes:
+        """Return the untagged SEARCH response, or ESEARCH if `returns` is given (RFC 4731 §3.1), with
+        MODSEQ if the
+        program has that key (RFC 7162 §3.1.5)."""
+
+@final
+class SearchNeed:
+    @property
+    def sent(self) -> list[int]:
+        """Content ids whose `sent_at` is needed, at most 100,000."""
+    @property
+    def text(self) -> list[int]:
+        """Content ids whose text is needed, at most 1,000."""
+
+def encode_set(numbers: Sequence[int]) -> str:
+    """Return numbers as a compact sequence-set (`1:3,7`) in their order, as COPYUID needs (RFC 4315 §3);
+    `""` for none."""
+
+def encode_mailbox(name: str, utf8: bool = False) -> bytes:
+    """Return a mailbox name as an astring in its shortest form: atom, quoted string or literal (RFC 3501
+    §9)."""
+
+def encode_string(value: str | bytes | None) -> bytes:
+    """Return an nstring: `NIL`, a quoted string, or a literal where a quoted string cannot hold it (RFC
+    3501 §4.3)."""
+
+def mailbox_to_utf7(name: str) -> str:
+    """Return a Unicode mailbox name in modified UTF-7 (RFC 3501 §5.1.3)."""
+
+def mailbox_from_utf7(name: str) -> str:
+    """Return a name in modified UTF-7 as Unicode.
+
+    Raises:
+        ValueError: it is not modified UTF-7.
+    """
+
+def list_matches(pattern: str, name: str, delimiter: str = "/") -> bool:
+    """Whether `name` matches a LIST pattern (RFC 3501 §6.3.8); `INBOX` in any case. Linear in both."""
