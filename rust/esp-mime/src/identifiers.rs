@@ -1,0 +1,53 @@
+//! Message ids (RFC 5322 §3.6.4), without their angle brackets.
+
+use crate::octets::trim;
+
+/// No list of references keeps more than these; the last ones are nearest to the message.
+const MOST_REFERENCES: usize = 1000;
+/// Longer than any line may be (RFC 5322 §2.1.1): not an identifier but an attempt.
+const LONGEST: usize = 998;
+
+/// `msg-id = [CFWS] "<" id-left "@" id-right ">" [CFWS]`, blanks inside removed, since folding put them there.
+fn clean(inside: &[u8]) -> Option<String> {
+    let octets: Vec<u8> = inside
+        .iter()
+        .copied()
+        .filter(|octet| *octet > b' ' && *octet != 0x7f)
+        .collect();
+    (!octets.is_empty() && octets.len() <= LONGEST)
+        .then(|| String::from_utf8_lossy(&octets).into_owned())
+}
+
+/// The identifiers in brackets in field bodies.
+pub(crate) fn all<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
+    let mut list = Vec::new();
+    for value in values {
+        let mut rest = value;
+        while let Some(open) = memchr::memchr(b'<', rest) {
+            rest = rest.get(open + 1..).unwrap_or_default();
+            let Some(close) = memchr::memchr2(b'<', b'>', rest) else {
+                break;
+            };
+            if rest.get(close) == Some(&b'>') {
+                list.extend(clean(rest.get(..close).unwrap_or_default()));
+                rest = rest.get(close + 1..).unwrap_or_default();
+            }
+        }
+    }
+    if list.len() > MOST_REFERENCES {
+        list.drain(..list.len() - MOST_REFERENCES);
+    }
+    list
+}
+
+/// The identifier of a `Message-ID` body, which may lack its brackets.
+pub(crate) fn message_id(value: &[u8]) -> Option<String> {
+    all(std::iter::once(value)).into_iter().next().or_else(|| {
+        let word = trim(value);
+        let word = word
+            .split(|&octet| octet <= b' ')
+            .next()
+            .unwrap_or_default();
+        clean(word.strip_prefix(b"<").unwrap_or(word))
+    })
+}
