@@ -1,0 +1,212 @@
+"""Whose an address is: the question of every RCPT and MAIL, answered from memory where it can be.
+
+In: an address as the client wrote it. Out: a `Resolution` (`core.routing`), whether an account owns an
+address, and how much it may keep. An account or alias of exactly this name comes first, then the name without
+its tag (RFC 5233), then the domain's catch-all; an alias comes before an account of the same name, so that it
+can lead to another place and to the account itself. What was found is remembered for seconds and dropped when
+`esp:directory` says that something changed; that nothing was found is never remembered, since a user made a
+moment ago must receive.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from esp.core.address import Address, fold, parse
+from esp.core.errors import LimitError, UnavailableError
+from esp.core.expiring import Expiring
+from esp.core.principal import AccountId
+from esp.core.quota import Quota
+from esp.core.routing import Disabled, Local, LocalTarget, NoSuchUser, Remote, Resolution
+from esp.storage.postgres import directory as rows
+from esp.storage.postgres.directory import Match
+from esp.storage.postgres.pool import Database
+
+REMEMBERED = 10.0
+QUOTA_REMEMBERED = 1.0
+"""Only for the early answer at RCPT; the delivery itself counts exactly."""
+CAPACITY = 20_000
+MAX_DEPTH = 10
+MAX_ADDRESSES = 1000
+"""That one address may lead to."""
+
+
+class _Step(msgspec.Struct, frozen=True):
+    """An address to look up, and the aliases that led to it."""
+
+    address: Address
+    path: tuple[tuple[str, str], ...] = ()
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """The best match for an address of one of our domains."""
+
+    key: tuple[str, str]
+    """Domain and local part that matched."""
+    match: Match
+
+
+class _NotOurs(msgspec.Struct, frozen=True):
+    """The domain is not ours."""
+
+
+class Directory:
+    """Answers from PostgreSQL through a small memory of its own process."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        recipient_delimiter: str = "+",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._delimiter = recipient_delimiter
+        self._clock = clock
+        self._local: Expiring[Address, Local] = Expiring(CAPACITY)
+        self._owned: Expiring[tuple[AccountId, Address], bool] = Expiring(CAPACITY)
+        self._quotas: Expiring[AccountId, Quota] = Expiring(CAPACITY)
+
+    def forget(self) -> None:
+        """Drop all that is remembered; to be called for each message on `esp:directory`."""
+        self._local.clear()
+        self._owned.clear()
+        self._quotas.clear()
+
+    async def resolve(self, recipient: Address) -> Resolution:
+        """Return where mail for `recipient` goes.
+
+        Raises:
+            LimitError: its aliases lead to too many addresses.
+            UnavailableError: the database does not answer.
+        """
+        remembered = self._local.get(recipient, self._clock())
+        if remembered is not None:
+            return remembered
+        generation = self._local.generation
+        resolution = await self._follow(recipient)
+        if isinstance(resolution, Local) and generation == self._local.generation:
+            self._local.put(recipient, resolution, self._clock() + REMEMBERED)
+        return resolution
+
+    async def owns(self, account: AccountId, address: Address) -> bool:
+        """Return whether the account may send as `address`.
+
+        It may as itself, with any tag, and as an alias that leads to it. An address that is an account
+        belongs to that account alone, even if an alias of the same name also leads to others.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        remembered = self._owned.get((account, address), self._clock())
+        if remembered is not None:
+            return remembered
+        generation = self._owned.generation
+        owned = await self._owns(account, address)
+        if owned and generation == self._owned.generation:
+            self._owned.put((account, address), owned, self._clock() + REMEMBERED)
+        return owned
+
+    async def quota(self, account: AccountId) -> Quota:
+        """Return what the account keeps, up to a second ago, and may keep.
+
+        Raises:
+            NotFoundError: there is no such account.
+            UnavailableError: the database does not answer.
+        """
+        remembered = self._quotas.get(account, self._clock())
+        if remembered is not None:
+            return remembered
+        generation = self._quotas.generation
+        async with self._database.connection() as connection:
+            quota = await rows.quota(connection, account)
+        if generation == self._quotas.generation:
+            lasting = REMEMBERED if quota.unlimited else QUOTA_REMEMBERED
+            self._quotas.put(account, quota, self._clock() + lasting)
+        return quota
+
+    async def _owns(self, account: AccountId, address: Address) -> bool:
+        (found,) = await self._look_up([address])
+        if not isinstance(found, _Found) or not found.match.domain_enabled:
+            return False
+        if found.match.account is not None:
+            return found.match.account == account and found.match.account_enabled is True
+        resolution = await self.resolve(address)
+        return isinstance(resolution, Local) and any(t.account == account for t in resolution.targets)
+
+    async def _follow(self, recipient: Address) -> Resolution:
+        targets: dict[AccountId, LocalTarget] = {}
+        forwards: dict[Address, None] = {}
+        expanded: set[tuple[str, str]] = set()
+        disabled = False
+        steps = [_Step(recipient)]
+        looked_up = 0
+        while steps:
+            looked_up += len(steps)
+            if looked_up > MAX_ADDRESSES or len(steps[0].path) > MAX_DEPTH:
+                raise LimitError("The alias leads to too many addresses")
+            following: list[_Step] = []
+            for step, found in zip(steps, await self._look_up([s.address for s in steps]), strict=True):
+                if isinstance(found, _NotOurs):
+                    forwards[step.address] = None
+                    continue
+                if found is None:
+                    continue
+                match = found.match
+                # An alias that leads back to itself means the account of that name, if there is one.
+                if match.targets is not None and match.domain_enabled and found.key not in step.path:
+                    if found.key not in expanded:
+                        expanded.add(found.key)
+                        following += [_Step(parse(t), (*step.path, found.key)) for t in match.targets]
+                elif not match.domain_enabled or match.account_enabled is False:
+                    disabled = True
+                elif match.account is not None:
+                    targets[match.account] = _target(match)
+            steps = following
+        if recipient in forwards:
+            return Remote()
+        if targets or forwards:
+            return Local(tuple(targets.values()), tuple(forwards))
+        return Disabled() if disabled else NoSuchUser()
+
+    async def _look_up(self, addresses: Sequence[Address]) -> "list[_Found | _NotOurs | None]":
+        """Return the best match of each address, `None` where the domain is ours and knows no such name."""
+        questions = [_names(address, self._delimiter) for address in addresses]
+        local_parts = [name for names in questions for name in names]
+        owners = [index for index, names in enumerate(questions) for _ in names]
+        answers: list[_Found | _NotOurs | None] = [_NotOurs() for _ in addresses]
+        if not local_parts:
+            return answers
+        async with self._database.connection() as connection:
+            matches = await rows.matches(connection, local_parts, [addresses[i].domain for i in owners])
+        for match in matches:
+            index = owners[match.wanted]
+            if isinstance(answers[index], _Found):
+                continue
+            if match.account is None and match.targets is None and match.domain_enabled:
+                answers[index] = None
+            else:
+                answers[index] = _Found((match.domain, local_parts[match.wanted]), match)
+        return answers
+
+
+def _names(address: Address, delimiter: str) -> list[str]:
+    """Return the local parts to look for, best first; the catch-all is kept under an empty one."""
+    if address.literal:
+        return []
+    base, tag = address.split(delimiter)
+    names = [address.local_part] if tag is None else [address.local_part, base.local_part]
+    # An empty local part can be written ("") but is nobody's: it must not find the catch-all by its key.
+    return [fold(name) for name in names if name] + [""]
+
+
+def _target(match: Match) -> LocalTarget:
+    assert match.account is not None
+    assert match.maildir is not None
+    if match.inbox is None:
+        # Being made or rebuilt: a moment later it is there.
+        raise UnavailableError("The mailbox is not ready")
+    assert match.local_part is not None
+    address = Address(match.local_part, match.domain)
+    return LocalTarget(match.account, match.inbox, match.maildir, str(address))

@@ -1,0 +1,441 @@
+"""Domains, accounts and aliases as rows.
+
+In: normalised names and folded local parts (`core.address`). Out: structs; who may do what and how aliases
+are followed is decided in `services`. A name that is taken raises `AlreadyExistsError`, one that is missing
+`NotFoundError`.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import asyncpg
+import msgspec
+
+from esp.core.address import Address
+from esp.core.errors import AlreadyExistsError, NotFoundError
+from esp.core.mailbox import DEFAULT_MAILBOXES, MailboxId
+from esp.core.principal import AccountId, DomainId
+from esp.core.quota import Quota
+from esp.storage.postgres.pool import Connection
+
+
+class DomainRow(msgspec.Struct, frozen=True):
+    """A domain, or with `alias_of` another name of one."""
+
+    id: DomainId
+    name: str
+    alias_of: str | None
+    enabled: bool
+    accounts: int
+    aliases: int
+    created_at: datetime
+
+
+class AccountRow(msgspec.Struct, frozen=True):
+    """An account with what it keeps; no secret is in here."""
+
+    id: AccountId
+    address: str
+    maildir: str
+    enabled: bool
+    admin: bool
+    quota: Quota
+    has_password: bool
+    created_at: datetime
+
+
+class AliasRow(msgspec.Struct, frozen=True):
+    """An alias; an empty local part is the catch-all of its domain."""
+
+    domain: str
+    local_part: str
+    targets: tuple[str, ...]
+    enabled: bool
+    created_at: datetime
+
+
+class Match(msgspec.Struct, frozen=True):
+    """What one local part of one domain is; `account` or `targets` or both may be there, or neither."""
+
+    wanted: int
+    """Index in the question."""
+    domain: str
+    """The domain itself, where the question named an alias of it."""
+    domain_enabled: bool
+    account: AccountId | None
+    account_enabled: bool | None
+    local_part: str | None
+    maildir: str | None
+    inbox: MailboxId | None
+    targets: tuple[str, ...] | None
+
+
+class Secrets(msgspec.Struct, frozen=True):
+    """What authentication compares with."""
+
+    account: AccountId
+    address: str
+    maildir: str
+    admin: bool
+    enabled: bool
+    """The account and its domain."""
+    password_hash: str | None
+    scram_salt: bytes | None
+    scram_iterations: int | None
+    scram_stored_key: bytes | None
+    scram_server_key: bytes | None
+
+
+class NewPassword(msgspec.Struct, frozen=True):
+    """All forms in which one password is kept."""
+
+    password_hash: str
+    scram_salt: bytes
+    scram_iterations: int
+    scram_stored_key: bytes
+    scram_server_key: bytes
+
+
+# ---- Lookups on the way of mail ----------------------------------------------------------------------------
+
+
+async def matches(connection: Connection, local_parts: Sequence[str], domains: Sequence[str]) -> list[Match]:
+    """Return what each pair is, in one round trip; a pair of a domain that is not ours has no row."""
+    rows = await connection.fetch(
+        """
+        SELECT (w.n - 1)::int, d.name, d.enabled AND named.enabled,
+               a.id, a.enabled, a.local_part, a.maildir, m.id, al.targets
+        FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (local_part, domain, n)
+        JOIN domain AS named ON named.name = w.domain
+        JOIN domain AS d ON d.id = coalesce(named.alias_of, named.id)
+        LEFT JOIN account AS a ON a.domain_id = d.id AND a.local_part = w.local_part
+        LEFT JOIN mailbox AS m ON m.account_id = a.id AND m.name = 'INBOX'
+        LEFT JOIN alias AS al ON al.domain_id = d.id AND al.local_part = w.local_part AND al.enabled
+        ORDER BY w.n
+        """,
+        local_parts,
+        domains,
+    )
+    return [Match(*row.values()) for row in rows]
+
+
+async def quota(connection: Connection, account: AccountId) -> Quota:
+    """Return what an account keeps and may keep.
+
+    Raises:
+        NotFoundError: there is no such account.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT coalesce(sum(m.octets), 0)::bigint, a.quota_octets,
+               coalesce(sum(m.messages), 0)::bigint, a.quota_messages
+        FROM account AS a LEFT JOIN mailbox AS m ON m.account_id = a.id
+        WHERE a.id = $1
+        GROUP BY a.id
+        """,
+        account,
+    )
+    if row is None:
+        raise NotFoundError("No such account")
+    return Quota(*row.values())
+
+
+async def secrets(connection: Connection, local_part: str, domain: str) -> Secrets | None:
+    """Return what the account's passwords are compared with; the domain may be an alias of its own."""
+    row = await connection.fetchrow(
+        """
+        SELECT a.id, a.local_part, d.name, a.maildir, a.admin,
+               a.enabled AND d.enabled AND named.enabled, a.password_hash,
+               a.scram_salt, a.scram_iterations, a.scram_stored_key, a.scram_server_key
+        FROM domain AS named
+        JOIN domain AS d ON d.id = coalesce(named.alias_of, named.id)
+        JOIN account AS a ON a.domain_id = d.id AND a.local_part = $1
+        WHERE named.name = $2
+        """,
+        local_part,
+        domain,
+    )
+    return None if row is None else Secrets(row[0], _address(row[1], row[2]), *row[3:])
+
+
+async def replace_hash(connection: Connection, account: AccountId, old: str, new: str) -> None:
+    """Store a hash of the same password with newer parameters, unless the password was changed meanwhile."""
+    await connection.execute(
+        "UPDATE account SET password_hash = $3 WHERE id = $1 AND password_hash = $2", account, old, new
+    )
+
+
+# ---- Domains -----------------------------------------------------------------------------------------------
+
+_DOMAIN = """
+    SELECT d.id, d.name, target.name, d.enabled,
+           (SELECT count(*) FROM account AS a WHERE a.domain_id = d.id),
+           (SELECT count(*) FROM alias AS al WHERE al.domain_id = d.id),
+           d.created_at
+    FROM domain AS d LEFT JOIN domain AS target ON target.id = d.alias_of
+"""
+
+
+async def add_domain(connection: Connection, name: str, alias_of: DomainId | None = None) -> None:
+    """Make a domain, or another name of one.
+
+    Raises:
+        AlreadyExistsError: the name is taken.
+    """
+    try:
+        await connection.execute("INSERT INTO domain (name, alias_of) VALUES ($1, $2)", name, alias_of)
+    except asyncpg.UniqueViolationError as error:
+        raise AlreadyExistsError(f"Domain {name} already exists") from error
+
+
+async def domain(connection: Connection, name: str) -> DomainRow:
+    """Return one domain.
+
+    Raises:
+        NotFoundError: there is no such domain.
+    """
+    row = await connection.fetchrow(f"{_DOMAIN} WHERE d.name = $1", name)
+    if row is None:
+        raise NotFoundError(f"Domain {name} does not exist")
+    return DomainRow(*row.values())
+
+
+async def domains(connection: Connection) -> list[DomainRow]:
+    """Return all domains by name."""
+    return [DomainRow(*row.values()) for row in await connection.fetch(f"{_DOMAIN} ORDER BY d.name")]
+
+
+async def domain_has_aliases(connection: Connection, domain_id: DomainId) -> bool:
+    """Return whether other domains are names of this one."""
+    return bool(
+        await connection.fetchval("SELECT EXISTS (SELECT FROM domain WHERE alias_of = $1)", domain_id)
+    )
+
+
+async def set_domain_enabled(connection: Connection, name: str, enabled: bool) -> None:
+    """Switch a domain and all in it on or off.
+
+    Raises:
+        NotFoundError: there is no such domain.
+    """
+    done = await connection.fetchval(
+        "UPDATE domain SET enabled = $2 WHERE name = $1 RETURNING id", name, enabled
+    )
+    if done is None:
+        raise NotFoundError(f"Domain {name} does not exist")
+
+
+async def remove_domain(connection: Connection, domain_id: DomainId) -> None:
+    """Delete a domain with its aliases and other names; accounts must be gone."""
+    await connection.execute("DELETE FROM domain WHERE id = $1", domain_id)
+
+
+# ---- Accounts ----------------------------------------------------------------------------------------------
+
+_ACCOUNT = """
+    SELECT a.id, a.local_part, d.name, a.maildir, a.enabled, a.admin,
+           coalesce(used.octets, 0)::bigint, a.quota_octets, coalesce(used.messages, 0)::bigint,
+           a.quota_messages, a.password_hash IS NOT NULL, a.created_at
+    FROM account AS a
+    JOIN domain AS d ON d.id = a.domain_id
+    LEFT JOIN LATERAL (
+        SELECT sum(m.octets) AS octets, sum(m.messages) AS messages
+        FROM mailbox AS m WHERE m.account_id = a.id
+    ) AS used ON true
+"""
+
+
+def _account(row: asyncpg.Record) -> AccountRow:
+    identity, local_part, domain_name, maildir, enabled, admin, *rest = row.values()
+    used, limit, messages, message_limit, has_password, created_at = rest
+    return AccountRow(
+        id=identity,
+        address=_address(local_part, domain_name),
+        maildir=maildir,
+        enabled=enabled,
+        admin=admin,
+        quota=Quota(used, limit, messages, message_limit),
+        has_password=has_password,
+        created_at=created_at,
+    )
+
+
+def _address(local_part: str, domain_name: str) -> str:
+    return str(Address(local_part, domain_name))
+
+
+async def add_account(
+    connection: Connection,
+    domain_id: DomainId,
+    local_part: str,
+    maildir: str,
+    *,
+    quota_octets: int | None,
+    admin: bool,
+) -> AccountId:
+    """Make an account without mailboxes and without a password.
+
+    Raises:
+        AlreadyExistsError: the local part is taken, or the folder by another account.
+    """
+    try:
+        account: AccountId = await connection.fetchval(
+            """
+            INSERT INTO account (domain_id, local_part, maildir, quota_octets, admin)
+            VALUES ($1, $2, $3, $4, $5)
+            RETURNING id
+            """,
+            domain_id,
+            local_part,
+            maildir,
+            quota_octets,
+            admin,
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise AlreadyExistsError("An account with this address already exists") from error
+    return account
+
+
+async def add_default_mailboxes(
+    connection: Connection, account: AccountId, directories: Sequence[str]
+) -> list[int]:
+    """Make and subscribe the default mailboxes in the given folders; return their UIDVALIDITYs."""
+    names = [name for name, _ in DEFAULT_MAILBOXES]
+    uses = [use.value if use else None for _, use in DEFAULT_MAILBOXES]
+    rows = await connection.fetch(
+        """
+        INSERT INTO mailbox (account_id, name, directory, special_use)
+        SELECT $1, n, d, u FROM unnest($2::text[], $3::text[], $4::text[]) AS w (n, d, u)
+        RETURNING name, uidvalidity
+        """,
+        account,
+        names,
+        directories,
+        uses,
+    )
+    await connection.execute(
+        "INSERT INTO subscription (account_id, name) SELECT $1, unnest($2::text[])", account, names
+    )
+    validities = {row["name"]: int(row["uidvalidity"]) for row in rows}
+    return [validities[name] for name in names]
+
+
+async def account(connection: Connection, local_part: str, domain_name: str) -> AccountRow:
+    """Return one account.
+
+    Raises:
+        NotFoundError: there is no such account.
+    """
+    row = await connection.fetchrow(
+        f"{_ACCOUNT} WHERE a.local_part = $1 AND d.name = $2", local_part, domain_name
+    )
+    if row is None:
+        raise NotFoundError(f"Account {local_part}@{domain_name} does not exist")
+    return _account(row)
+
+
+async def accounts(connection: Connection, domain_name: str | None = None) -> list[AccountRow]:
+    """Return the accounts of a domain, or all, by address."""
+    rows = await connection.fetch(
+        f"{_ACCOUNT} WHERE $1::text IS NULL OR d.name = $1 ORDER BY d.name, a.local_part", domain_name
+    )
+    return [_account(row) for row in rows]
+
+
+async def set_password(connection: Connection, account_id: AccountId, password: NewPassword) -> None:
+    """Replace all forms of the password at once."""
+    await connection.execute(
+        """
+        UPDATE account
+        SET password_hash = $2, scram_salt = $3, scram_iterations = $4, scram_stored_key = $5,
+            scram_server_key = $6
+        WHERE id = $1
+        """,
+        account_id,
+        password.password_hash,
+        password.scram_salt,
+        password.scram_iterations,
+        password.scram_stored_key,
+        password.scram_server_key,
+    )
+
+
+async def set_quota(
+    connection: Connection, account_id: AccountId, octets: int | None, messages: int | None
+) -> None:
+    """Set both limits; `None` is none."""
+    await connection.execute(
+        "UPDATE account SET quota_octets = $2, quota_messages = $3 WHERE id = $1",
+        account_id,
+        octets,
+        messages,
+    )
+
+
+async def set_account_enabled(connection: Connection, account_id: AccountId, enabled: bool) -> None:
+    """Switch an account on or off."""
+    await connection.execute("UPDATE account SET enabled = $2 WHERE id = $1", account_id, enabled)
+
+
+async def remove_account(connection: Connection, account_id: AccountId) -> None:
+    """Delete every row that belongs to an account; its files are the caller's."""
+    # Locked first, in the order of deliveries: one that is under way ends before, or finds no mailbox.
+    await connection.fetch("SELECT FROM mailbox WHERE account_id = $1 ORDER BY id FOR UPDATE", account_id)
+    for table in ("message", "expunged", "content_index", "thread_reference", "content", "mailbox"):
+        await connection.execute(f"DELETE FROM {table} WHERE account_id = $1", account_id)  # noqa: S608 - names are above
+    await connection.execute("DELETE FROM account WHERE id = $1", account_id)
+
+
+# ---- Aliases -----------------------------------------------------------------------------------------------
+
+
+async def add_alias(
+    connection: Connection, domain_id: DomainId, local_part: str, targets: Sequence[str]
+) -> None:
+    """Make an alias.
+
+    Raises:
+        AlreadyExistsError: the domain has one of this name.
+    """
+    try:
+        await connection.execute(
+            "INSERT INTO alias (domain_id, local_part, targets) VALUES ($1, $2, $3)",
+            domain_id,
+            local_part,
+            list(targets),
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise AlreadyExistsError("This alias already exists") from error
+
+
+async def aliases(connection: Connection, domain_name: str | None = None) -> list[AliasRow]:
+    """Return the aliases of a domain, or all, by address."""
+    rows = await connection.fetch(
+        """
+        SELECT d.name, al.local_part, al.targets, al.enabled, al.created_at
+        FROM alias AS al JOIN domain AS d ON d.id = al.domain_id
+        WHERE $1::text IS NULL OR d.name = $1
+        ORDER BY d.name, al.local_part
+        """,
+        domain_name,
+    )
+    return [AliasRow(row[0], row[1], tuple(row[2]), row[3], row[4]) for row in rows]
+
+
+async def remove_alias(connection: Connection, local_part: str, domain_name: str) -> None:
+    """Delete an alias.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    done = await connection.fetchval(
+        """
+        DELETE FROM alias AS al USING domain AS d
+        WHERE d.id = al.domain_id AND d.name = $2 AND al.local_part = $1
+        RETURNING al.id
+        """,
+        local_part,
+        domain_name,
+    )
+    if done is None:
+        raise NotFoundError(f"Alias {local_part}@{domain_name} does not exist")
