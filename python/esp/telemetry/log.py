@@ -1,0 +1,109 @@
+"""Structured logs on standard error: one event per decision, with the ids of connection and message.
+
+`get_logger(__name__).info("message accepted", recipients=3)`; what `bind` was given follows in every event of
+the same task and of the tasks it starts. Other libraries' records arrive in the same form.
+"""
+
+import logging
+import sys
+from collections.abc import Mapping, MutableMapping
+from contextlib import AbstractContextManager
+from typing import Any, Literal, TextIO
+
+import orjson
+import structlog
+
+_SECRET_NAMES = ("password", "secret", "token", "authorization", "credential", "private_key")
+_MASK = "********"
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+def configure(
+    level: str = "info",
+    form: Literal["text", "json"] = "text",
+    *,
+    stream: TextIO | None = None,
+    **context: object,
+) -> None:
+    """Set logging up for this process; `context` (role, number) is part of every event."""
+    output = stream or sys.stderr
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        _with(context),
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        mask_secrets,
+    ]
+    final: list[structlog.typing.Processor]
+    if form == "json":
+        final = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_json)]
+    else:
+        final = [structlog.dev.ConsoleRenderer(colors=output.isatty(), pad_event_to=0)]
+    structlog.configure(
+        processors=[*shared, *final],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(output),
+        cache_logger_on_first_use=False,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[_add_source, *shared],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+    )
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(_LEVELS[level])
+    for chatty in (
+        "rq.worker",
+        "rq.job",
+        "rq.queue",
+        "uvicorn",
+        "uvicorn.error",
+        "uvicorn.access",
+        "asyncio",
+        "mail",
+    ):
+        # These tell of every job and request; what matters of them is an event or a metric of ours.
+        logging.getLogger(chatty).setLevel(max(_LEVELS[level], logging.WARNING))
+
+
+def get_logger(name: str) -> Logger:
+    """Return a logger whose events carry `source=name`."""
+    logger: Logger = structlog.get_logger(source=name)
+    return logger
+
+
+def bind(**context: object) -> AbstractContextManager[None]:
+    """Add `context` to every event of this block, also in functions called and tasks started from it."""
+    return structlog.contextvars.bound_contextvars(**context)
+
+
+def mask_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Replace every value whose name tells of a secret; the last line of defence, not the first."""
+    for key in event:
+        if any(name in key.lower() for name in _SECRET_NAMES):
+            event[key] = _MASK
+    return event
+
+
+def _add_source(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    record = event.get("_record")
+    if isinstance(record, logging.LogRecord):
+        event["source"] = record.name
+    return event
+
+
+def _with(context: Mapping[str, object]) -> structlog.typing.Processor:
+    def add(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        for key, value in context.items():
+            event.setdefault(key, value)
+        return event
+
+    return add
+
+
+def _json(event: object, **_options: object) -> str:
+    return orjson.dumps(event, default=str).decode()
