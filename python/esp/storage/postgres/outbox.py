@@ -1,0 +1,168 @@
+"""Facts that somebody still has to act on, written in the transaction that made them true.
+
+In: a payload of one of the topics below. Out: the same, leased to one worker at a time; a worker that dies
+lets its lease run out. At least once: whoever acts must bear a repetition. Rows are few and hold many: one for
+a batch and account, never one for each message.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from enum import StrEnum
+
+import msgspec
+
+from esp.core.mailbox import ContentId, MailboxId, Uid
+from esp.core.principal import AccountId
+from esp.storage.postgres.pool import Connection, Database
+
+LEASE = 120.0
+"""Seconds; longer than any batch takes."""
+FIRST_RETRY = timedelta(seconds=5)
+LONGEST_RETRY = timedelta(hours=1)
+
+
+class Topic(StrEnum):
+    """What is to be done."""
+
+    INDEX = "index"
+    RENAME = "rename"
+    UNLINK = "unlink"
+
+
+class Index(msgspec.Struct, frozen=True):
+    """Contents that have no row in `content_index` yet."""
+
+    account: AccountId
+    contents: list[ContentId]
+
+
+class Rename(msgspec.Struct, frozen=True):
+    """Messages whose file names no longer show their flags."""
+
+    account: AccountId
+    mailbox: MailboxId
+    uids: list[Uid]
+
+
+class Unlink(msgspec.Struct, frozen=True):
+    """Files that no message has any more."""
+
+    paths: list[str]
+    """Below `storage.path`."""
+
+
+Payload = Index | Rename | Unlink
+
+_TYPES: dict[Topic, type[Payload]] = {Topic.INDEX: Index, Topic.RENAME: Rename, Topic.UNLINK: Unlink}
+_DECODERS = {topic: msgspec.json.Decoder(kind) for topic, kind in _TYPES.items()}
+_encode = msgspec.json.Encoder().encode
+
+
+class Leased(msgspec.Struct, frozen=True):
+    """A row that is ours until its lease ends."""
+
+    id: int
+    payload: Payload
+    attempts: int
+    """Including this one."""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """How much of a topic is due, and since when."""
+
+    rows: int
+    oldest: float
+    """Seconds since the oldest row could have been acted on."""
+
+
+async def add(connection: Connection, topic: str, payload: Payload, delay: float = 0.0) -> None:
+    """Leave one payload to be acted on, `delay` seconds from now at the earliest."""
+    await add_all(connection, topic, [payload], delay)
+
+
+async def add_all(
+    connection: Connection, topic: str, payloads: Sequence[Payload], delay: float = 0.0
+) -> None:
+    """Leave payloads of one topic in one round trip."""
+    assert all(type(payload) is _TYPES[Topic(topic)] for payload in payloads)
+    await connection.execute(
+        """
+        INSERT INTO outbox (topic, payload, not_before)
+        SELECT $1, p::jsonb, now() + $3 FROM unnest($2::text[]) AS p
+        """,
+        topic,
+        [_encode(payload).decode() for payload in payloads],
+        timedelta(seconds=delay),
+    )
+
+
+async def lease(database: Database, topic: str, limit: int, *, seconds: float = LEASE) -> list[Leased]:
+    """Take at most `limit` rows that are due, oldest first; other workers pass them over for `seconds`."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            UPDATE outbox SET leased_until = now() + $3, attempts = attempts + 1
+            WHERE id IN (
+                SELECT id FROM outbox
+                WHERE topic = $1 AND not_before <= now() AND (leased_until IS NULL OR leased_until <= now())
+                ORDER BY id LIMIT $2
+                FOR UPDATE SKIP LOCKED
+            )
+            RETURNING id, payload, attempts
+            """,
+            topic,
+            limit,
+            timedelta(seconds=seconds),
+        )
+    decoder = _DECODERS[Topic(topic)]
+    leased: list[Leased] = []
+    unreadable: list[int] = []
+    for row in sorted(rows, key=lambda row: int(row["id"])):
+        try:
+            leased.append(Leased(row["id"], decoder.decode(row["payload"]), row["attempts"]))
+        except msgspec.DecodeError:
+            unreadable.append(row["id"])
+    if unreadable:
+        # Left by another version of ESP: kept for it, and out of our way.
+        await _put_off(database, unreadable, LONGEST_RETRY)
+    return leased
+
+
+async def done(database: Database, ids: Sequence[int]) -> None:
+    """Forget rows that were acted on."""
+    if ids:
+        async with database.connection() as connection:
+            await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", ids)
+
+
+async def retry(database: Database, leased: Leased) -> None:
+    """Give a row back, to be taken again later, the later the more often that was."""
+    await _put_off(database, [leased.id], retry_delay(leased.attempts))
+
+
+async def waiting(database: Database) -> dict[str, Waiting]:
+    """Return what is due and not leased, by topic."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT topic, count(*), extract(epoch FROM now() - min(not_before))::float8
+            FROM outbox WHERE not_before <= now() AND (leased_until IS NULL OR leased_until <= now())
+            GROUP BY topic
+            """
+        )
+    return {row[0]: Waiting(row[1], row[2]) for row in rows}
+
+
+def retry_delay(attempts: int) -> timedelta:
+    """Return how long to wait after so many attempts."""
+    # Capped before the shift: a row that fails for a week must not overflow timedelta.
+    return min(FIRST_RETRY * (1 << min(attempts - 1, 16)), LONGEST_RETRY)
+
+
+async def _put_off(database: Database, ids: Sequence[int], delay: timedelta) -> None:
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE outbox SET leased_until = NULL, not_before = now() + $2 WHERE id = ANY($1::bigint[])",
+            ids,
+            delay,
+        )
