@@ -1,3 +1,4 @@
+import enum
 from collections.abc import Sequence
 from typing import final
 
@@ -815,3 +816,225 @@ def mailbox_from_utf7(name: str) -> str:
 
 def list_matches(pattern: str, name: str, delimiter: str = "/") -> bool:
     """Whether `name` matches a LIST pattern (RFC 3501 §6.3.8); `INBOX` in any case. Linear in both."""
+
+# ----------------------------------------------------------------------------------------------------
+# smtp: what a client of the SMTP and LMTP doors says (rust/esp-smtp)
+
+@final
+class SmtpLimits:
+    """What one door allows its connections; one object for all readers of a door."""
+
+    def __new__(
+        cls,
+        *,
+        size_limit: int,
+        header_limit: int,
+        authserv_id: str,
+        memory_limit: int,
+        memory_budget: int,
+    ) -> SmtpLimits:
+        """Make the limits of a door.
+
+        Args:
+            size_limit: octets of a message.
+            header_limit: octets of its header.
+            authserv_id: Authentication-Results of this name are taken out (RFC 8601 §5).
+            memory_limit: octets of one message kept in memory; the rest comes out as `SmtpPart`.
+            memory_budget: octets of all messages of the door in memory; above it each keeps 16 KiB at most.
+        """
+
+    @property
+    def held(self) -> int:
+        """Octets that all readers of the door hold now."""
+
+@final
+class SmtpReader:
+    """Reads one connection: octets in, events out. Lines and messages end at CR LF only (RFC 5321 §2.3.8)."""
+
+    def __new__(cls, limits: SmtpLimits) -> SmtpReader:
+        """Make the reader of a new connection."""
+
+    @property
+    def buffered(self) -> int:
+        """Octets fed and not yet read as commands."""
+
+    def feed(self, octets: bytes, /) -> None:
+        """Take octets from the network."""
+
+    def next(
+        self,
+    ) -> (
+        SmtpMail
+        | SmtpRcpt
+        | SmtpVerb
+        | SmtpBdat
+        | SmtpLine
+        | SmtpProblem
+        | SmtpPart
+        | SmtpChunkEnd
+        | SmtpMessage
+        | None
+    ):
+        """Return what came next, `None` until more is fed.
+
+        After `SmtpVerb.DATA` call `begin_data` to take the message; after `SmtpBdat` call `keep_chunk`, or the chunk is
+        read and forgotten.
+        """
+
+    def expect_line(self) -> None:
+        """Give out the next line as it is: it is no command (RFC 4954 §4)."""
+
+    def begin_data(self, *, strip_bcc: bool) -> None:
+        """Read what follows as a message, up to the line with the dot; without its Bcc fields if so wanted."""
+
+    def keep_chunk(self, *, strip_bcc: bool) -> None:
+        """Read the chunk that follows as part of the message."""
+
+    def forget(self) -> None:
+        """Forget the message of which chunks came."""
+
+    def discard(self) -> int:
+        """Forget all that was fed and not read (RFC 3207 §4.2); return how many octets it was."""
+
+@final
+class SmtpMail:
+    """`MAIL FROM:`; both parts of the null path are empty."""
+
+    @property
+    def local_part(self) -> str:
+        """Without quotes and quoted pairs."""
+    @property
+    def domain(self) -> str:
+        """ASCII in lower case; or an address literal with its brackets."""
+    @property
+    def ascii(self) -> bool:
+        """Whether the path needs no SMTPUTF8."""
+    @property
+    def size(self) -> int | None:
+        """`SIZE=` (RFC 1870)."""
+    @property
+    def body(self) -> str | None:
+        """`7BIT` or `8BITMIME` (RFC 6152)."""
+    @property
+    def smtputf8(self) -> bool:
+        """`SMTPUTF8` (RFC 6531)."""
+    @property
+    def ret(self) -> str | None:
+        """`FULL` or `HDRS` (RFC 3461 §4.3)."""
+    @property
+    def envid(self) -> str | None:
+        """`ENVID=` decoded (RFC 3461 §4.4)."""
+    @property
+    def auth(self) -> str | None:
+        """`AUTH=` decoded (RFC 4954 §5)."""
+    @property
+    def extended(self) -> bool:
+        """Whether any parameter came."""
+
+@final
+class SmtpRcpt:
+    """`RCPT TO:`; the domain of `<postmaster>` is empty."""
+
+    @property
+    def local_part(self) -> str:
+        """Without quotes and quoted pairs."""
+    @property
+    def domain(self) -> str:
+        """ASCII in lower case; or an address literal with its brackets."""
+    @property
+    def ascii(self) -> bool:
+        """Whether the path needs no SMTPUTF8."""
+    @property
+    def notify(self) -> str | None:
+        """`NEVER`, or `SUCCESS`, `FAILURE`, `DELAY` in this order, with commas (RFC 3461 §4.1)."""
+    @property
+    def orcpt(self) -> tuple[str, str] | None:
+        """Address type and decoded address (RFC 3461 §4.2)."""
+    @property
+    def extended(self) -> bool:
+        """Whether any parameter came."""
+
+@final
+class SmtpVerb(enum.Enum):
+    """Commands without argument."""
+
+    DATA = ...
+    RSET = ...
+    NOOP = ...
+    QUIT = ...
+
+@final
+class SmtpBdat:
+    """`BDAT` (RFC 3030)."""
+
+    @property
+    def size(self) -> int:
+        """Octets of the chunk."""
+    @property
+    def last(self) -> bool:
+        """Whether the message ends with it."""
+
+@final
+class SmtpLine:
+    """Any other command, or the line asked for with `expect_line`."""
+
+    @property
+    def octets(self) -> bytes:
+        """Without CR LF."""
+
+@final
+class SmtpProblem:
+    """A line that is no command."""
+
+    @property
+    def kind(self) -> str:
+        """`bare-lf`, `bare-cr`, `line-too-long`, `empty`, `mail-syntax`, `rcpt-syntax`, `path`, `parameter`,
+        `unknown-parameter`, `argument`, `bdat-syntax`."""
+
+@final
+class SmtpPart:
+    """Octets of a message that is too large for memory."""
+
+    @property
+    def octets(self) -> bytes:
+        """They follow those of the part before."""
+
+@final
+class SmtpChunkEnd:
+    """A BDAT chunk came whole; not for the last one of a message that was kept."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether it belongs to the message."""
+    @property
+    def last(self) -> bool:
+        """Whether it said `LAST`."""
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the message so far; see `SmtpMessage.fault`."""
+
+@final
+class SmtpMessage:
+    """A message came whole."""
+
+    @property
+    def rest(self) -> bytes:
+        """Its octets after the last `SmtpPart`."""
+    @property
+    def size(self) -> int:
+        """Octets that came, with fields that were taken out."""
+    @property
+    def fault(self) -> str | None:
+        """`bare-line-end`, `too-large`, `header-too-large`: it cannot be taken, and nothing else is said of it."""
+    @property
+    def received(self) -> int:
+        """Number of Received fields."""
+    @property
+    def has_date(self) -> bool:
+        """Whether it has a Date field."""
+    @property
+    def has_message_id(self) -> bool:
+        """Whether it has a Message-ID field."""
+    @property
+    def has_from(self) -> bool:
+        """Whether it has a From field."""

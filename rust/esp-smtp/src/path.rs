@@ -157,7 +157,7 @@ fn domain(octets: &[u8]) -> Result<(&str, &[u8]), Problem> {
     let whole = taken.len() <= LONGEST_DOMAIN
         && name
             .split('.')
-            .all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'));
+            .all(|label| (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-'));
     if whole { Ok((name, rest)) } else { Err(Problem::Path) }
 }
 
