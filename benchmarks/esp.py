@@ -22,6 +22,7 @@ class Esp:
     """The instance under `home`."""
 
     name = "ESP"
+    fill_sessions = 10
 
     def __init__(self, home: Path, command: list[str]) -> None:
         self._home = home

@@ -146,11 +146,11 @@ class ImapConnection:
         self._finish(tag, b"DONE\r\n")
 
 
-def fill(port: int, user: str, mailbox: str, messages: Iterable[bytes], sessions: int = 10) -> float:
-    """Append all messages through some sessions; return the seconds it took."""
-
-    connections = [ImapConnection(port) for _ in range(sessions)]
-    for connection in connections:
+def fill(port: int, users: Sequence[str], mailbox: str, messages: Iterable[bytes]) -> float:
+    """Append all messages, with a session for each entry of `users`; return the seconds it took."""
+    sessions = len(users)
+    connections = [ImapConnection(port) for _ in users]
+    for connection, user in zip(connections, users, strict=True):
         connection.login(user)
     source = iter(messages)
     batch: list[bytes]

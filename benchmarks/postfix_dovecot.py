@@ -156,6 +156,7 @@ class PostfixDovecot:
     """The instance under `home`; needs root, as both masters do."""
 
     name = "Postfix + Dovecot"
+    fill_sessions = 1  # more wait for each other with sleeps (dovecot-uidlist.lock)
 
     def __init__(self, home: Path) -> None:
         self._home = home

@@ -22,6 +22,8 @@ class Server(Protocol):
     smtp_port: int
     imap_port: int
     imaps_port: int
+    fill_sessions: int
+    """With how many sessions a single mailbox is filled fastest."""
 
     @property
     def tree(self) -> ProcessTree:
