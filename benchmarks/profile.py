@@ -1,6 +1,6 @@
 """`python -m benchmarks.profile`: where the time of a running ESP goes, by process and by function.
 
-Attaches to all processes below the supervisor while one load runs: `perf` for the kernel, Rust, PostgreSQL and
+Attaches to all processes below the supervisor while one load runs: `perf` for the kernel, Rust, PostgreSQL,
 Valkey, or (`--no-perf`) `py-spy` for Python functions with native frames. Writes flame-graph stacks (a line
 `frame;frame;frame count` each, for speedscope or flamegraph.pl) and prints the top of each list.
 """
