@@ -4,6 +4,7 @@ use crate::bodystructure::{Bodies, envelope};
 use crate::date;
 use crate::identifiers;
 use crate::structure::{Structure, Tag};
+use crate::subject::{BaseSubject, base_subject};
 
 /// What a mailbox tells about a message without reading it again.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,11 +42,7 @@ pub fn describe_structure(structure: &Structure<'_>) -> Description {
     bodies.body.reserve(256);
     bodies.bodystructure.reserve(384);
     bodies.part(structure, 0);
-    let in_reply_to = identifiers::all(structure.values(0, Tag::InReplyTo));
-    let mut references = identifiers::all(structure.values(0, Tag::References));
-    if references.is_empty() {
-        references.extend(in_reply_to.first().cloned());
-    }
+    let (message_id, references, in_reply_to) = thread_ids(structure);
     Description {
         size: structure.data().len(),
         envelope: wire,
@@ -55,11 +52,50 @@ pub fn describe_structure(structure: &Structure<'_>) -> Description {
             .values(0, Tag::Date)
             .next_back()
             .and_then(date::parse),
-        message_id: structure
-            .values(0, Tag::MessageId)
-            .next_back()
-            .and_then(identifiers::message_id),
+        message_id,
         references,
         in_reply_to,
+    }
+}
+
+fn thread_ids(structure: &Structure<'_>) -> (Option<String>, Vec<String>, Vec<String>) {
+    let message_id = structure
+        .values(0, Tag::MessageId)
+        .next_back()
+        .and_then(identifiers::message_id);
+    let in_reply_to = identifiers::all(structure.values(0, Tag::InReplyTo));
+    let mut references = identifiers::all(structure.values(0, Tag::References));
+    if references.is_empty() {
+        references.extend(in_reply_to.first().cloned());
+    }
+    (message_id, references, in_reply_to)
+}
+
+/// What puts a message into its thread (RFC 5256 §3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Threading {
+    /// As in [`Description`].
+    pub message_id: Option<String>,
+    /// As in [`Description`].
+    pub references: Vec<String>,
+    /// As in [`Description`].
+    pub in_reply_to: Vec<String>,
+    /// The subject without its prefixes.
+    pub base_subject: BaseSubject,
+}
+
+/// What puts a message into its thread.
+#[must_use]
+pub fn threading(structure: &Structure<'_>) -> Threading {
+    let (message_id, references, in_reply_to) = thread_ids(structure);
+    Threading {
+        message_id,
+        references,
+        in_reply_to,
+        base_subject: structure
+            .values(0, Tag::Subject)
+            .next_back()
+            .map(base_subject)
+            .unwrap_or_default(),
     }
 }

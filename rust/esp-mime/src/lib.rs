@@ -8,23 +8,37 @@
 
 mod address;
 mod bodystructure;
+mod charset;
 mod date;
 mod describe;
+mod encoded_word;
+mod fold;
 mod grammar;
 mod header;
+mod html;
 mod identifiers;
 mod octets;
+mod pack;
 mod params;
 mod section;
+mod signature;
 mod structure;
+mod subject;
+mod text;
+mod transfer;
 mod wire;
 
 pub use address::{Address, parse_list};
 pub use date::{Date, parse as parse_date};
-pub use describe::{Description, describe, describe_structure};
+pub use describe::{Description, Threading, describe, describe_structure, threading};
+pub use encoded_word::decode as decode_header;
 pub use header::{Field, Fields, header_end};
 pub use section::{Octets, Section, SectionText, header_fields};
+pub use signature::{may_contain, signature};
 pub use structure::{Kind, MAX_DEPTH, MAX_PARTS, Part, Structure};
+pub use subject::{BaseSubject, base_subject};
+pub use text::{Indexed, Needle, Scope, SearchText, index, preview, search_text};
+pub use transfer::{decode_base64, decode_quoted_printable};
 
 #[cfg(test)]
 mod tests;
