@@ -3,6 +3,8 @@
 `_native.pyi` is the contract: each class and function documented, checked by stubtest."""
 
 from esp.native._native import (
+    Description,
+    Indexed,
     SmtpBdat,
     SmtpChunkEnd,
     SmtpLimits,
@@ -14,9 +16,22 @@ from esp.native._native import (
     SmtpRcpt,
     SmtpReader,
     SmtpVerb,
+    base_subject,
+    body_section,
+    decode_header,
+    decoded_part,
+    describe,
+    index_batch,
+    index_message,
+    may_contain_batch,
+    search_batch,
+    search_files,
+    search_text,
 )
 
 __all__ = [
+    "Description",
+    "Indexed",
     "SmtpBdat",
     "SmtpChunkEnd",
     "SmtpLimits",
@@ -28,4 +43,15 @@ __all__ = [
     "SmtpRcpt",
     "SmtpReader",
     "SmtpVerb",
+    "base_subject",
+    "body_section",
+    "decode_header",
+    "decoded_part",
+    "describe",
+    "index_batch",
+    "index_message",
+    "may_contain_batch",
+    "search_batch",
+    "search_files",
+    "search_text",
 ]

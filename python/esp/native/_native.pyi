@@ -1038,3 +1038,125 @@ class SmtpMessage:
     @property
     def has_from(self) -> bool:
         """Whether it has a From field."""
+
+# ----------------------------------------------------------------------------------------------------
+# mime: what is said about the octets of a message (rust/esp-mime)
+#
+# Any octets are a message; no function here fails on them. All are linear in the size of the message; parts
+# below 100 levels, or after the 10,000th, are not looked into. From 16 KiB on the GIL is let go.
+
+@final
+class Description:
+    """What a mailbox tells about a message without reading it again; stored in `content` at delivery."""
+
+    @property
+    def size(self) -> int:
+        """`RFC822.SIZE`, octets."""
+    @property
+    def envelope(self) -> bytes:
+        """`ENVELOPE` as it goes on the wire, with its parentheses (RFC 3501 §7.4.2)."""
+    @property
+    def bodystructure(self) -> bytes:
+        """`BODYSTRUCTURE` as it goes on the wire."""
+    @property
+    def body(self) -> bytes:
+        """`BODY` as it goes on the wire: no extension data."""
+    @property
+    def sent_at(self) -> float | None:
+        """The moment of `Date`, seconds since the epoch, UTC; `None` when absent or unreadable."""
+    @property
+    def message_id(self) -> str | None:
+        """`Message-ID` without angle brackets."""
+    @property
+    def references(self) -> list[str]:
+        """The ids of `References`, oldest first; if none, the first of `In-Reply-To` (RFC 5256 §3)."""
+    @property
+    def in_reply_to(self) -> list[str]:
+        """The message ids of `In-Reply-To`."""
+
+@final
+class Indexed:
+    """What is stored of a message for searching, previews and threads, in `content_index`."""
+
+    @property
+    def text(self) -> bytes:
+        """Its searchable text, compressed, for `search_batch`. Not worth compressing again: give the column
+        `STORAGE EXTERNAL`."""
+    @property
+    def signature(self) -> bytes:
+        """A filter over the text for `may_contain_batch`: 64 octets to 16 KiB, an eighth of the text."""
+    @property
+    def preview(self) -> str:
+        """The first 200 characters of the text as written, blanks collapsed (RFC 8970)."""
+    @property
+    def message_id(self) -> str | None:
+        """As in `Description`."""
+    @property
+    def references(self) -> list[str]:
+        """As in `Description`."""
+    @property
+    def in_reply_to(self) -> list[str]:
+        """As in `Description`."""
+    @property
+    def base_subject(self) -> str:
+        """The subject without the marks of replies and forwards (RFC 5256 §2.1), its case kept."""
+    @property
+    def is_reply(self) -> bool:
+        """Whether the subject had such a mark."""
+
+def describe(data: bytes) -> Description:
+    """Describe a message."""
+
+def body_section(data: bytes, spec: str) -> bytes | None:
+    """Return the octets of `BODY[spec]` (RFC 3501 §6.4.5), or `None` when the message has no such part.
+
+    Raises:
+        ValueError: `spec` is not a section.
+    """
+
+def decoded_part(data: bytes, path: Sequence[int]) -> bytes | None:
+    """Return a part without its transfer encoding, for `BINARY[path]` (RFC 3516).
+
+    `None` when there is no such part or nobody knows its encoding.
+    """
+
+def search_text(data: bytes) -> tuple[str, str]:
+    """Return what a search looks at: header fields, one a line as `name: value`, and the text of all parts.
+
+    Both are decoded (RFC 2047, transfer encoding, charset, HTML tags) and without case.
+    """
+
+def index_message(data: bytes) -> Indexed:
+    """Return what is stored of a message for searching."""
+
+def index_batch(paths: Sequence[str]) -> list[Indexed | None]:
+    """Index files, without the GIL; `None` for one that cannot be read."""
+
+def search_batch(blobs: Sequence[bytes], needle: str, where: str = "text") -> list[bool]:
+    """Tell which texts have the needle (RFC 3501 §6.4.4), without the GIL. A blob that is none has nothing.
+
+    Args:
+        blobs: `Indexed.text` of messages
+        needle: any string; case does not matter, CRLF is LF
+        where: `text` for TEXT, `body` for BODY, `headers`, or `field:<name>` for HEADER, FROM, SUBJECT … ;
+            there the empty needle asks whether the field exists
+
+    Raises:
+        ValueError: `where` is nothing of these.
+    """
+
+def search_files(paths: Sequence[str], needle: str, where: str = "text") -> list[bool | None]:
+    """Do as `search_batch` with messages that have no text stored; `None` for a file that cannot be read.
+
+    Raises:
+        ValueError: as `search_batch`.
+    """
+
+def may_contain_batch(signatures: Sequence[bytes], needle: str) -> list[bool]:
+    """Tell for each signature whether a text with it may have the needle, in any scope; never wrongly no."""
+
+def base_subject(subject: str) -> tuple[str, bool]:
+    """Return the base subject (RFC 5256 §2.1) and whether the subject was marked as a reply or a forward."""
+
+def decode_header(value: bytes) -> str:
+    """Return a header field's body as text on one line: unfolded, encoded-words decoded (RFC 2047)."""

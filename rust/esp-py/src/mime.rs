@@ -117,7 +117,11 @@ fn describe(py: Python<'_>, data: &[u8]) -> Description {
 }
 
 #[pyfunction]
-fn section<'py>(py: Python<'py>, data: &[u8], spec: &str) -> PyResult<Option<Bound<'py, PyBytes>>> {
+fn body_section<'py>(
+    py: Python<'py>,
+    data: &[u8],
+    spec: &str,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let section = esp_mime::Section::parse(spec.as_bytes())
         .ok_or_else(|| PyValueError::new_err(format!("not a section: {spec}")))?;
     let octets = detached(py, data.len(), || {
@@ -241,7 +245,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Description>()?;
     module.add_class::<Indexed>()?;
     module.add_function(wrap_pyfunction!(describe, module)?)?;
-    module.add_function(wrap_pyfunction!(section, module)?)?;
+    module.add_function(wrap_pyfunction!(body_section, module)?)?;
     module.add_function(wrap_pyfunction!(decoded_part, module)?)?;
     module.add_function(wrap_pyfunction!(search_text, module)?)?;
     module.add_function(wrap_pyfunction!(index_message, module)?)?;

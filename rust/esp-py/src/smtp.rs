@@ -35,7 +35,12 @@ impl SmtpLimits {
         memory_limit: usize,
         memory_budget: usize,
     ) -> Self {
-        let rules = Rules { size_limit, header_limit, authserv_id, strip_bcc: false };
+        let rules = Rules {
+            size_limit,
+            header_limit,
+            authserv_id,
+            strip_bcc: false,
+        };
         Self(Arc::new(Limits::new(rules, memory_limit, memory_budget)))
     }
 
@@ -174,12 +179,36 @@ struct SmtpMessage {
 fn convert(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
     Ok(match event {
         Event::Command(command) => return convert_command(py, command),
-        Event::Problem(problem) => Py::new(py, SmtpProblem { kind: problem_name(problem) })?.into_any(),
-        Event::Line(line) => Py::new(py, SmtpLine { octets: PyBytes::new(py, &line).unbind() })?.into_any(),
-        Event::Part(part) => Py::new(py, SmtpPart { octets: PyBytes::new(py, &part).unbind() })?.into_any(),
-        Event::ChunkEnd { kept, last, fault } => {
-            Py::new(py, SmtpChunkEnd { kept, last, fault: fault.map(fault_name) })?.into_any()
-        }
+        Event::Problem(problem) => Py::new(
+            py,
+            SmtpProblem {
+                kind: problem_name(problem),
+            },
+        )?
+        .into_any(),
+        Event::Line(line) => Py::new(
+            py,
+            SmtpLine {
+                octets: PyBytes::new(py, &line).unbind(),
+            },
+        )?
+        .into_any(),
+        Event::Part(part) => Py::new(
+            py,
+            SmtpPart {
+                octets: PyBytes::new(py, &part).unbind(),
+            },
+        )?
+        .into_any(),
+        Event::ChunkEnd { kept, last, fault } => Py::new(
+            py,
+            SmtpChunkEnd {
+                kept,
+                last,
+                fault: fault.map(fault_name),
+            },
+        )?
+        .into_any(),
         Event::Message(message) => Py::new(
             py,
             SmtpMessage {
@@ -243,7 +272,13 @@ fn convert_command(py: Python<'_>, command: Command) -> PyResult<Py<PyAny>> {
         Command::Rset => Py::new(py, SmtpVerb::Rset)?.into_any(),
         Command::Noop => Py::new(py, SmtpVerb::Noop)?.into_any(),
         Command::Quit => Py::new(py, SmtpVerb::Quit)?.into_any(),
-        Command::Other(line) => Py::new(py, SmtpLine { octets: PyBytes::new(py, &line).unbind() })?.into_any(),
+        Command::Other(line) => Py::new(
+            py,
+            SmtpLine {
+                octets: PyBytes::new(py, &line).unbind(),
+            },
+        )?
+        .into_any(),
     })
 }
 
