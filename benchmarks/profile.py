@@ -7,6 +7,7 @@ Valkey, or (`--no-perf`) `py-spy` for Python functions with native frames. Write
 
 import argparse
 import collections
+import json
 import re
 import shutil
 import subprocess
@@ -16,21 +17,28 @@ from pathlib import Path
 
 from benchmarks.load import Load, send, write_messages
 from benchmarks.messages import users
-from benchmarks.processes import ProcessTree
+from benchmarks.processes import ProcessTree, Stat
 
 _SHOWN = 25
 
 
-def role(pid: int) -> str:
-    """Return what a process is, from its command line: a role of ESP, or the program's name."""
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    found = re.search(r"\b(smtp|imap|api|worker|scheduler)\b", words)
-    if "postgres" in words:
-        kind = words.partition("postgres: ")[2]
-        return "postgres " + (kind.split()[0] if kind else "main")
-    if "valkey" in words or "redis-server" in words:
-        return "valkey"
-    return found[1] if found else "supervisor"
+def roles(run: Path, tree: ProcessTree) -> dict[int, str]:
+    """Return what each process is, as the supervisor wrote it down; the rest by their command lines."""
+    state = json.loads((run / "state.json").read_text())
+    known = {each["pid"]: name for name, processes in state["roles"].items() for each in processes}
+    known |= {process["pid"]: name for name, process in state["stores"].items()}
+    known[state["supervisor"]] = "supervisor"
+    return {stat.pid: known.get(stat.pid) or _described(stat) for stat in tree.members()}
+
+
+def _described(stat: Stat) -> str:
+    words = (
+        Path(f"/proc/{stat.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    )
+    if words.startswith("postgres:"):
+        # `postgres: background writer`, `postgres: user database host COMMAND`.
+        return "postgres backends" if "esp" in words else words.replace("postgres: ", "postgres ")
+    return stat.name
 
 
 def top(stacks: Path, shown: int = _SHOWN) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
@@ -56,7 +64,7 @@ def top(stacks: Path, shown: int = _SHOWN) -> tuple[list[tuple[str, float]], lis
 
 
 def _collapse(script: str) -> dict[str, int]:
-    """Turn `perf script` output into collapsed stacks."""
+    """Turn the samples of `perf script` into collapsed stacks."""
     stacks: collections.Counter[str] = collections.Counter()
     for block in script.split("\n\n"):
         lines = block.strip().splitlines()
@@ -64,8 +72,10 @@ def _collapse(script: str) -> dict[str, int]:
             continue
         frames = []
         for line in lines[1:]:
-            name = line.strip().partition(" ")[2].rpartition(" (")[0]
-            frames.append(re.sub(r"\+0x[0-9a-f]+$", "", name) or "?")
+            name, _, place = line.strip().partition(" ")[2].rpartition(" (")
+            library = Path(place.rstrip(")")).name
+            # Without symbols the library's name still tells where the time is.
+            frames.append(f"{library}:?" if name in {"", "[unknown]"} else f"{name} [{library}]")
         if frames:
             stacks[";".join([lines[0].split()[0], *reversed(frames)])] += 1
     return stacks
@@ -73,8 +83,9 @@ def _collapse(script: str) -> dict[str, int]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
-    parser.add_argument("--pid", type=int, required=True, help="the supervisor's (var/run/esp.pid)")
-    parser.add_argument("--smtp", type=int, help="send mail to this port meanwhile")
+    parser.add_argument("--var", type=Path, default=Path("var"), help="the instance's folder (ESP_VAR)")
+    parser.add_argument("--smtp", type=int, help="send mail to the benchmark's users on this port meanwhile")
+    parser.add_argument("--recipient", help="send all of it to this address instead")
     parser.add_argument("--each", type=int, default=1000, help="messages for each session")
     parser.add_argument("--octets", type=int, default=4096)
     parser.add_argument("--sessions", type=int, default=10)
@@ -98,8 +109,9 @@ def main() -> int:
     """Attach, load, and print."""
     chosen = _arguments()
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    tree = ProcessTree(chosen.pid)
-    roles = {stat.pid: role(stat.pid) for stat in tree.members()}
+    run = chosen.var / "run"
+    tree = ProcessTree(int((run / "esp.pid").read_text()))
+    known = roles(run, tree)
     spies = {}
     spy = Path(sys.executable).with_name("py-spy")
     program = str(spy) if spy.exists() else shutil.which("py-spy")
@@ -108,10 +120,10 @@ def main() -> int:
     perf = None
     if not chosen.no_perf and shutil.which("perf"):
         command = ["perf", "record", "-q", "-F", "499", "-g", "-o", str(chosen.folder / "perf.data")]
-        command += ["-p", ",".join(map(str, roles)), "--", "sleep", str(chosen.seconds)]
+        command += ["-p", ",".join(map(str, known)), "--", "sleep", str(chosen.seconds)]
         perf = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     elif program:
-        for pid, name in roles.items():
+        for pid, name in known.items():
             if name in chosen.roles.split(","):
                 file = chosen.folder / f"{name}-{pid}.stacks"
                 command = [program, "record", "-p", str(pid), "-d", str(int(chosen.seconds)), "-r", "250"]
@@ -120,7 +132,8 @@ def main() -> int:
     if chosen.smtp:
         load = Load(chosen.octets, chosen.sessions)
         messages = write_messages(chosen.folder / "messages", chosen.octets, chosen.sessions)
-        sent = send(chosen.smtp, load, chosen.each, users(), messages)
+        recipients = [chosen.recipient] * chosen.sessions if chosen.recipient else users()
+        sent = send(chosen.smtp, load, chosen.each, recipients, messages)
         print(f"accepted {chosen.each * chosen.sessions / sent.seconds:,.0f} messages/s")
     for process in (*spies.values(), *([perf] if perf else [])):
         process.wait()
@@ -133,31 +146,31 @@ def main() -> int:
     )
     used: collections.Counter[str] = collections.Counter()
     for stat in tree.members():
-        used[roles.get(stat.pid) or role(stat.pid)] += stat.own - before.get(stat.pid, 0)
+        used[known.get(stat.pid) or _described(stat)] += stat.own - before.get(stat.pid, 0)
     for name, ticks in used.most_common():
         each = f", {ticks * 10_000 / count:7.0f} µs a message" if count else ""
         print(f"  {name:24} {ticks / 100:6.2f} s{each}")
     if perf:
         script = subprocess.run(
-            ["perf", "script", "-i", str(chosen.folder / "perf.data"), "-F", "pid,tid,comm,ip,sym"],
+            ["perf", "script", "-i", str(chosen.folder / "perf.data"), "-F", "pid,tid,comm,ip,sym,dso"],
             capture_output=True,
             text=True,
             errors="replace",
             check=True,
         ).stdout
-        _by_role(script, roles, chosen.folder)
+        _by_role(script, known, chosen.folder)
     for file in spies:
         if file.exists():
             _show(file.stem, file)
     return 0
 
 
-def _by_role(script: str, roles: dict[int, str], folder: Path) -> None:
+def _by_role(script: str, known: dict[int, str], folder: Path) -> None:
     blocks: dict[str, list[str]] = {}
     for block in script.split("\n\n"):
         head = re.match(r"\s*(.+?)\s+(\d+)(?:/\d+)?\s", block + " ")
         if head:
-            blocks.setdefault(roles.get(int(head[2]), "other"), []).append(block)
+            blocks.setdefault(known.get(int(head[2]), "other"), []).append(block)
     for name, mine in sorted(blocks.items(), key=lambda item: -len(item[1])):
         file = folder / f"perf-{name.replace(' ', '-')}.stacks"
         file.write_text(
