@@ -30,7 +30,7 @@ def _targets(load: Load, turn: int) -> tuple[list[str], list[str]]:
     return addresses, addresses
 
 
-class _Watch:
+class Watch:
     """Sees mail become visible, cheaply: asks nothing while mail is sent, then one mailbox at a time."""
 
     def __init__(self, server: Server, addresses: list[str]) -> None:
@@ -75,7 +75,7 @@ def measure(title: str, load: Load, *, visible: float, cpu: float | None = None)
             if server.name not in each:
                 # Warm-up: as many as show the rate, so that a turn takes about as long on every server.
                 count = max(2, 100 // (load.sessions * load.recipients))
-                watch = _Watch(server, reached)
+                watch = Watch(server, reached)
                 sent = send(server.smtp_port, load, count, addresses, messages)
                 took = watch.wait(count) - sent.began
                 watch.close()
@@ -84,7 +84,7 @@ def measure(title: str, load: Load, *, visible: float, cpu: float | None = None)
                 server.tree.settle(20)
             count = each[server.name]
             deliveries = count * len(reached)
-            watch = _Watch(server, reached)
+            watch = Watch(server, reached)
             server.tree.settle(10, calm=0.75)
             with peak_memory(server.tree) as samples:
                 before = server.tree.cpu()

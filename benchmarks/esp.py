@@ -28,7 +28,7 @@ class Esp:
         self._home = home
         self._command = command
         ports = free_ports(7)
-        self.smtp_port, self.imap_port, self.imaps_port, self._api_port = ports[:4]
+        self.smtp_port, self.imap_port, self.imaps_port, self._api_port, self.submission_port = ports[:5]
         self._environment = {
             **os.environ,
             "ESP_VAR": str(home),

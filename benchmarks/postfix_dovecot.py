@@ -21,8 +21,19 @@ PACKAGES = ("postfix", "dovecot-core", "dovecot-imapd", "dovecot-lmtpd")
 # Debian's own master.cf without the transports not used; nothing chrooted, since LMTP's socket is outside.
 _MASTER = """\
 {smtp_port} inet n - n - - smtpd
+{submission_port} inet n - n - - smtpd
+  -o smtpd_tls_security_level=encrypt
+  -o smtpd_tls_auth_only=yes
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_sasl_type=dovecot
+  -o smtpd_sasl_path={home}/auth
+  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
+  -o smtpd_recipient_restrictions=
+  -o smtpd_sender_login_maps={map_type}:{home}/recipients
+  -o smtpd_sender_restrictions=reject_sender_login_mismatch
 pickup    unix  n       -       n       60      1       pickup
 cleanup   unix  n       -       n       -       0       cleanup
+tlsmgr    unix  -       -       n       1000?   1       tlsmgr
 qmgr      unix  n       -       n       300     1       qmgr
 rewrite   unix  -       -       n       -       -       trivial-rewrite
 bounce    unix  -       -       n       -       0       bounce
@@ -62,6 +73,8 @@ virtual_mailbox_domains = {domain}
 virtual_mailbox_maps = {map_type}:{home}/recipients
 virtual_transport = lmtp:unix:{home}/lmtp
 lmtp_destination_recipient_limit = 50
+smtpd_tls_cert_file = {home}/certificate.pem
+smtpd_tls_key_file = {home}/key.pem
 message_size_limit = 52428800
 mailbox_size_limit = 0
 """
@@ -110,6 +123,10 @@ service anvil {{
 }}
 service auth {{
   client_limit = 12000
+  unix_listener {home}/auth {{
+    mode = 0660
+    user = postfix
+  }}
 }}
 service lmtp {{
   unix_listener {home}/lmtp {{
@@ -160,7 +177,7 @@ class PostfixDovecot:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self.smtp_port, self.imap_port, self.imaps_port = free_ports(3)
+        self.smtp_port, self.submission_port, self.imap_port, self.imaps_port = free_ports(4)
         self._dovecot: subprocess.Popen[bytes] | None = None
         self._postfix = 0
 
@@ -194,6 +211,7 @@ class PostfixDovecot:
             "uid": stat.st_uid,
             "gid": stat.st_gid,
             "smtp_port": self.smtp_port,
+            "submission_port": self.submission_port,
             "imap_port": self.imap_port,
             "imaps_port": self.imaps_port,
         }
@@ -201,7 +219,7 @@ class PostfixDovecot:
         (home / "conf" / "master.cf").write_text(_MASTER.format(**names))
         (home / "dovecot.conf").write_text(_DOVECOT.format(**names))
         (home / "passwords").write_text("".join(f"{user}:{{PLAIN}}{PASSWORD}\n" for user in users()))
-        (home / "recipients").write_text("".join(f"{user} ok\n" for user in users()))
+        (home / "recipients").write_text("".join(f"{user} {user}\n" for user in users()))
         subprocess.run(
             ["/usr/sbin/postmap", "-c", str(home / "conf"), f"{map_type}:{home}/recipients"], check=True
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks import latency, mailbox, sessions
+from benchmarks import latency, mailbox, sessions, submission
 from benchmarks.bench import Bench
 from benchmarks.delivery import measure
 from benchmarks.load import Load
@@ -21,6 +21,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "deliver-many": measure(
         "4 KiB to 10 recipients, 10 sessions", Load(4 * KIB, 10, recipients=10), visible=6
     ),
+    "submission": submission.run,
     "latency": latency.run,
     "append": mailbox.append,
     "logins": sessions.logins,

@@ -20,6 +20,7 @@ class Server(Protocol):
 
     name: str
     smtp_port: int
+    submission_port: int
     imap_port: int
     imaps_port: int
     fill_sessions: int
