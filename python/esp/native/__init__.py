@@ -3,7 +3,10 @@
 `_native.pyi` is the contract: each class and function documented, checked by stubtest."""
 
 from esp.native._native import (
+    DeliverItem,
     Description,
+    Entry,
+    Failure,
     Indexed,
     SmtpBdat,
     SmtpChunkEnd,
@@ -16,6 +19,9 @@ from esp.native._native import (
     SmtpRcpt,
     SmtpReader,
     SmtpVerb,
+    Spool,
+    Store,
+    Stored,
     base_subject,
     body_section,
     decode_header,
@@ -30,7 +36,10 @@ from esp.native._native import (
 )
 
 __all__ = [
+    "DeliverItem",
     "Description",
+    "Entry",
+    "Failure",
     "Indexed",
     "SmtpBdat",
     "SmtpChunkEnd",
@@ -43,6 +52,9 @@ __all__ = [
     "SmtpRcpt",
     "SmtpReader",
     "SmtpVerb",
+    "Spool",
+    "Store",
+    "Stored",
     "base_subject",
     "body_section",
     "decode_header",

@@ -1,6 +1,7 @@
 import enum
+import os
 from collections.abc import Sequence
-from typing import final
+from typing import Literal, Self, final
 
 # ----------------------------------------------------------------------------------------------------
 # imap: commands in, the mailbox index, what a session was told, FETCH and SEARCH (rust/esp-imap)
@@ -1160,3 +1161,183 @@ def base_subject(subject: str) -> tuple[str, bool]:
 
 def decode_header(value: bytes) -> str:
     """Return a header field's body as text on one line: unfolded, encoded-words decoded (RFC 2047)."""
+
+# maildir: message files that are on the disk when the call returns (rust/esp-maildir)
+#
+# Folders and paths are below the store's root, in `/` form. Every call lets the GIL go while it touches
+# files.
+
+@final
+class Store:
+    """All Maildirs below one root; any number of processes may have one. Threads start when first used."""
+
+    def __new__(cls, root: str | os.PathLike[str], threads: int, sync: bool, host: str) -> Self:
+        """Open `root`, which must exist. `host` becomes a part of file names.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+
+    @property
+    def poisoned(self) -> bool:
+        """Whether a sync has failed; nothing is accepted then until the process is started anew.
+
+        A failed sync is never tried again, for the kernel may report success then although pages were lost.
+        """
+
+    def spool(self) -> Spool:
+        """Return a place for a large body to stream to, on the same file system.
+
+        Raises:
+            OSError: no room.
+        """
+
+    def make_folder(self, folder: str) -> None:
+        """Make a Maildir with all above it, durably; one that exists is no error.
+
+        Raises:
+            OSError: no room, no right.
+            ValueError: the path would leave the root.
+        """
+
+    def deliver(self, items: Sequence[DeliverItem]) -> list[Stored | Failure]:
+        """Parse and write every item durably, each into all its folders (one inode) or into none.
+
+        Missing folders are made. One result for each item, in order; each item can be delivered once.
+        """
+
+    def link(self, sources: Sequence[str], folder: str, letters: Sequence[str | None]) -> list[str | None]:
+        """Link message files (paths) into one more folder, durably, and return their base names there.
+
+        `None` for a source that is gone; one whose letters changed is found. All or none.
+
+        Raises:
+            OSError: no room, no right, or the store is poisoned.
+        """
+
+    def scan(self, folder: str) -> list[Entry]:
+        """Return every message file of a Maildir, leftovers in `tmp` too.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+        """
+
+    def read(
+        self, folder: str, base: str, letters: str | None, offset: int = 0, length: int | None = None
+    ) -> bytes:
+        """Return `length` octets of a message, fewer at its end; without `length`, all from `offset`.
+
+        `letters` is where it was last known to be (`None`: in `new`); when it is not there, it is looked for.
+
+        Raises:
+            FileNotFoundError: it is gone.
+        """
+
+    def rename(
+        self, folder: str, renames: Sequence[tuple[str, str | None, str | None]]
+    ) -> list[Failure | None]:
+        """Give files new letters: (base, letters as known, letters wanted); `None` is `new`. Not synced.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+        """
+
+    def unlink(self, paths: Sequence[str]) -> list[Failure]:
+        """Remove files, whatever their letters are by now; return what failed. Gone is no failure."""
+
+@final
+class Spool:
+    """A large body on its way in: a file without a name, so nothing is left of one that is dropped."""
+
+    @property
+    def size(self) -> int:
+        """Octets written. Raises ValueError once closed or delivered."""
+
+    def write(self, octets: bytes | bytearray) -> None:
+        """Append.
+
+        Raises:
+            OSError: `errno` ENOSPC or EDQUOT when the disk is full.
+            ValueError: the spool is closed or was delivered.
+        """
+
+    def close(self) -> None:
+        """Give the room back now."""
+
+@final
+class DeliverItem:
+    """A message and its folders, for one `Store.deliver`."""
+
+    def __new__(
+        cls,
+        prefix: bytes | bytearray,
+        body: bytes | bytearray | Spool,
+        folders: Sequence[str],
+        flags_letters: Sequence[str | None],
+        mtime_ns: int,
+    ) -> Self:
+        """Take what is needed, the spool for good.
+
+        `flags_letters` are the letters after `:2,` in each folder; `None` puts it into `new`. `mtime_ns`
+        is the internal date. A spool with an empty prefix needs no copy.
+
+        Raises:
+            ValueError: no folder, not as many letters as folders, or a spool that was used.
+        """
+
+@final
+class Stored:
+    """A message that is on the disk."""
+
+    @property
+    def base(self) -> str:
+        """File name without `:2,…`, the same in every folder."""
+    @property
+    def description(self) -> Description:
+        """What its octets say."""
+    @property
+    def size(self) -> int:
+        """Octets, the prefix included."""
+    @property
+    def paths(self) -> list[str]:
+        """One path for each folder, in order."""
+
+@final
+class Failure:
+    """Why a file is not there; `str()` of it is for the log."""
+
+    @property
+    def reason(self) -> Literal["full", "poisoned", "missing", "failed"]:
+        """`full`: no room, see `errno` for disk or quota; `poisoned`: see `Store.poisoned`."""
+    @property
+    def operation(self) -> str:
+        """What was tried."""
+    @property
+    def path(self) -> str:
+        """On what."""
+    @property
+    def errno(self) -> int:
+        """The system's number; 0 when it was not the system."""
+
+@final
+class Entry:
+    """A message file as a scan found it."""
+
+    @property
+    def part(self) -> Literal["tmp", "new", "cur"]:
+        """Where in the Maildir."""
+    @property
+    def base(self) -> str:
+        """Name without `:2,…`."""
+    @property
+    def letters(self) -> str | None:
+        """Letters after `:2,`; `None` without."""
+    @property
+    def size(self) -> int:
+        """Octets."""
+    @property
+    def mtime_ns(self) -> int:
+        """The internal date, in nanoseconds."""
+    @property
+    def inode(self) -> int:
+        """Equal for links to the same octets."""

@@ -1,1 +1,23 @@
-//! Durable batch delivery, slices, renames and scans of Maildirs.
+//! Durable batch delivery, slices, flag renames and scans of Maildirs.
+//!
+//! In: octets, folders below one root, flag letters. Out: base names and paths of files that are on the disk when the
+//! call returns. What a message means is the caller's: a function passed to [`Store::deliver`] sees its octets while
+//! they are in memory anyway.
+//!
+//! Maildir as in <https://cr.yp.to/proto/maildir.html>, names extended as in Maildir++ (`,S=<size>`).
+
+mod deliver;
+mod error;
+mod files;
+mod folder;
+mod link;
+mod map;
+mod pool;
+mod spool;
+mod store;
+
+pub use deliver::{Body, Item, Stored, Target};
+pub use error::{Failure, Reason};
+pub use files::{Entry, Rename};
+pub use spool::Spool;
+pub use store::Store;

@@ -1,8 +1,363 @@
 //! The Python face of `esp-maildir`.
 
+use crate::mime::Description;
+use esp_maildir::{
+    Body, Failure as StoreFailure, Item, Reason, Rename, Spool as StoreSpool, Store as Maildirs,
+    Target,
+};
+use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 /// Add this face's classes and functions to the module.
-pub(crate) fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Store>()?;
+    module.add_class::<Spool>()?;
+    module.add_class::<DeliverItem>()?;
+    module.add_class::<Stored>()?;
+    module.add_class::<Failure>()?;
+    module.add_class::<Entry>()
+}
+
+fn os_error(failure: &StoreFailure) -> PyErr {
+    let text = format!(
+        "{}: {}",
+        failure.operation,
+        std::io::Error::from_raw_os_error(failure.errno)
+    );
+    match failure.reason {
+        Reason::Missing => {
+            PyFileNotFoundError::new_err((failure.errno, text, failure.path.clone()))
+        }
+        _ if failure.errno == 0 => PyValueError::new_err(failure.to_string()),
+        _ => PyOSError::new_err((failure.errno, text, failure.path.clone())),
+    }
+}
+
+#[pyclass(frozen, module = "esp.native")]
+struct Spool {
+    spool: Mutex<Option<StoreSpool>>,
+}
+
+impl Spool {
+    fn with<T>(&self, act: impl FnOnce(&mut StoreSpool) -> Result<T, StoreFailure>) -> PyResult<T> {
+        let mut guard = self.spool.lock().unwrap_or_else(PoisonError::into_inner);
+        match guard.as_mut() {
+            Some(spool) => act(spool).map_err(|failure| os_error(&failure)),
+            None => Err(PyValueError::new_err(
+                "the spool is closed or was delivered",
+            )),
+        }
+    }
+}
+
+#[pymethods]
+impl Spool {
+    fn write(&self, py: Python<'_>, octets: PyBackedBytes) -> PyResult<()> {
+        py.detach(|| self.with(|spool| spool.write(&octets)))
+    }
+
+    #[getter]
+    fn size(&self) -> PyResult<u64> {
+        self.with(|spool| Ok(spool.size()))
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| {
+            drop(
+                self.spool
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take(),
+            )
+        });
+    }
+}
+
+#[derive(FromPyObject)]
+enum Octets {
+    #[pyo3(transparent)]
+    Memory(PyBackedBytes),
+    #[pyo3(transparent)]
+    Spool(Py<Spool>),
+}
+
+#[pyclass(frozen, module = "esp.native")]
+struct DeliverItem {
+    item: Mutex<Option<Item<PyBackedBytes>>>,
+}
+
+#[pymethods]
+impl DeliverItem {
+    #[new]
+    fn new(
+        prefix: PyBackedBytes,
+        body: Octets,
+        folders: Vec<String>,
+        flags_letters: Vec<Option<String>>,
+        mtime_ns: i64,
+    ) -> PyResult<Self> {
+        if folders.is_empty() || folders.len() != flags_letters.len() {
+            return Err(PyValueError::new_err(
+                "folders and flags_letters must be equally many, at least one",
+            ));
+        }
+        let body = match body {
+            Octets::Memory(octets) => Body::Memory(octets),
+            Octets::Spool(spool) => match spool
+                .get()
+                .spool
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()
+            {
+                Some(spool) => Body::Spool(spool),
+                None => {
+                    return Err(PyValueError::new_err(
+                        "the spool is closed or was delivered",
+                    ));
+                }
+            },
+        };
+        let targets = folders
+            .into_iter()
+            .zip(flags_letters)
+            .map(|(folder, letters)| Target { folder, letters })
+            .collect();
+        let item = Item {
+            prefix,
+            body,
+            targets,
+            modified: mtime_ns,
+        };
+        Ok(Self {
+            item: Mutex::new(Some(item)),
+        })
+    }
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+struct Stored {
+    base: String,
+    description: Py<Description>,
+    size: u64,
+    paths: Vec<String>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+struct Failure {
+    reason: &'static str,
+    operation: &'static str,
+    path: String,
+    errno: i32,
+}
+
+#[pymethods]
+impl Failure {
+    fn __str__(&self) -> String {
+        let Self {
+            operation,
+            path,
+            errno,
+            ..
+        } = self;
+        format!(
+            "{operation} {path}: {}",
+            std::io::Error::from_raw_os_error(*errno)
+        )
+    }
+}
+
+impl From<StoreFailure> for Failure {
+    fn from(failure: StoreFailure) -> Self {
+        let StoreFailure {
+            reason,
+            operation,
+            path,
+            errno,
+        } = failure;
+        let reason = match reason {
+            Reason::Full => "full",
+            Reason::Poisoned => "poisoned",
+            Reason::Missing => "missing",
+            Reason::Failed => "failed",
+        };
+        Self {
+            reason,
+            operation,
+            path,
+            errno,
+        }
+    }
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+struct Entry {
+    part: &'static str,
+    base: String,
+    letters: Option<String>,
+    size: u64,
+    mtime_ns: i64,
+    inode: u64,
+}
+
+impl From<esp_maildir::Entry> for Entry {
+    fn from(entry: esp_maildir::Entry) -> Self {
+        let esp_maildir::Entry {
+            part,
+            base,
+            letters,
+            size,
+            modified,
+            inode,
+        } = entry;
+        Self {
+            part,
+            base,
+            letters,
+            size,
+            mtime_ns: modified,
+            inode,
+        }
+    }
+}
+
+#[pyclass(frozen, module = "esp.native")]
+struct Store {
+    store: Maildirs,
+}
+
+#[pymethods]
+impl Store {
+    #[new]
+    #[pyo3(signature = (root, threads, sync, host))]
+    fn new(root: PathBuf, threads: usize, sync: bool, host: &str) -> PyResult<Self> {
+        let store =
+            Maildirs::open(&root, threads, sync, host).map_err(|failure| os_error(&failure))?;
+        Ok(Self { store })
+    }
+
+    #[getter]
+    fn poisoned(&self) -> bool {
+        self.store.is_poisoned()
+    }
+
+    fn spool(&self, py: Python<'_>) -> PyResult<Spool> {
+        let spool = py
+            .detach(|| self.store.spool())
+            .map_err(|failure| os_error(&failure))?;
+        Ok(Spool {
+            spool: Mutex::new(Some(spool)),
+        })
+    }
+
+    fn make_folder(&self, py: Python<'_>, folder: &str) -> PyResult<()> {
+        py.detach(|| self.store.make_folder(folder))
+            .map_err(|failure| os_error(&failure))
+    }
+
+    fn deliver<'py>(
+        &self,
+        py: Python<'py>,
+        items: Vec<Py<DeliverItem>>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let mut taken = Vec::with_capacity(items.len());
+        for item in &items {
+            match item
+                .get()
+                .item
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()
+            {
+                Some(item) => taken.push(item),
+                None => return Err(PyValueError::new_err("an item was delivered before")),
+            }
+        }
+        let results = py.detach(|| self.store.deliver(taken, esp_mime::describe));
+        results
+            .into_iter()
+            .map(|result| match result {
+                Ok(stored) => {
+                    let description = Py::new(py, Description::new(py, stored.inspected))?;
+                    let stored = Stored {
+                        base: stored.base,
+                        description,
+                        size: stored.size,
+                        paths: stored.paths,
+                    };
+                    Ok(Bound::new(py, stored)?.into_any())
+                }
+                Err(failure) => Ok(Bound::new(py, Failure::from(failure))?.into_any()),
+            })
+            .collect()
+    }
+
+    fn link(
+        &self,
+        py: Python<'_>,
+        sources: Vec<String>,
+        folder: &str,
+        letters: Vec<Option<String>>,
+    ) -> PyResult<Vec<Option<String>>> {
+        if sources.len() != letters.len() {
+            return Err(PyValueError::new_err(
+                "sources and letters must be equally many",
+            ));
+        }
+        py.detach(|| self.store.link(&sources, folder, &letters))
+            .map_err(|failure| os_error(&failure))
+    }
+
+    fn scan(&self, py: Python<'_>, folder: &str) -> PyResult<Vec<Entry>> {
+        let entries = py
+            .detach(|| self.store.scan(folder))
+            .map_err(|failure| os_error(&failure))?;
+        Ok(entries.into_iter().map(Entry::from).collect())
+    }
+
+    #[pyo3(signature = (folder, base, letters, offset=0, length=None))]
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        folder: &str,
+        base: &str,
+        letters: Option<&str>,
+        offset: u64,
+        length: Option<u64>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let octets = py
+            .detach(|| self.store.read(folder, base, letters, offset, length))
+            .map_err(|failure| os_error(&failure))?;
+        Ok(PyBytes::new(py, &octets))
+    }
+
+    fn rename(
+        &self,
+        py: Python<'_>,
+        folder: &str,
+        renames: Vec<(String, Option<String>, Option<String>)>,
+    ) -> PyResult<Vec<Option<Failure>>> {
+        let renames: Vec<_> = renames
+            .into_iter()
+            .map(|(base, from, to)| Rename { base, from, to })
+            .collect();
+        let results = py
+            .detach(|| self.store.rename(folder, &renames))
+            .map_err(|failure| os_error(&failure))?;
+        Ok(results
+            .into_iter()
+            .map(|result| result.err().map(Failure::from))
+            .collect())
+    }
+
+    fn unlink(&self, py: Python<'_>, paths: Vec<String>) -> Vec<Failure> {
+        py.detach(|| self.store.unlink(&paths))
+            .into_iter()
+            .map(Failure::from)
+            .collect()
+    }
 }

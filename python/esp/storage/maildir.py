@@ -1,0 +1,230 @@
+"""Maildirs: which folder a mailbox has, what its file names say, and the card that names it.
+
+In: accounts, mailbox names, flags. Out: paths below `storage.path` and small files there. Message files are written,
+read and renamed by `esp.native.Store`; this module says where and under which letters.
+
+    <storage.path>/<domain>/<local part>/            INBOX: cur/ new/ tmp/ esp-mailbox.json
+    <storage.path>/<domain>/<local part>/.Sent/      Maildir++ (https://www.courier-mta.org/imap/README.maildirquota.html)
+    <storage.path>/<domain>/<local part>/.A.B/       made for "A/B"; renaming a mailbox does not move its folder
+
+So the folder's name is only a first guess at the mailbox's name; `esp-mailbox.json` has the true one, and what else a
+lost database must be told: see `services.upkeep`.
+"""
+
+import asyncio
+import base64
+import os
+import re
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from esp.core.mailbox import DELIMITER, Mailbox, SpecialUse
+from esp.core.message import SystemFlag
+from esp.native import Store
+
+INBOX_DIRECTORY = "."
+CARD = "esp-mailbox.json"
+QUARANTINE = "quarantine"
+"""Folder below `storage.path` for files that belong to nobody."""
+
+_LETTERS: tuple[tuple[str, SystemFlag], ...] = (
+    # In ASCII order, as other programs write them.
+    ("D", SystemFlag.DRAFT),
+    ("F", SystemFlag.FLAGGED),
+    ("R", SystemFlag.ANSWERED),
+    ("S", SystemFlag.SEEN),
+    ("T", SystemFlag.DELETED),
+)
+_SYSTEM = sum(flag for _, flag in _LETTERS)
+_LETTERS_OF = {
+    bits: "".join(letter for letter, flag in _LETTERS if bits & flag) for bits in range(_SYSTEM + 1)
+}
+_LONGEST_NAME = 240
+"""NAME_MAX is 255; room for a `~n`."""
+
+
+class Card(msgspec.Struct, frozen=True):
+    """What a mailbox's folder says about itself (`esp-mailbox.json`)."""
+
+    name: str
+    uidvalidity: int
+    special_use: SpecialUse | None = None
+    subscribed: bool = True
+
+
+class Maildirs:
+    """The folders of all accounts, for services: each call is done in a thread."""
+
+    def __init__(self, store: Store, root: Path) -> None:
+        self._store = store
+        self._root = root
+
+    def directory_for(self, name: str, taken: Collection[str]) -> str:
+        """See `directory_for`."""
+        return directory_for(name, taken)
+
+    async def describe(self, account: str, mailbox: Mailbox, *, subscribed: bool) -> None:
+        """Make the mailbox's Maildir where it is missing, and write its card; both are durable then."""
+        card = Card(mailbox.name, mailbox.uidvalidity, mailbox.special_use, subscribed)
+        where = folder(account, mailbox.directory)
+        await asyncio.to_thread(make_mailbox, self._store, self._root, where, card)
+
+    async def forget(self, account: str, directory: str) -> None:
+        """See `forget_mailbox`."""
+        await asyncio.to_thread(forget_mailbox, self._root, folder(account, directory))
+
+    async def link(
+        self, sources: Sequence[str], folder_: str, letters: Sequence[str | None]
+    ) -> list[str | None]:
+        """Link message files into one more Maildir, durably, all or none; return their base names there.
+
+        `None` for a source that is gone. The copies share their octets with the sources.
+
+        Raises:
+            OSError: no room, no right; nothing was linked.
+        """
+        return await asyncio.to_thread(self._store.link, list(sources), folder_, list(letters))
+
+    async def unlink(self, paths: Sequence[str]) -> None:
+        """Remove files; one that cannot be removed is an orphan from now on."""
+        if paths:
+            await asyncio.to_thread(self._store.unlink, list(paths))
+
+
+def flag_letters(flags: int) -> str:
+    """Return the letters after `:2,` for a flag set; keywords have none."""
+    return _LETTERS_OF[flags & _SYSTEM]
+
+
+def file_letters(flags: int) -> str | None:
+    """Return the letters a new message's file gets; `None` puts it in `new`."""
+    return _LETTERS_OF[flags & _SYSTEM] or None
+
+
+def flags_of(file_flags: str | None) -> int:
+    """Return the flag set that letters stand for; unknown ones (P, Dovecot's a–z) stand for nothing."""
+    return sum(flag for letter, flag in _LETTERS if letter in (file_flags or ""))
+
+
+def account_folder(domain: str, local_part: str) -> str:
+    """Return the folder of a new account below `storage.path`.
+
+    Octets that a path cannot hold, or that would make a hidden or parent folder, are written `%xx`.
+    """
+    escaped = re.sub(r"[/%\x00-\x20\x7f]", lambda found: f"%{ord(found[0]):02x}", local_part)
+    if escaped.startswith("."):
+        escaped = "%2e" + escaped[1:]
+    return f"{domain}/{_shortened(escaped)}"
+
+
+def directory_for(name: str, taken: Collection[str] = ()) -> str:
+    """Return a folder for a new mailbox that none of the account's has (`taken`)."""
+    if name == "INBOX":
+        return INBOX_DIRECTORY
+    # A dot within a level would look like a level: `&AC4-` is a dot in modified UTF-7 as well (RFC 3501 §5.1.3).
+    levels = (_utf7(level).replace(".", "&AC4-") for level in name.split(DELIMITER))
+    first = candidate = _shortened("." + ".".join(levels))
+    number = 2
+    while candidate in taken:
+        candidate = f"{first}~{number}"
+        number += 1
+    return candidate
+
+
+def _utf7(text: str) -> str:
+    """Return the modified UTF-7 of a name (RFC 3501 §5.1.3)."""
+    return re.sub(
+        r"[^ -~]+",
+        lambda found: f"&{base64.b64encode(found[0].encode('utf-16-be'), b'+,').decode().rstrip('=')}-",
+        text.replace("&", "&-"),
+    )
+
+
+def _shortened(name: str) -> str:
+    encoded = name.encode()
+    if len(encoded) <= _LONGEST_NAME:
+        return name
+    return encoded[:_LONGEST_NAME].decode(errors="ignore")
+
+
+def folder(account: str, directory: str) -> str:
+    """Return a mailbox's folder below `storage.path`."""
+    return account if directory == INBOX_DIRECTORY else f"{account}/{directory}"
+
+
+def make_mailbox(store: Store, root: Path, folder_: str, card: Card) -> None:
+    """Make a mailbox's Maildir and its card, durably. Blocking: call it in a thread.
+
+    Raises:
+        OSError: no room, no right.
+    """
+    store.make_folder(folder_)
+    write_card(root, folder_, card)
+
+
+def write_card(root: Path, folder_: str, card: Card) -> None:
+    """Write a mailbox's card in one step, durably: at any moment there is the old one or the new one."""
+    directory = root / folder_
+    temporary = directory / "tmp" / f"{CARD}.{os.getpid()}.{os.urandom(4).hex()}"
+    octets = msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            os.write(file, octets)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        temporary.rename(directory / CARD)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(directory)
+
+
+def read_card(root: Path, folder_: str) -> Card | None:
+    """Return a mailbox's card; `None` when there is none, or none that can be read."""
+    try:
+        return msgspec.json.decode((root / folder_ / CARD).read_bytes(), type=Card)
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        return None
+
+
+def forget_mailbox(root: Path, folder_: str) -> None:
+    """Take a deleted mailbox's card away, durably, so that no rebuild brings it back."""
+    (root / folder_ / CARD).unlink(missing_ok=True)
+    _sync_folder(root / folder_)
+
+
+def directories(root: Path, account: str) -> Iterator[str]:
+    """Yield the Maildirs below an account's folder, INBOX first."""
+    home = root / account
+    if (home / "cur").is_dir() or (home / "new").is_dir():
+        yield INBOX_DIRECTORY
+    try:
+        entries = sorted(entry.name for entry in os.scandir(home) if entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return
+    yield from (name for name in entries if name.startswith(".") and (home / name / "cur").is_dir())
+
+
+def accounts(root: Path) -> Iterator[str]:
+    """Yield the folders below the root that are accounts' (`<domain>/<local part>` with a Maildir in it)."""
+    for domain in sorted(root.iterdir()):
+        if domain.name == QUARANTINE or domain.name.startswith(".") or not domain.is_dir():
+            continue
+        for home in sorted(domain.iterdir()):
+            if (home / "cur").is_dir() or (home / "new").is_dir():
+                yield f"{domain.name}/{home.name}"
+
+
+def _sync_folder(path: Path) -> None:
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

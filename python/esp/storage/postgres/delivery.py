@@ -1,0 +1,263 @@
+"""The rows of a delivery batch: all of them in one statement, or none.
+
+In: messages whose files are durable, each with the mailboxes it goes to. Out: UIDs, or what stands in the way of whom.
+The work is in the function `deliver` of migration 0002: mailboxes are locked by rising id, one `UPDATE` gives each its
+UIDs and one mod-sequence for the whole batch, so readers that ask for `modseq > known` see all of it or nothing. One
+call costs less than half of the same statements in a transaction of their own (docs/adr/0002-durable-delivery.md).
+
+What a broken connection leaves unknown, `find` finds out.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import asyncpg
+import msgspec
+
+from esp.core.errors import LimitError, UnavailableError
+from esp.core.mailbox import MailboxId, ModSeq, Uid
+from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS, SystemFlag
+from esp.core.principal import AccountId
+from esp.native import Description
+from esp.storage.postgres.pool import Connection
+
+TERMINATION_TIMEOUT = 5000
+"""Milliseconds that a cut-off session may take to end."""
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """Where a message can be read from now on (RFC 4315 §3)."""
+
+    mailbox: MailboxId
+    uidvalidity: int
+    uid: Uid
+    modseq: ModSeq
+
+
+class Place(msgspec.Struct, frozen=True):
+    """One mailbox that a message goes to."""
+
+    account: AccountId
+    mailbox: MailboxId
+    flags: int
+    file_flags: str | None
+    """Letters after `:2,` of its file; `None` while that is in `new`."""
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One message whose file is durable in all its places."""
+
+    file: str
+    """The Maildir base name."""
+    size: int
+    description: Description
+    internal_date: datetime
+    places: tuple[Place, ...]
+    """No mailbox twice."""
+
+
+class Room(msgspec.Struct, frozen=True):
+    """What an account may still take; `None` is without limit."""
+
+    octets: int | None
+    messages: int | None
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Why nothing was done; the batch without these may be tried again."""
+
+    rooms: Mapping[AccountId, Room] = {}
+    """Accounts that all their messages of the batch do not fit into."""
+    gone: frozenset[MailboxId] = frozenset()
+    """Mailboxes that were deleted."""
+
+
+Outcome = tuple[tuple[Placed, ...], ...]
+"""For each message one `Placed` for each place, both in the order given."""
+
+_DELIVER = f"SELECT * FROM deliver({', '.join(f'${n}' for n in range(1, 23))})"  # noqa: S608 - numbers
+
+
+async def place(connection: Connection, deliveries: Sequence[Delivery]) -> Outcome | Refused:
+    """Make every message of the batch visible in its mailboxes, in one transaction."""
+    arguments, boxes = _arguments(deliveries)
+    rows = await connection.fetch(_DELIVER, *arguments)
+    if rows and rows[0][0] == "quota":
+        return Refused(rooms={row[1]: Room(octets=row[2], messages=row[3]) for row in rows})
+    if rows and rows[0][0] == "mailbox":
+        return Refused(gone=frozenset(row[1] for row in rows))
+    placed = {row[1]: (row[2], row[3], row[4]) for row in rows}
+    taken = dict.fromkeys(boxes, 0)
+    outcome: list[tuple[Placed, ...]] = []
+    for delivery in deliveries:
+        places: list[Placed] = []
+        for there in delivery.places:
+            uidvalidity, first, modseq = placed[there.mailbox]
+            rank = taken[there.mailbox]
+            taken[there.mailbox] = rank + 1
+            places.append(Placed(there.mailbox, uidvalidity, Uid(first + rank), ModSeq(modseq)))
+        outcome.append(tuple(places))
+    return tuple(outcome)
+
+
+def _arguments(deliveries: Sequence[Delivery]) -> tuple[tuple[object, ...], Iterable[MailboxId]]:
+    """Turn messages into the columns that `deliver` takes."""
+    messages: list[tuple[object, ...]] = []
+    contents: list[tuple[int, AccountId]] = []
+    boxes: dict[MailboxId, list[int]] = {}
+    rows: list[tuple[object, ...]] = []
+    for number, delivery in enumerate(deliveries, 1):
+        described = delivery.description
+        size, when, file = delivery.size, delivery.internal_date, delivery.file
+        messages.append(
+            (
+                size,
+                _timestamp(described.sent_at),
+                _text(described.message_id),
+                described.envelope,
+                described.bodystructure,
+                described.body,
+            )
+        )
+        content_of: dict[AccountId, int] = {}
+        for there in delivery.places:
+            # An IntFlag of Python 3.11 is iterable, which asyncpg takes for an array.
+            account, mailbox, flags = there.account, there.mailbox, int(there.flags)
+            content = content_of.get(account)
+            if content is None:
+                contents.append((number, account))
+                content = content_of[account] = len(contents)
+            box = boxes.get(mailbox)
+            if box is None:
+                box = boxes[mailbox] = [account, 0, 0, 0]
+            rows.append((content, account, mailbox, box[1], flags, size, when, file, there.file_flags))
+            box[1] += 1
+            box[2] += not flags & SystemFlag.SEEN
+            box[3] += size
+    ordered = sorted(boxes)
+    return (
+        *map(list, zip(*messages, strict=True)),
+        *map(list, zip(*contents, strict=True)),
+        ordered,
+        *map(list, zip(*(boxes[mailbox] for mailbox in ordered), strict=True)),
+        *map(list, zip(*rows, strict=True)),
+    ), ordered
+
+
+def _timestamp(epoch: float | None) -> datetime | None:
+    """Return a Date field's moment, `None` for one that Python or PostgreSQL cannot hold."""
+    if epoch is None:
+        return None
+    try:
+        return datetime.fromtimestamp(epoch, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _text(value: str | None) -> str | None:
+    # PostgreSQL's text has every character but this one.
+    return value.replace("\0", "") if value is not None else None
+
+
+async def keyword_bits(
+    connection: Connection, wanted: Mapping[MailboxId, Iterable[str]]
+) -> dict[MailboxId, dict[str, int]]:
+    """Return the flag bit of each keyword in its mailbox, given to it now where it has none.
+
+    A bit once given keeps its keyword for ever, so this needs not be in the transaction of the delivery. A deleted
+    mailbox has no entry. Keywords that differ in case only are one (RFC 9051 §2.3.2).
+
+    Raises:
+        LimitError: a mailbox has all the keywords it can have.
+    """
+    bits: dict[MailboxId, dict[str, int]] = {}
+    for mailbox in sorted(wanted):
+        names = {name.lower(): name for name in wanted[mailbox]}
+        async with connection.transaction():
+            row = await connection.fetchrow(
+                "SELECT keywords FROM mailbox WHERE id = $1 FOR NO KEY UPDATE", mailbox
+            )
+            if row is None:
+                continue
+            known: list[str] = [name.lower() for name in row["keywords"]]
+            new = [lower for lower in names if lower not in known]
+            if len(known) + len(new) > MAX_KEYWORDS:
+                raise LimitError(f"A mailbox can have {MAX_KEYWORDS} keywords")
+            if new:
+                await connection.execute(
+                    "UPDATE mailbox SET keywords = keywords || $2::text[] WHERE id = $1",
+                    mailbox,
+                    [names[lower] for lower in new],
+                )
+        places = {lower: FIRST_KEYWORD_BIT + n for n, lower in enumerate([*known, *new])}
+        bits[mailbox] = {name: places[name.lower()] for name in wanted[mailbox]}
+    return bits
+
+
+async def find(connection: Connection, session: int, deliveries: Sequence[Delivery]) -> Outcome | None:
+    """Return what became of a batch whose connection was lost before its answer; `None`: nothing of it was kept.
+
+    `session` is the server's process that had the batch. It is ended first: it may not have come to read the
+    statement yet, and would carry it out after we had looked.
+
+    Raises:
+        UnavailableError: that process does not end.
+    """
+    # A process of another connection of ours may have the number by now: that one then finds out in the same way.
+    ended = await connection.fetchval(
+        """
+        SELECT bool_and(pg_terminate_backend(pid, $2)) FROM pg_stat_activity
+        WHERE pid = $1 AND pid <> pg_backend_pid() AND usename = current_user AND datname = current_database()
+        """,
+        session,
+        TERMINATION_TIMEOUT,
+    )
+    if ended is False:
+        raise UnavailableError("The database does not end a session")
+    mailboxes = sorted({there.mailbox for delivery in deliveries for there in delivery.places})
+    async with connection.transaction():
+        # Behind a pooler the number means nothing, but the batch's locks do.
+        await connection.execute(
+            "SELECT 1 FROM mailbox WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", mailboxes
+        )
+        rows = await connection.fetch(
+            """
+            SELECT m.file, m.mailbox_id, b.uidvalidity, m.uid, m.modseq
+            FROM mailbox AS b JOIN message AS m ON m.account_id = b.account_id AND m.mailbox_id = b.id
+            WHERE b.id = ANY($1) AND m.file = ANY($2)
+            """,
+            mailboxes,
+            [delivery.file for delivery in deliveries],
+        )
+    found = {(row[0], row[1]): Placed(row[1], row[2], Uid(row[3]), ModSeq(row[4])) for row in rows}
+    if not found:
+        return None
+    # All were kept; one that is missing was expunged by a quick client, and its UID is of no use to anybody.
+    return tuple(
+        tuple(
+            found.get((delivery.file, there.mailbox), Placed(there.mailbox, 0, Uid(0), ModSeq(0)))
+            for there in delivery.places
+        )
+        for delivery in deliveries
+    )
+
+
+def is_unknown(error: BaseException) -> bool:
+    """Tell whether a failed `place` may have been kept all the same.
+
+    An error that the server sent for the statement means that it was rolled back; one that ended the session, or that
+    the driver raised, may have come after the commit.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        return isinstance(
+            error,
+            (
+                asyncpg.PostgresConnectionError,
+                asyncpg.AdminShutdownError,
+                asyncpg.CrashShutdownError,
+                asyncpg.CannotConnectNowError,
+                asyncpg.DatabaseDroppedError,
+                asyncpg.IdleSessionTimeoutError,
+            ),
+        )
+    return isinstance(error, (asyncpg.InterfaceError, OSError, TimeoutError))

@@ -1,0 +1,436 @@
+//! From octets to durable files, many at once.
+//!
+//! A message is written to a nameless file (`O_TMPFILE`), linked into every target folder, then synced: half a message
+//! never has a name while the machine stays up, and after a power cut a torn one has no row in the database, since its
+//! sync never returned. All files of a batch are written before the first is synced, so that the file system's journal
+//! commits them together. The decision and its figures: docs/adr/0002-durable-delivery.md.
+
+use crate::error::Failure;
+use crate::folder::{is_below, open_folder};
+use crate::map::Mapped;
+use crate::spool::{FILE_MODE, Spool, is_unsupported, open_nameless, write_all};
+use crate::store::{Shared, Store};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, CWD, OFlags, Timespec, Timestamps, copy_file_range, fsync, futimens, linkat, openat,
+    unlinkat,
+};
+use rustix::io::Errno;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// One message for any number of folders.
+pub struct Item<B> {
+    /// Header lines to stand before the body.
+    pub prefix: B,
+    /// The message as it came.
+    pub body: Body<B>,
+    /// Where it goes.
+    pub targets: Vec<Target>,
+    /// Modification time of the file, nanoseconds since 1970: the message's internal date.
+    pub modified: i64,
+}
+
+/// Where the octets are.
+pub enum Body<B> {
+    /// In memory.
+    Memory(B),
+    /// In a file already.
+    Spool(Spool),
+}
+
+/// One Maildir.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The Maildir's path below the root.
+    pub folder: String,
+    /// Letters after `:2,` of a file in `cur`; `None` puts the file in `new`.
+    pub letters: Option<String>,
+}
+
+/// A message that is on the disk.
+#[derive(Clone, Debug)]
+pub struct Stored<D> {
+    /// File name without its `:2,` part, the same in every folder.
+    pub base: String,
+    /// What the inspection found.
+    pub inspected: D,
+    /// Octets.
+    pub size: u64,
+    /// One path below the root for each target, in order.
+    pub paths: Vec<String>,
+}
+
+struct Written<D> {
+    stored: Stored<D>,
+    files: Vec<OwnedFd>,
+    temporary: Option<String>,
+}
+
+/// Where links are made from.
+enum Source {
+    Nameless(OwnedFd),
+    Named(OwnedFd, String),
+}
+
+impl Source {
+    fn file(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Nameless(file) | Self::Named(file, _) => file.as_fd(),
+        }
+    }
+}
+
+impl Store {
+    /// Write every item durably into all its folders; `inspect` sees each message's octets once.
+    ///
+    /// An item succeeds in all its folders or in none.
+    pub fn deliver<B, D>(
+        &self,
+        items: Vec<Item<B>>,
+        inspect: fn(&[u8]) -> D,
+    ) -> Vec<Result<Stored<D>, Failure>>
+    where
+        B: AsRef<[u8]> + Send + 'static,
+        D: Send + 'static,
+    {
+        if self.shared.is_poisoned() {
+            return items
+                .iter()
+                .map(|_| Err(Failure::poisoned(".", None)))
+                .collect();
+        }
+        let shared = Arc::clone(&self.shared);
+        let written = self
+            .pool
+            .map(items, move |item| shared.write(item, inspect));
+        let written = written
+            .into_iter()
+            .map(|done| done.unwrap_or_else(|| Err(Failure::internal("parse", "."))));
+        if !self.shared.sync {
+            return written
+                .map(|done| done.map(|written| self.shared.finish(written)))
+                .collect();
+        }
+        let shared = Arc::clone(&self.shared);
+        let synced = self.pool.map(
+            written.collect(),
+            move |written: Result<Written<D>, Failure>| {
+                let written = written?;
+                match written.files.iter().try_for_each(fsync) {
+                    Ok(()) => Ok(written),
+                    Err(error) => {
+                        let path = written.stored.paths.first().map_or(".", String::as_str);
+                        let failure = shared.sync_failed(path, error);
+                        shared.undo(&written.stored.paths, written.temporary.as_deref());
+                        Err(failure)
+                    }
+                }
+            },
+        );
+        let synced: Vec<_> = synced
+            .into_iter()
+            .map(|done| done.unwrap_or_else(|| Err(Failure::internal("sync", "."))))
+            .collect();
+        let broken = self.sync_folders(&synced);
+        synced
+            .into_iter()
+            .map(|done| {
+                let written = done?;
+                let failure = written
+                    .stored
+                    .paths
+                    .iter()
+                    .find_map(|path| broken.get(parent(path)));
+                if let Some(failure) = failure {
+                    self.shared
+                        .undo(&written.stored.paths, written.temporary.as_deref());
+                    return Err(failure.clone());
+                }
+                Ok(self.shared.finish(written))
+            })
+            .collect()
+    }
+
+    /// Sync each folder that got a name, once; return those where that failed.
+    fn sync_folders<D>(&self, written: &[Result<Written<D>, Failure>]) -> HashMap<String, Failure> {
+        let folders: BTreeSet<&str> = written
+            .iter()
+            .flatten()
+            .flat_map(|written| &written.stored.paths)
+            .map(|path| parent(path))
+            .collect();
+        let shared = Arc::clone(&self.shared);
+        let folders: Vec<String> = folders.into_iter().map(str::to_owned).collect();
+        let synced = self.pool.map(folders, move |folder| {
+            match open_folder(shared.root(), &folder).and_then(fsync) {
+                Ok(()) => None,
+                Err(error) => {
+                    let failure = shared.sync_failed(&folder, error);
+                    Some((folder, failure))
+                }
+            }
+        });
+        synced.into_iter().flatten().flatten().collect()
+    }
+}
+
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or(".", |(folder, _)| folder)
+}
+
+impl Target {
+    /// # Errors
+    /// When the path would leave the root, or the letters would not be letters.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let letters = self.letters.as_deref().unwrap_or_default();
+        if is_below(&self.folder) && letters.bytes().all(|letter| letter.is_ascii_alphabetic()) {
+            Ok(())
+        } else {
+            Err(Failure::internal("deliver", &self.folder))
+        }
+    }
+}
+
+fn place(target: &Target, base: &str) -> String {
+    match &target.letters {
+        None => format!("{}/new/{base}", target.folder),
+        Some(letters) => format!("{}/cur/{base}:2,{letters}", target.folder),
+    }
+}
+
+impl Shared {
+    fn write<B: AsRef<[u8]>, D>(
+        &self,
+        item: Item<B>,
+        inspect: fn(&[u8]) -> D,
+    ) -> Result<Written<D>, Failure> {
+        let Some(first) = item.targets.first() else {
+            return Err(Failure::internal("deliver to no folder", "."));
+        };
+        item.targets.iter().try_for_each(Target::check)?;
+        let unique = self.unique();
+        let prefix = item.prefix.as_ref();
+        let failure = |error| Failure::new("write", &first.folder, error);
+        let (source, size, inspected) = match item.body {
+            Body::Spool(spool) if spool.linkable && prefix.is_empty() => {
+                let size = spool.size();
+                let inspected = inspect(Mapped::new(&spool.file, size).map_err(failure)?.octets());
+                (Source::Nameless(spool.file), size, inspected)
+            }
+            Body::Spool(spool) => {
+                let source = self.create(&first.folder, &unique)?;
+                let copied = write_all(source.file(), prefix)
+                    .and_then(|()| copy(&spool.file, source.file(), spool.size()));
+                let size = prefix.len() as u64 + spool.size();
+                let mapped = copied.and_then(|()| Mapped::new(source.file(), size));
+                let mapped = mapped.map_err(|error| self.abandon(&source, failure(error)))?;
+                let inspected = inspect(mapped.octets());
+                (source, size, inspected)
+            }
+            Body::Memory(body) => {
+                let joined;
+                let octets = if prefix.is_empty() {
+                    body.as_ref()
+                } else {
+                    joined = [prefix, body.as_ref()].concat();
+                    &joined
+                };
+                let inspected = inspect(octets);
+                let source = self.create(&first.folder, &unique)?;
+                write_all(source.file(), octets)
+                    .map_err(|error| self.abandon(&source, failure(error)))?;
+                (source, octets.len() as u64, inspected)
+            }
+        };
+        let base = format!("{unique},S={size}");
+        let stamp = timestamps(item.modified);
+        futimens(source.file(), &stamp).map_err(|error| self.abandon(&source, failure(error)))?;
+
+        let mut paths = Vec::with_capacity(item.targets.len());
+        let mut copies = Vec::new();
+        for target in &item.targets {
+            let path = place(target, &base);
+            match self.link(&source, target, &path, size, &stamp) {
+                Ok(copy) => {
+                    copies.extend(copy);
+                    paths.push(path);
+                }
+                Err(failure) => {
+                    self.undo(&paths, None);
+                    return Err(self.abandon(&source, failure));
+                }
+            }
+        }
+        let (file, temporary) = match source {
+            Source::Nameless(file) => (file, None),
+            Source::Named(file, path) => (file, Some(path)),
+        };
+        copies.push(file);
+        Ok(Written {
+            stored: Stored {
+                base,
+                inspected,
+                size,
+                paths,
+            },
+            files: copies,
+            temporary,
+        })
+    }
+
+    fn create(&self, folder: &str, unique: &str) -> Result<Source, Failure> {
+        if !self.without_nameless.load(Ordering::Relaxed) {
+            match open_nameless(self.root(), ".") {
+                Ok(file) => return Ok(Source::Nameless(file)),
+                Err(error) if is_unsupported(error) => {
+                    self.without_nameless.store(true, Ordering::Relaxed)
+                }
+                Err(error) => return Err(Failure::new("create", folder, error)),
+            }
+        }
+        let path = format!("{folder}/tmp/{unique}");
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let create = || openat(self.root(), &path, flags, FILE_MODE);
+        let file = match create() {
+            Err(Errno::NOENT) => {
+                self.make_folder(folder)?;
+                create()
+            }
+            result => result,
+        };
+        file.map(|file| Source::Named(file, path.clone()))
+            .map_err(|error| Failure::new("create", &path, error))
+    }
+
+    /// Give `source` the name `path`. Where it cannot have one (another mount, too many links) the folder gets a copy,
+    /// which is returned, since it needs a sync of its own.
+    fn link(
+        &self,
+        source: &Source,
+        target: &Target,
+        path: &str,
+        size: u64,
+        stamp: &Timestamps,
+    ) -> Result<Option<OwnedFd>, Failure> {
+        let failure = |error| Failure::new("link", path, error);
+        match self.try_link(source, path) {
+            Ok(()) => return Ok(None),
+            Err(Errno::NOENT) => {
+                self.make_folder(&target.folder)?;
+                match self.try_link(source, path) {
+                    Ok(()) => return Ok(None),
+                    Err(Errno::XDEV | Errno::MLINK) => {}
+                    Err(error) => return Err(failure(error)),
+                }
+            }
+            Err(Errno::XDEV | Errno::MLINK) => {}
+            Err(error) => return Err(failure(error)),
+        }
+        let temporary = format!("{}/tmp/{}", target.folder, self.unique());
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = openat(self.root(), &temporary, flags, FILE_MODE).map_err(failure)?;
+        let named = copy(source.file(), file.as_fd(), size)
+            .and_then(|()| futimens(&file, stamp))
+            .and_then(|()| linkat(self.root(), &temporary, self.root(), path, AtFlags::empty()));
+        let _ = unlinkat(self.root(), &temporary, AtFlags::empty());
+        named.map(|()| Some(file)).map_err(failure)
+    }
+
+    /// Link a file that has names already, and return the new path; a copy, where there has to be one, is durable.
+    pub(crate) fn link_opened(
+        &self,
+        file: OwnedFd,
+        target: &Target,
+        base: &str,
+        size: u64,
+        modified: i64,
+    ) -> Result<String, Failure> {
+        let path = place(target, base);
+        let copy = self.link(
+            &Source::Nameless(file),
+            target,
+            &path,
+            size,
+            &timestamps(modified),
+        )?;
+        if let Some(copy) = copy.filter(|_| self.sync)
+            && let Err(error) = fsync(copy)
+        {
+            self.undo(std::slice::from_ref(&path), None);
+            return Err(self.sync_failed(&path, error));
+        }
+        Ok(path)
+    }
+
+    /// linkat(2) refuses a name that is taken, so nothing is ever overwritten.
+    fn try_link(&self, source: &Source, path: &str) -> rustix::io::Result<()> {
+        let file = match source {
+            Source::Named(_, temporary) => {
+                return linkat(self.root(), temporary, self.root(), path, AtFlags::empty());
+            }
+            Source::Nameless(file) => file,
+        };
+        if !self.link_through_proc.load(Ordering::Relaxed) {
+            // ENOENT may mean the folder as well as the missing right: the second way tells.
+            match linkat(file, c"", self.root(), path, AtFlags::EMPTY_PATH) {
+                Err(Errno::NOENT) => {}
+                result => return result,
+            }
+        }
+        let numbered = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+        linkat(CWD, numbered, self.root(), path, AtFlags::SYMLINK_FOLLOW)
+            .inspect(|()| self.link_through_proc.store(true, Ordering::Relaxed))
+    }
+
+    fn abandon(&self, source: &Source, failure: Failure) -> Failure {
+        if let Source::Named(_, path) = source {
+            self.undo(&[], Some(path));
+        }
+        failure
+    }
+
+    /// Take names away again. What cannot be removed is an orphan, for the janitor.
+    pub(crate) fn undo(&self, paths: &[String], temporary: Option<&str>) {
+        for path in paths.iter().map(String::as_str).chain(temporary) {
+            let _ = unlinkat(self.root(), path, AtFlags::empty());
+        }
+    }
+
+    fn finish<D>(&self, written: Written<D>) -> Stored<D> {
+        self.undo(&[], written.temporary.as_deref());
+        written.stored
+    }
+}
+
+fn timestamps(nanoseconds: i64) -> Timestamps {
+    const SECOND: i64 = 1_000_000_000;
+    let time = Timespec {
+        tv_sec: nanoseconds.div_euclid(SECOND),
+        tv_nsec: nanoseconds.rem_euclid(SECOND),
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
+}
+
+/// Copy `size` octets from the start of `from` to where `to` stands.
+fn copy(from: impl AsFd, to: BorrowedFd<'_>, size: u64) -> rustix::io::Result<()> {
+    let mut offset = 0;
+    while offset < size {
+        let length = usize::try_from(size - offset).unwrap_or(usize::MAX);
+        match copy_file_range(&from, Some(&mut offset), to, None, length) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                let rest = Mapped::new(&from, size)?;
+                let start = usize::try_from(offset).map_err(|_| Errno::FBIG)?;
+                return write_all(to, rest.octets().get(start..).unwrap_or_default());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

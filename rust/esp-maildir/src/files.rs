@@ -1,0 +1,278 @@
+//! Files that are there already: found, read, renamed, removed.
+
+use crate::error::Failure;
+use crate::folder::{is_below, open_folder};
+use crate::store::Store;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, fstat, openat, renameat, renameat_with,
+    statat, unlinkat,
+};
+use rustix::io::{Errno, pread};
+use std::collections::HashMap;
+
+/// A message file as it is in its folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// `tmp`, `new` or `cur`.
+    pub part: &'static str,
+    /// Name without `:2,…`.
+    pub base: String,
+    /// Letters after `:2,`; `None` without that part.
+    pub letters: Option<String>,
+    /// Octets, as the file system counts them.
+    pub size: u64,
+    /// Modification time, nanoseconds since 1970.
+    pub modified: i64,
+    /// Inode, the same for links of one message.
+    pub inode: u64,
+}
+
+/// Bring one file's name in line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    /// Name without `:2,…`.
+    pub base: String,
+    /// Letters it has as far as known; `None` in `new`.
+    pub from: Option<String>,
+    /// Letters it shall have; `None` for `new`.
+    pub to: Option<String>,
+}
+
+fn name(base: &str, letters: Option<&str>) -> String {
+    match letters {
+        None => format!("new/{base}"),
+        Some(letters) => format!("cur/{base}:2,{letters}"),
+    }
+}
+
+/// Part the name of a file in base and letters; another program's info (`:1,`) is no letters of ours.
+pub(crate) fn parse(file: &str) -> (&str, Option<&str>) {
+    match file.split_once(":2,") {
+        Some((base, letters)) => (base, Some(letters)),
+        None => (file.split_once(':').map_or(file, |(base, _)| base), None),
+    }
+}
+
+fn names(folder: BorrowedFd<'_>, part: &str) -> rustix::io::Result<Vec<(String, FileType)>> {
+    let opened = match open_folder(folder, part) {
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        result => result?,
+    };
+    let mut found = Vec::new();
+    for entry in Dir::new(opened)? {
+        let entry = entry?;
+        // A name that is not UTF-8 is none of ours.
+        if let Ok(file) = entry.file_name().to_str()
+            && !file.starts_with('.')
+        {
+            found.push((file.to_owned(), entry.file_type()));
+        }
+    }
+    Ok(found)
+}
+
+/// Where the file `base` is now, `new/…` or `cur/…`.
+fn find(folder: BorrowedFd<'_>, base: &str) -> rustix::io::Result<String> {
+    for part in ["cur", "new"] {
+        for (file, _) in names(folder, part)? {
+            if parse(&file).0 == base {
+                return Ok(format!("{part}/{file}"));
+            }
+        }
+    }
+    Err(Errno::NOENT)
+}
+
+impl Store {
+    fn folder(&self, operation: &'static str, folder: &str) -> Result<OwnedFd, Failure> {
+        if !is_below(folder) {
+            return Err(Failure::internal(operation, folder));
+        }
+        open_folder(self.shared.root(), folder)
+            .map_err(|error| Failure::new(operation, folder, error))
+    }
+
+    /// All message files of a Maildir, in `tmp` too.
+    ///
+    /// # Errors
+    /// When the folder does not exist or cannot be read.
+    pub fn scan(&self, folder: &str) -> Result<Vec<Entry>, Failure> {
+        let opened = self.folder("scan", folder)?;
+        let mut entries = Vec::new();
+        for part in ["tmp", "new", "cur"] {
+            let failure = |error| Failure::new("scan", &format!("{folder}/{part}"), error);
+            for (file, _) in names(opened.as_fd(), part).map_err(failure)? {
+                let status =
+                    match statat(&opened, format!("{part}/{file}"), AtFlags::SYMLINK_NOFOLLOW) {
+                        // Renamed or removed since it was listed.
+                        Err(Errno::NOENT) => continue,
+                        result => result.map_err(failure)?,
+                    };
+                if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
+                    continue;
+                }
+                let (base, letters) = parse(&file);
+                entries.push(Entry {
+                    part,
+                    base: base.to_owned(),
+                    letters: letters.map(str::to_owned),
+                    size: u64::try_from(status.st_size).unwrap_or_default(),
+                    modified: status.st_mtime * 1_000_000_000
+                        + i64::try_from(status.st_mtime_nsec).unwrap_or_default(),
+                    inode: status.st_ino,
+                });
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Read `length` octets from `offset`, fewer at the end of the file; all of it for `None`.
+    ///
+    /// The name is tried as given; another program may have changed its letters, then the folder is looked through.
+    ///
+    /// # Errors
+    /// [`crate::Reason::Missing`] when the message is gone.
+    pub fn read(
+        &self,
+        folder: &str,
+        base: &str,
+        letters: Option<&str>,
+        offset: u64,
+        length: Option<u64>,
+    ) -> Result<Vec<u8>, Failure> {
+        let opened = self.folder("read", folder)?;
+        if base.contains('/') {
+            return Err(Failure::internal("read", base));
+        }
+        let failure = |error| Failure::new("read", &format!("{folder}/{base}"), error);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let open = |path: &str| openat(&opened, path, flags, Mode::empty());
+        let file = match open(&name(base, letters)) {
+            // Twice: it may be renamed again between the look and the open.
+            Err(Errno::NOENT) => find(opened.as_fd(), base)
+                .and_then(|path| open(&path))
+                .or_else(|_| find(opened.as_fd(), base).and_then(|path| open(&path))),
+            result => result,
+        };
+        let file = file.map_err(failure)?;
+        let size = u64::try_from(fstat(&file).map_err(failure)?.st_size).unwrap_or_default();
+        let wanted = size.saturating_sub(offset).min(length.unwrap_or(u64::MAX));
+        let mut octets = vec![0; usize::try_from(wanted).map_err(|_| failure(Errno::FBIG))?];
+        let mut filled = 0;
+        while let Some(rest) = octets.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match pread(&file, rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(failure(error)),
+            }
+        }
+        octets.truncate(filled);
+        Ok(octets)
+    }
+
+    /// Rename files of one Maildir to their new letters; for each, whether it has them now.
+    ///
+    /// Not synced: the database has the flags, names follow at leisure.
+    ///
+    /// # Errors
+    /// When the folder does not exist.
+    pub fn rename(
+        &self,
+        folder: &str,
+        renames: &[Rename],
+    ) -> Result<Vec<Result<(), Failure>>, Failure> {
+        let opened = self.folder("rename", folder)?;
+        let mut listed: Option<HashMap<String, String>> = None;
+        let mut rename = |change: &Rename| {
+            let letters = change.to.as_deref();
+            if change.base.contains('/')
+                || !letters
+                    .unwrap_or_default()
+                    .bytes()
+                    .all(|b| b.is_ascii_alphabetic())
+            {
+                return Err(Failure::internal("rename", &change.base));
+            }
+            let to = name(&change.base, letters);
+            let from = name(&change.base, change.from.as_deref());
+            let renamed = match move_file(opened.as_fd(), &from, &to) {
+                Err(Errno::NOENT) => {
+                    let found = listed
+                        .get_or_insert_with(|| list(opened.as_fd()))
+                        .get(&change.base);
+                    found.map_or(Err(Errno::NOENT), |from| {
+                        move_file(opened.as_fd(), from, &to)
+                    })
+                }
+                result => result,
+            };
+            renamed.map_err(|error| {
+                Failure::new("rename", &format!("{folder}/{}", change.base), error)
+            })
+        };
+        Ok(renames.iter().map(&mut rename).collect())
+    }
+
+    /// Remove files by path below the root, whatever letters they have by now; return the failures.
+    ///
+    /// One that is gone already is no failure.
+    pub fn unlink(&self, paths: &[String]) -> Vec<Failure> {
+        let root = self.shared.root();
+        let mut listed: HashMap<String, HashMap<String, String>> = HashMap::new();
+        let mut failures = Vec::new();
+        for path in paths {
+            let removed = match path.rsplitn(3, '/').collect::<Vec<_>>().as_slice() {
+                [file, _part, folder] if is_below(path) => {
+                    match unlinkat(root, path, AtFlags::empty()) {
+                        Err(Errno::NOENT) => {
+                            let opened = open_folder(root, folder);
+                            let names = listed.entry((*folder).to_owned()).or_insert_with(|| {
+                                opened
+                                    .as_ref()
+                                    .map(|opened| list(opened.as_fd()))
+                                    .unwrap_or_default()
+                            });
+                            match (opened, names.get(parse(file).0)) {
+                                (Ok(opened), Some(found)) => {
+                                    unlinkat(opened, found, AtFlags::empty())
+                                }
+                                _ => Ok(()),
+                            }
+                        }
+                        result => result,
+                    }
+                }
+                _ => Err(Errno::INVAL),
+            };
+            if let Err(error) = removed
+                && error != Errno::NOENT
+            {
+                failures.push(Failure::new("unlink", path, error));
+            }
+        }
+        failures
+    }
+}
+
+pub(crate) fn list(folder: BorrowedFd<'_>) -> HashMap<String, String> {
+    let mut found = HashMap::new();
+    for part in ["new", "cur"] {
+        for (file, _) in names(folder, part).unwrap_or_default() {
+            found.insert(parse(&file).0.to_owned(), format!("{part}/{file}"));
+        }
+    }
+    found
+}
+
+fn move_file(folder: BorrowedFd<'_>, from: &str, to: &str) -> rustix::io::Result<()> {
+    if from == to {
+        return statat(folder, from, AtFlags::SYMLINK_NOFOLLOW).map(drop);
+    }
+    match renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
+        // Not every file system has it; base names are unique, so nothing is lost without.
+        Err(Errno::INVAL | Errno::NOSYS) => renameat(folder, from, folder, to),
+        result => result,
+    }
+}

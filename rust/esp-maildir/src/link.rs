@@ -1,0 +1,113 @@
+//! Messages that are there already, in one more folder.
+
+use crate::deliver::Target;
+use crate::error::Failure;
+use crate::files::{list, parse};
+use crate::folder::{is_below, open_folder};
+use crate::store::{Shared, Store};
+use rustix::fd::AsFd;
+use rustix::fs::{Mode, OFlags, fstat, fsync, openat};
+use rustix::io::Errno;
+use std::collections::{BTreeSet, HashMap};
+
+impl Store {
+    /// Link message files into `folder`, durably, each under a new base name, which is returned; `None` for a source
+    /// that is gone. The octets are shared with the source.
+    ///
+    /// # Errors
+    /// Nothing is linked then.
+    pub fn link(
+        &self,
+        sources: &[String],
+        folder: &str,
+        letters: &[Option<String>],
+    ) -> Result<Vec<Option<String>>, Failure> {
+        if self.shared.is_poisoned() {
+            return Err(Failure::poisoned(folder, None));
+        }
+        let mut paths = Vec::with_capacity(sources.len());
+        let linked = self.shared.link_all(sources, folder, letters, &mut paths);
+        let linked = linked.and_then(|bases| self.shared.sync_parents(&paths).map(|()| bases));
+        if linked.is_err() {
+            self.shared.undo(&paths, None);
+        }
+        linked
+    }
+}
+
+impl Shared {
+    fn link_all(
+        &self,
+        sources: &[String],
+        folder: &str,
+        letters: &[Option<String>],
+        paths: &mut Vec<String>,
+    ) -> Result<Vec<Option<String>>, Failure> {
+        let mut listed: HashMap<&str, HashMap<String, String>> = HashMap::new();
+        let mut bases = Vec::with_capacity(sources.len());
+        for (source, letters) in sources.iter().zip(letters) {
+            let target = Target {
+                folder: folder.to_owned(),
+                letters: letters.clone(),
+            };
+            target.check()?;
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let failure = |error| Failure::new("open", source, error);
+            let Some((home, file)) = source.rsplit_once('/').and_then(|(part, file)| {
+                part.rsplit_once('/')
+                    .map(|(home, _)| (home, file))
+                    .filter(|_| is_below(source))
+            }) else {
+                return Err(Failure::internal("link", source));
+            };
+            let opened = match openat(self.root(), source, flags, Mode::empty()) {
+                Err(Errno::NOENT) => {
+                    let names = listed.entry(home).or_insert_with(|| {
+                        open_folder(self.root(), home)
+                            .map(|opened| list(opened.as_fd()))
+                            .unwrap_or_default()
+                    });
+                    let Some(found) = names.get(parse(file).0) else {
+                        bases.push(None);
+                        continue;
+                    };
+                    match openat(self.root(), format!("{home}/{found}"), flags, Mode::empty()) {
+                        Err(Errno::NOENT) => {
+                            bases.push(None);
+                            continue;
+                        }
+                        result => result.map_err(failure)?,
+                    }
+                }
+                result => result.map_err(failure)?,
+            };
+            let status = fstat(&opened).map_err(failure)?;
+            let size = u64::try_from(status.st_size).unwrap_or_default();
+            let base = format!("{},S={size}", self.unique());
+            let modified = status.st_mtime * 1_000_000_000
+                + i64::try_from(status.st_mtime_nsec).unwrap_or_default();
+            let path = self.link_opened(opened, &target, &base, size, modified)?;
+            paths.push(path);
+            bases.push(Some(base));
+        }
+        Ok(bases)
+    }
+
+    /// Sync the folders in which `paths` are; the octets were durable before.
+    fn sync_parents(&self, paths: &[String]) -> Result<(), Failure> {
+        if !self.sync {
+            return Ok(());
+        }
+        let folders: BTreeSet<&str> = paths
+            .iter()
+            .filter_map(|path| path.rsplit_once('/'))
+            .map(|(folder, _)| folder)
+            .collect();
+        for folder in folders {
+            open_folder(self.root(), folder)
+                .and_then(fsync)
+                .map_err(|error| self.sync_failed(folder, error))?;
+        }
+        Ok(())
+    }
+}

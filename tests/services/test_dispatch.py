@@ -1,0 +1,122 @@
+"""Dispatch on a real PostgreSQL and a real disk: what is answered with UIDs is there once, else nowhere."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from esp.core.errors import NotFoundError, OverQuotaError
+from esp.core.mailbox import MailboxId
+from esp.core.message import SystemFlag
+from esp.services.dispatch import Dispatch, Incoming, Target
+from esp.storage.postgres.pool import Database
+from tests.services.conftest import Publications, add_box
+
+BODY = b"From: a@example.test\r\nSubject: Hello\r\nMessage-ID: <1@example.test>\r\n\r\nHi\r\n"
+
+
+def incoming(*targets: Target, body: bytes = BODY) -> Incoming:
+    return Incoming(b"Received: from a by b\r\n", body, targets)
+
+
+def files(root: Path, folder: str) -> list[Path]:
+    return sorted((root / folder).glob("[nc]*/*"))
+
+
+async def test_100_parallel_deliveries_get_100_rising_uids_without_a_gap(
+    dispatch: Dispatch, database: Database, root: Path
+) -> None:
+    box = await add_box(database)
+
+    placed = await asyncio.gather(*(dispatch.deliver(incoming(box.target())) for _ in range(100)))
+
+    assert sorted(place.uid for (place,) in placed) == list(range(1, 101))
+    assert len(files(root, box.folder)) == 100
+    async with database.connection() as connection:
+        row = await connection.fetchrow(
+            """
+            SELECT uidnext, messages, unseen, octets, (SELECT sum(size) FROM message WHERE mailbox_id = m.id),
+                (SELECT count(*) FROM content WHERE account_id = m.account_id)
+            FROM mailbox AS m WHERE id = $1
+            """,
+            box.mailbox,
+        )
+    assert row is not None
+    assert tuple(row) == (101, 100, 100, 100 * (len(BODY) + 23), row["octets"], 100)
+
+
+async def test_a_message_to_100_recipients_is_one_inode(
+    dispatch: Dispatch, database: Database, root: Path, publications: Publications
+) -> None:
+    boxes = [await add_box(database) for _ in range(100)]
+
+    placed = await dispatch.deliver(incoming(*(box.target() for box in boxes)))
+
+    assert [place.mailbox for place in placed] == [box.mailbox for box in boxes]
+    found = [path for box in boxes for path in files(root, box.folder)]
+    assert len(found) == 100
+    assert len({path.stat().st_ino for path in found}) == 1
+    assert [sorted(changes) for changes in publications.batches] == [
+        sorted((place.mailbox, place.modseq) for place in placed)
+    ]
+
+
+async def test_flags_keywords_and_internal_date_are_kept(
+    dispatch: Dispatch, database: Database, root: Path
+) -> None:
+    box = await add_box(database)
+    when = datetime(2001, 2, 3, 4, 5, 6, 789012, tzinfo=UTC)
+    target = box.target(SystemFlag.SEEN | SystemFlag.FLAGGED, "$Junk", "work")
+
+    await dispatch.deliver(Incoming(b"", BODY, (box.target(0, "WORK"),)))
+    await dispatch.deliver(Incoming(b"", BODY, (target,), when))
+
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT * FROM message WHERE mailbox_id = $1 ORDER BY uid", box.mailbox)
+        keywords = await connection.fetchval("SELECT keywords FROM mailbox WHERE id = $1", box.mailbox)
+    assert keywords == ["WORK", "$Junk"]
+    assert rows[0]["flags"] == 1 << 8
+    assert rows[1]["flags"] == SystemFlag.SEEN | SystemFlag.FLAGGED | 1 << 8 | 1 << 9
+    assert rows[1]["internal_date"] == when
+    (old,) = (path for path in files(root, box.folder) if path.parent.name == "cur")
+    assert old.name == f"{rows[1]['file']}:2,FS"
+    assert old.stat().st_mtime_ns == 981_173_106_789_012_000
+
+
+async def test_a_deleted_mailbox_refuses_its_messages_only(
+    dispatch: Dispatch, database: Database, root: Path
+) -> None:
+    box, other = await add_box(database), await add_box(database)
+    gone = Target(other.account, MailboxId(10**9), other.folder)
+
+    results = await asyncio.gather(
+        dispatch.deliver(incoming(box.target(), gone)),
+        dispatch.deliver(incoming(box.target())),
+        return_exceptions=True,
+    )
+
+    assert isinstance(results[0], NotFoundError)
+    assert not isinstance(results[1], BaseException)
+    assert len(files(root, box.folder)) == 1
+    assert not files(root, other.folder)
+
+
+async def test_a_quota_is_filled_to_the_last_octet_and_not_beyond(
+    dispatch: Dispatch, database: Database, root: Path
+) -> None:
+    size = len(BODY) + 23
+    box = await add_box(database, octets=3 * size)
+    counted = await add_box(database, messages=2)
+    free = await add_box(database)
+
+    results = await asyncio.gather(
+        *(dispatch.deliver(incoming(box.target(), free.target())) for _ in range(10)),
+        *(dispatch.deliver(incoming(counted.target(), free.target())) for _ in range(10)),
+        return_exceptions=True,
+    )
+
+    assert sum(isinstance(result, OverQuotaError) for result in results) == 7 + 8
+    assert [len(files(root, folder)) for folder in (box.folder, counted.folder, free.folder)] == [3, 2, 5]
+    with pytest.raises(OverQuotaError):
+        await dispatch.deliver(incoming(box.target(), body=b"\r\n"))
