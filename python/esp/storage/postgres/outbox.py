@@ -1,8 +1,8 @@
 """Facts that somebody still has to act on, written in the transaction that made them true.
 
 In: a payload of one of the topics below. Out: the same, leased to one worker at a time; a worker that dies
-lets its lease run out. At least once: whoever acts must bear a repetition. Rows are few and hold many: one for
-a batch and account, never one for each message.
+lets its lease run out. At least once: whoever acts must bear a repetition. Rows are few and hold many: one
+for a batch and account, never one for each message.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,274 @@
+"""Who it is: passwords and SCRAM proofs become principals.
+
+In: what a client showed, from where, at which door. Out: a `Principal`, or `AuthenticationError` that tells
+nothing of why: an unknown user, a wrong password and a disabled account look alike, and take alike long. A
+success is remembered for a minute under a key that only this process can make, and dropped when
+`esp:directory` says that something changed.
+"""
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+
+from esp.core import sasl
+from esp.core.address import parse
+from esp.core.errors import AddressSyntaxError, AuthenticationError, InvalidError, ThrottledError
+from esp.core.expiring import Expiring
+from esp.core.principal import Principal
+from esp.core.sasl import Challenge, ChannelBinding, CredentialsWanted, PasswordShown, ScramCredentials
+from esp.services.passwords import SCRAM_ITERATIONS, Passwords
+from esp.services.throttling import Throttle
+from esp.storage.postgres import directory as rows
+from esp.storage.postgres import secret
+from esp.storage.postgres.directory import Secrets
+from esp.storage.postgres.pool import Database
+from esp.telemetry import metrics
+from esp.telemetry.log import get_logger
+
+MECHANISMS = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+"""In the order of their strength; those that show the password need TLS, which is the door's to ask for."""
+REMEMBERED = 60.0
+CAPACITY = 50_000
+
+_FAILED = "Authentication failed"
+
+log = get_logger(__name__)
+
+
+class Authentication:
+    """Compares with PostgreSQL, through a small memory of its own process."""
+
+    def __init__(
+        self,
+        database: Database,
+        passwords: Passwords,
+        throttle: Throttle,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._throttle = throttle
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+        self._succeeded: Expiring[bytes, Principal] = Expiring(CAPACITY)
+        self._shared_secret: bytes | None = None
+
+    def forget(self) -> None:
+        """Drop all successes; to be called for each message on `esp:directory`."""
+        self._succeeded.clear()
+
+    async def password(self, username: str, password: str, *, remote: str, door: str) -> Principal:
+        """Return who showed this password.
+
+        Args:
+            username: an address of the account; its domain may be another name of the account's.
+            password: as typed.
+            remote: address of the client.
+            door: for logs and metrics: smtp, submission, imap, api …
+
+        Raises:
+            AuthenticationError: nobody of that name has that password, or may log in.
+            ThrottledError: too many have failed; the password was not looked at.
+            UnavailableError: the database does not answer, or too many log in at once.
+        """
+        name = _name(username)
+        await self.check(name, remote=remote, door=door)
+        proof = hmac.digest(self._key, f"{name}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
+        principal = self._succeeded.get(proof, self._clock())
+        if principal is None:
+            generation = self._succeeded.generation
+            principal = await self._compared(name, password, remote=remote, door=door)
+            if generation == self._succeeded.generation:
+                self._succeeded.put(proof, principal, self._clock() + REMEMBERED)
+        metrics.LOGINS.labels(door, "ok").inc()
+        return principal
+
+    async def scram(self, username: str) -> ScramCredentials:
+        """Return what a SCRAM exchange needs; for unknown users something as constant, and useless.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        name = _name(username)
+        return _scram(await self._secrets(name)) or await self._fake(name)
+
+    def exchange(
+        self, mechanism: str, *, remote: str, door: str, binding: ChannelBinding | None = None
+    ) -> "Exchange":
+        """Begin a SASL exchange.
+
+        Raises:
+            InvalidError: the mechanism is not offered.
+        """
+        machine: sasl.Machine
+        match mechanism.upper():
+            case "PLAIN":
+                machine = sasl.Plain()
+            case "LOGIN":
+                machine = sasl.Login()
+            case "SCRAM-SHA-256":
+                machine = sasl.ScramSha256(secrets.token_urlsafe(24), binding)
+            case "SCRAM-SHA-256-PLUS" if binding is not None:
+                machine = sasl.ScramSha256(secrets.token_urlsafe(24), binding, plus=True)
+            case _:
+                raise InvalidError("This mechanism is not offered")
+        return Exchange(self, machine, remote=remote, door=door)
+
+    async def check(self, name: str, *, remote: str, door: str) -> None:
+        """Return when an attempt for the name may be made.
+
+        Raises:
+            ThrottledError: not now.
+        """
+        try:
+            await self._throttle.check(name, remote)
+        except ThrottledError:
+            metrics.LOGINS.labels(door, "throttled").inc()
+            log.info("login_throttled", door=door, remote=remote, address=_loggable(name))
+            raise
+
+    async def refuse(self, name: str, *, remote: str, door: str, reason: str) -> AuthenticationError:
+        """Count a failure and return the error to raise; only the log gets the reason."""
+        await self._throttle.failed(name, remote)
+        metrics.LOGINS.labels(door, "failed").inc()
+        log.info("login_failed", door=door, remote=remote, address=_loggable(name), reason=reason)
+        return AuthenticationError(_FAILED)
+
+    async def accept(self, found: Secrets, name: str, *, remote: str, door: str) -> Principal:
+        """Return the principal of credentials that were proved."""
+        await self._throttle.succeeded(name, remote)
+        log.info("login", door=door, remote=remote, address=found.address)
+        return Principal(found.account, found.address, found.maildir, found.admin)
+
+    async def begin_scram(self, username: str) -> tuple[str, Secrets | None, ScramCredentials]:
+        """Return the name, its account if it can use SCRAM, and the credentials to go on with."""
+        name = _name(username)
+        found = await self._secrets(name)
+        credentials = _scram(found)
+        if credentials is None:
+            return name, None, await self._fake(name)
+        return name, found, credentials
+
+    async def _compared(self, name: str, password: str, *, remote: str, door: str) -> Principal:
+        async with self._passwords.turn():
+            # Again: while we waited for our turn, others may have failed. So no more guesses are under way
+            # unseen than there are threads.
+            await self.check(name, remote=remote, door=door)
+            found = await self._secrets(name)
+            kept = found.password_hash if found else None
+            matched = await self._passwords.matches(kept, password)
+            if found is None or not matched or not found.enabled:
+                reason = "no such account" if found is None else "disabled" if matched else "wrong password"
+                raise await self.refuse(name, remote=remote, door=door, reason=reason)
+            if kept is not None and self._passwords.outdated(kept):
+                async with self._database.connection() as connection:
+                    renewed = await self._passwords.rehashed(password)
+                    await rows.replace_hash(connection, found.account, kept, renewed)
+        return await self.accept(found, name, remote=remote, door=door)
+
+    async def _secrets(self, name: str) -> Secrets | None:
+        try:
+            address = parse(name)
+        except AddressSyntaxError:
+            return None
+        async with self._database.connection() as connection:
+            return await rows.secrets(connection, address.local_part, address.domain)
+
+    async def _fake(self, name: str) -> ScramCredentials:
+        if self._shared_secret is None:
+            async with self._database.connection() as connection:
+                self._shared_secret = await secret.shared(connection, "scram")
+        # The same at every attempt and in every process, or it would tell the unknown from the known.
+        salt, stored_key, server_key = (
+            hmac.digest(self._shared_secret, f"{use}\0{name}".encode("utf-8", "surrogatepass"), "sha256")
+            for use in ("salt", "stored", "server")
+        )
+        return ScramCredentials(salt[:16], SCRAM_ITERATIONS, stored_key, server_key)
+
+
+class Exchange:
+    """One SASL exchange of one client."""
+
+    def __init__(
+        self, authentication: Authentication, machine: sasl.Machine, *, remote: str, door: str
+    ) -> None:
+        self._authentication = authentication
+        self._machine = machine
+        self._remote = remote
+        self._door = door
+        self._name = ""
+        self._found: Secrets | None = None
+
+    async def respond(self, response: bytes | None) -> Challenge | Principal:
+        """Return what to send next, or who it is.
+
+        Args:
+            response: the client's, from `sasl.decoded`; `None` when the command had no initial one.
+
+        Raises:
+            InvalidError: the response breaks the protocol.
+            AuthenticationError: see `Authentication.password`, also for the others.
+        """
+        try:
+            step = self._machine.respond(response)
+        except AuthenticationError as error:
+            raise await self._refused("wrong proof") from error
+        match step:
+            case Challenge():
+                return step
+            case PasswordShown(username=username, password=password):
+                return await self._authentication.password(
+                    username, password, remote=self._remote, door=self._door
+                )
+            case CredentialsWanted(username=username):
+                return await self._looked_up(username)
+            case _:
+                return await self._proved()
+
+    async def _looked_up(self, username: str) -> Challenge:
+        assert isinstance(self._machine, sasl.ScramSha256)
+        name, self._found, credentials = await self._authentication.begin_scram(username)
+        self._name = name
+        await self._authentication.check(name, remote=self._remote, door=self._door)
+        return self._machine.given(credentials)
+
+    async def _proved(self) -> Principal:
+        if self._found is None or not self._found.enabled:
+            raise await self._refused("disabled")
+        principal = await self._authentication.accept(
+            self._found, self._name, remote=self._remote, door=self._door
+        )
+        metrics.LOGINS.labels(self._door, "ok").inc()
+        return principal
+
+    async def _refused(self, reason: str) -> AuthenticationError:
+        return await self._authentication.refuse(
+            self._name, remote=self._remote, door=self._door, reason=reason
+        )
+
+
+def _name(username: str) -> str:
+    """Return the one form of a user name: the folded address, or for what is none the text itself."""
+    try:
+        return str(parse(username.strip()).folded())
+    except AddressSyntaxError:
+        return username
+
+
+def _loggable(name: str) -> str | None:
+    # What is no address may be a password typed into the wrong field.
+    try:
+        return str(parse(name))
+    except AddressSyntaxError:
+        return None
+
+
+def _scram(found: Secrets | None) -> ScramCredentials | None:
+    if found is None:
+        return None
+    match found.scram_salt, found.scram_iterations, found.scram_stored_key, found.scram_server_key:
+        case bytes() as salt, int() as iterations, bytes() as stored_key, bytes() as server_key:
+            return ScramCredentials(salt, iterations, stored_key, server_key)
+    return None

@@ -1,0 +1,139 @@
+"""How often a password may be guessed: failures counted for each address and for each client.
+
+In: an address and where its client is. Out: nothing, or `ThrottledError`. The counts are shared through Redis
+and kept in memory too, so that a Redis that is away loosens nothing in this process. A client from where the
+address was logged in lately is not held up by the failures of others, or anybody could lock anybody out.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+
+from esp.config import sections
+from esp.core.errors import ThrottledError
+from esp.core.expiring import Expiring
+from esp.telemetry.log import get_logger
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+KNOWN_FOR = 30 * 24 * 3600
+CAPACITY = 100_000
+REDIS_TIMEOUT = 1.0
+
+log = get_logger(__name__)
+
+
+class Throttle:
+    """Counts failures in a window that begins with the first."""
+
+    def __init__(
+        self,
+        redis: "Redis | None",
+        settings: sections.Security,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._redis = redis
+        self._limit = settings.login_failures
+        self._window = settings.login_failure_window
+        self._clock = clock
+        self._counts: Expiring[str, list[int]] = Expiring(CAPACITY)
+        self._known: Expiring[str, bool] = Expiring(CAPACITY)
+        self._quiet_until = 0.0
+
+    async def check(self, address: str, remote: str) -> None:
+        """Return when an attempt may be made.
+
+        Raises:
+            ThrottledError: too many have failed for this address, or from this client.
+        """
+        by_address, by_client, known = _keys(address, remote)
+        shared = await self._shared(by_address, by_client, known)
+        if self._count(by_client, shared[1]) >= self._limit:
+            raise ThrottledError("Too many failed attempts; try again later")
+        if self._count(by_address, shared[0]) >= self._limit:
+            if shared[2] or self._known.get(known, self._clock()):
+                return
+            raise ThrottledError("Too many failed attempts; try again later")
+
+    async def failed(self, address: str, remote: str) -> None:
+        """Count a failure."""
+        by_address, by_client, _ = _keys(address, remote)
+        now = self._clock()
+        for key in (by_address, by_client):
+            count = self._counts.get(key, now)
+            if count is None:
+                self._counts.put(key, [1], now + self._window)
+            else:
+                count[0] += 1
+        if self._redis is None or now < self._quiet_until:
+            return
+        async with self._bounded():
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in (by_address, by_client):
+                pipeline.incr(key)
+                # NX: the window begins with the first failure, and ends whatever follows.
+                pipeline.pexpire(key, max(1, int(self._window * 1000)), nx=True)
+            await pipeline.execute()
+
+    async def succeeded(self, address: str, remote: str) -> None:
+        """Remember that the address's owner comes from there."""
+        known = _keys(address, remote)[2]
+        now = self._clock()
+        if self._known.get(known, now):
+            return
+        self._known.put(known, True, now + 3600)
+        if self._redis is None or now < self._quiet_until:
+            return
+        async with self._bounded():
+            await self._redis.set(known, b"1", ex=KNOWN_FOR)
+
+    def _count(self, key: str, shared: int) -> int:
+        own = self._counts.get(key, self._clock())
+        return max(own[0] if own else 0, shared)
+
+    async def _shared(self, *keys: str) -> tuple[int, ...]:
+        values: Sequence[bytes | str | None] = [None] * len(keys)
+        if self._redis is not None and self._clock() >= self._quiet_until:
+            async with self._bounded():
+                values = await self._redis.mget(keys)
+        return tuple(int(value or 0) for value in values)
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        """A conversation with Redis that ends in time, and whose failure is no failure of the login."""
+        try:
+            async with asyncio.timeout(REDIS_TIMEOUT):
+                yield
+        except (RedisError, OSError, TimeoutError) as error:
+            # Each login must not wait for a dead server; one try a second finds it again.
+            self._quiet_until = self._clock() + 1.0
+            log.warning("login_throttle_without_redis", error=repr(error))
+
+
+def _keys(address: str, remote: str) -> tuple[str, str, str]:
+    # Hashed: what was typed as a name is of any length and may have been a password.
+    name = hashlib.sha256(address.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    network = client_network(remote)
+    return f"esp:login:address:{name}", f"esp:login:client:{network}", f"esp:login:known:{name}:{network}"
+
+
+def client_network(remote: str) -> str:
+    """Return what stands for one client: an IPv4 address, an IPv6 /64, or the text itself."""
+    try:
+        address = ip_address(remote)
+    except ValueError:
+        return remote
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        # One customer has a /64 at least, and all of its addresses for the asking.
+        return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+    return str(address)
