@@ -1,0 +1,1 @@
+"""What the functions of the Rust extension cost, one by one: `pytest benchmarks/native`."""
