@@ -35,7 +35,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write the figures for programs here")
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     parser.add_argument(
-        "--esp", default="make -s run", help="the command that starts ESP (default: %(default)s)"
+        "--esp",
+        default="make -s run",
+        help="starts ESP in ESP_VAR, also written {var} (default: %(default)s)",
     )
     chosen = parser.parse_args()
     unknown = [name for name in chosen.scenario if name not in SCENARIOS]
@@ -48,7 +50,7 @@ def _arguments() -> argparse.Namespace:
 
 def _home(wanted: Path | None) -> Path:
     """Return a fresh folder that every user may pass through: Postfix and Dovecot give up root's rights."""
-    base = wanted or PROJECT / "var" / "bench"
+    base = wanted or PROJECT / "build" / "bench"
     if (
         wanted is None
         and os.geteuid() == 0
@@ -77,7 +79,8 @@ def main() -> int:
     folder = _home(chosen.folder)
     servers: list[Server] = []
     if chosen.only != "peers":
-        servers.append(Esp(folder / "esp", chosen.esp.split()))
+        var = folder / "esp"
+        servers.append(Esp(var, [word.format(var=var) for word in chosen.esp.split()]))
     if chosen.only != "esp":
         postfix_dovecot.install()
         servers.append(PostfixDovecot(folder / "peers"))

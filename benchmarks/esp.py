@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,12 @@ from benchmarks.server import HOST, PASSWORD, free_ports, gone, greets, terminat
 
 PROJECT = Path(__file__).resolve().parent.parent
 _LONGEST_START = 600.0  # the first one may build
+
+
+def _installed(name: str) -> str:
+    """Return the path of a command of the environment we run in."""
+    places = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return shutil.which(name, path=places) or name
 
 
 class Esp:
@@ -93,9 +100,8 @@ class Esp:
         return False
 
     def _administer(self, *arguments: str) -> None:
-        command = Path(sys.executable).with_name("esp-cli")
         subprocess.run(
-            [str(command), *arguments],
+            [_installed("esp-cli"), *arguments],
             cwd=PROJECT,
             env=self._environment,
             check=True,
@@ -131,9 +137,12 @@ class Esp:
 
     def versions(self) -> dict[str, str]:
         """Return ESP's version and commit."""
-        command = Path(sys.executable).with_name("esp-server")
         answer = subprocess.run(
-            [str(command), "version", "--json"], cwd=PROJECT, capture_output=True, text=True, check=False
+            [_installed("esp-server"), "version", "--json"],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=False,
         ).stdout
         with contextlib.suppress(json.JSONDecodeError):
             said = json.loads(answer)
