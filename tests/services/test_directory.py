@@ -7,6 +7,7 @@ import pytest
 
 from esp.core.address import Address, parse
 from esp.core.errors import LimitError, NotFoundError
+from esp.core.mailbox import DEFAULT_MAILBOXES
 from esp.core.principal import AccountId
 from esp.core.quota import Quota
 from esp.core.routing import Disabled, Local, NoSuchUser, Remote, Resolution
@@ -40,9 +41,7 @@ class Town:
             account = await rows.add_account(
                 c, domain.id, local_part, f"{self.name}/{local_part}", quota_octets=None, admin=False
             )
-            await rows.add_default_mailboxes(
-                c, account, [".", ".Sent", ".Drafts", ".Trash", ".Junk", ".Archive"]
-            )
+            await rows.add_default_mailboxes(c, account, {n: f".{n}" for n, _ in DEFAULT_MAILBOXES})
         return account
 
     async def alias(self, local_part: str, *targets: str) -> None:

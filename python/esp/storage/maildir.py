@@ -15,6 +15,7 @@ import asyncio
 import base64
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -74,6 +75,10 @@ class Maildirs:
     async def forget(self, account: str, directory: str) -> None:
         """See `forget_mailbox`."""
         await asyncio.to_thread(forget_mailbox, self._root, folder(account, directory))
+
+    async def remove_account(self, account: str) -> None:
+        """See `remove_account`."""
+        await asyncio.to_thread(remove_account, self._root, account)
 
     async def link(
         self, sources: Sequence[str], folder_: str, letters: Sequence[str | None]
@@ -195,6 +200,17 @@ def forget_mailbox(root: Path, folder_: str) -> None:
     """Take a deleted mailbox's card away, durably, so that no rebuild brings it back."""
     (root / folder_ / CARD).unlink(missing_ok=True)
     _sync_folder(root / folder_)
+
+
+def remove_account(root: Path, account: str) -> None:
+    """Remove an account's folder with all mail in it; from the first moment on it is not under its name."""
+    doomed = root / QUARANTINE / f"removed-{os.urandom(8).hex()}"
+    doomed.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        (root / account).rename(doomed)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(doomed)
 
 
 def directories(root: Path, account: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ are followed is decided in `services`. A name that is taken raises `AlreadyExist
 `NotFoundError`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -13,10 +13,13 @@ import msgspec
 
 from esp.core.address import Address
 from esp.core.errors import AlreadyExistsError, NotFoundError
-from esp.core.mailbox import DEFAULT_MAILBOXES, MailboxId
+from esp.core.mailbox import DEFAULT_MAILBOXES, Mailbox, MailboxId
 from esp.core.principal import AccountId, DomainId
 from esp.core.quota import Quota
 from esp.storage.postgres.pool import Connection
+
+REMOVAL_TIMEOUT = 3600.0
+"""An account may have millions of messages."""
 
 
 class DomainRow(msgspec.Struct, frozen=True):
@@ -296,28 +299,49 @@ async def add_account(
     return account
 
 
+async def taken_folders(connection: Connection, folders: Sequence[str]) -> set[str]:
+    """Return which of these folders accounts have."""
+    rows = await connection.fetch("SELECT maildir FROM account WHERE maildir = ANY($1::text[])", folders)
+    return {row["maildir"] for row in rows}
+
+
 async def add_default_mailboxes(
-    connection: Connection, account: AccountId, directories: Sequence[str]
-) -> list[int]:
-    """Make and subscribe the default mailboxes in the given folders; return their UIDVALIDITYs."""
+    connection: Connection, account: AccountId, directories: Mapping[str, str]
+) -> list[Mailbox]:
+    """Make and subscribe the default mailboxes in the folders given for their names."""
     names = [name for name, _ in DEFAULT_MAILBOXES]
-    uses = [use.value if use else None for _, use in DEFAULT_MAILBOXES]
     rows = await connection.fetch(
         """
         INSERT INTO mailbox (account_id, name, directory, special_use)
         SELECT $1, n, d, u FROM unnest($2::text[], $3::text[], $4::text[]) AS w (n, d, u)
-        RETURNING name, uidvalidity
+        RETURNING id, name, uidvalidity, uidnext, highest_modseq
         """,
         account,
         names,
-        directories,
-        uses,
+        [directories[name] for name in names],
+        [use.value if use else None for _, use in DEFAULT_MAILBOXES],
     )
     await connection.execute(
         "INSERT INTO subscription (account_id, name) SELECT $1, unnest($2::text[])", account, names
     )
-    validities = {row["name"]: int(row["uidvalidity"]) for row in rows}
-    return [validities[name] for name in names]
+    uses = dict(DEFAULT_MAILBOXES)
+    return [
+        Mailbox(
+            id=row["id"],
+            account=account,
+            name=row["name"],
+            directory=directories[row["name"]],
+            uidvalidity=row["uidvalidity"],
+            uidnext=row["uidnext"],
+            highest_modseq=row["highest_modseq"],
+            messages=0,
+            unseen=0,
+            octets=0,
+            special_use=uses[row["name"]],
+            keywords=(),
+        )
+        for row in rows
+    ]
 
 
 async def account(connection: Connection, local_part: str, domain_name: str) -> AccountRow:
@@ -377,13 +401,18 @@ async def set_account_enabled(connection: Connection, account_id: AccountId, ena
     await connection.execute("UPDATE account SET enabled = $2 WHERE id = $1", account_id, enabled)
 
 
-async def remove_account(connection: Connection, account_id: AccountId) -> None:
-    """Delete every row that belongs to an account; its files are the caller's."""
+async def remove_account(connection: Connection, account_id: AccountId) -> list[MailboxId]:
+    """Delete every row of an account and return the mailboxes it had; its files are the caller's."""
     # Locked first, in the order of deliveries: one that is under way ends before, or finds no mailbox.
-    await connection.fetch("SELECT FROM mailbox WHERE account_id = $1 ORDER BY id FOR UPDATE", account_id)
+    mailboxes = await connection.fetch(
+        "SELECT id FROM mailbox WHERE account_id = $1 ORDER BY id FOR UPDATE", account_id
+    )
+    await connection.execute("SET LOCAL statement_timeout = 0")
     for table in ("message", "expunged", "content_index", "thread_reference", "content", "mailbox"):
-        await connection.execute(f"DELETE FROM {table} WHERE account_id = $1", account_id)  # noqa: S608 - names are above
+        statement = f"DELETE FROM {table} WHERE account_id = $1"  # noqa: S608 - the names are above
+        await connection.execute(statement, account_id, timeout=REMOVAL_TIMEOUT)
     await connection.execute("DELETE FROM account WHERE id = $1", account_id)
+    return [row["id"] for row in mailboxes]
 
 
 # ---- Aliases -----------------------------------------------------------------------------------------------
