@@ -250,8 +250,9 @@ impl<'a> Cursor<'a> {
         self.slice(start)
     }
 
-    /// `quoted-string`, unfolded and unescaped.
+    /// `quoted-string`, unfolded and unescaped; one without an end is nothing.
     pub(crate) fn quoted_string(&mut self, out: &mut Vec<u8>) -> Parsed {
+        let before = out.len();
         self.pos += 1;
         loop {
             let rest = after(self.data, self.pos);
@@ -262,7 +263,10 @@ impl<'a> Cursor<'a> {
             out.extend_from_slice(rest.get(..plain).unwrap_or_default());
             self.pos += plain;
             match self.peek() {
-                None => return Err(Broken),
+                None => {
+                    out.truncate(before);
+                    return Err(Broken);
+                }
                 Some(b'"') => {
                     self.pos += 1;
                     return self.skip_blanks();
