@@ -3,7 +3,7 @@
 import itertools
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest_asyncio
 from esp.config import sections
 from esp.storage.postgres.pool import Database
 from tests.support import stores
+from tests.support.instance import Instance
 
 _numbers = itertools.count(1)
 
@@ -54,3 +55,36 @@ async def valkey(stores_folder: Path) -> AsyncIterator[str]:
     """The URL of a running Valkey; flush it before use when other tests' keys would disturb."""
     async with stores.running(stores.valkey(stores_folder)):
         yield f"unix://{stores.sockets(stores_folder) / 'valkey.sock'}"
+
+
+@pytest.fixture(scope="session")
+def esp_instance(stores_folder: Path) -> Iterator[Instance]:
+    """A running ESP, shared by the whole session: leave it as you would want to find it."""
+    instance = Instance(stores_folder / "esp")
+    instance.start()
+    yield instance
+    instance.stop()
+
+
+@pytest.fixture
+def instance_factory() -> Iterator[Callable[..., Instance]]:
+    """Starts ESPs of the test's own: `instance_factory(ESP_SMTP__MAX_ERRORS="3")`."""
+    folder = Path(tempfile.mkdtemp(prefix="esp-"))
+    made: list[Instance] = []
+
+    def make(**environment: str) -> Instance:
+        instance = Instance(folder / str(len(made)), **environment)
+        made.append(instance)
+        instance.start()
+        return instance
+
+    yield make
+    for instance in made:
+        instance.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def own_instance(instance_factory: Callable[..., Instance]) -> Instance:
+    """A running ESP that the test may break."""
+    return instance_factory()

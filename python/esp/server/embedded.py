@@ -129,8 +129,8 @@ class Postgres:
             if have != str(ours):
                 raise StartError(
                     f"{self._data} was made by PostgreSQL {have}, this is {ours}; dump it with the old "
-                    f"version (pg_dumpall), move the folder away, start ESP and restore, or set database.dsn to a "
-                    f"server that runs {have}"
+                    f"version (pg_dumpall), move the folder away, start ESP and restore, or set database.dsn to "
+                    f"a server that runs {have}"
                 )
 
     def _initialise(self, binaries: Path) -> None:

@@ -38,9 +38,17 @@ def configure(
     ]
     final: list[structlog.typing.Processor]
     if form == "json":
-        final = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_json)]
+        # Without local variables: a password may be one of them.
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        final = [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer(_json)]
     else:
-        final = [structlog.dev.ConsoleRenderer(colors=output.isatty(), pad_event_to=0)]
+        final = [
+            structlog.dev.ConsoleRenderer(
+                colors=output.isatty(),
+                pad_event_to=0,
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),

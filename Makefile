@@ -1,0 +1,98 @@
+# ESP. `make help` lists the targets. Needs Python >= 3.11, cargo and make; everything else is fetched and built.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# All state of `make run`; ESP_VAR=DIR puts it elsewhere.
+VAR := $(if $(ESP_VAR),$(ESP_VAR),var)
+STAMPS := $(VENV)/stamps
+RUST_SOURCES := $(wildcard Cargo.toml Cargo.lock rust/*/Cargo.toml rust/*/src/*.rs rust/*/src/*/*.rs rust/*/src/*/*/*.rs)
+NATIVE := python/esp/native/_native.abi3.so
+PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 60
+N ?= 1
+
+.PHONY: help run test build lint check soak fuzz fmt migrate bench docs clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
+
+run: build ## Start ESP with its own PostgreSQL and Valkey, a demo domain and accounts; Ctrl-C stops it
+	@exec $(BIN)/esp-server serve --demo "$(VAR)"
+
+test: $(STAMPS)/dev $(STAMPS)/package ## Build, and run the whole test suite
+	cargo test --workspace --exclude esp-py --quiet
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+build: $(STAMPS)/package python/esp/_build.json ## Make the environment, build the extension and install esp-server and esp-cli into .venv/bin
+
+lint: $(STAMPS)/dev $(STAMPS)/package ## Formatting, types, layers, clippy, stubs: everything but tests
+	$(BIN)/ruff format --check python tests benchmarks
+	$(BIN)/ruff check python tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m mypy.stubtest esp.native._native
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+check: lint test ## All that CI runs
+
+soak: $(STAMPS)/dev $(STAMPS)/package ## Kill processes at random for long, and run the stories again and again
+	ESP_CRASH_KILLS=$${ESP_CRASH_KILLS:-300} $(BIN)/python -m pytest tests/scenarios $(PYTEST_ARGS)
+
+fuzz: $(STAMPS)/dev $(STAMPS)/package ## Fuzz the parsers (FUZZ_SECONDS for each; cargo-fuzz where it is installed)
+	PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --workspace --exclude esp-py --release --quiet
+	@if [ -d rust/fuzz ] && cargo fuzz --version >/dev/null 2>&1; then \
+	  for target in $$(cd rust/fuzz && cargo fuzz list); do \
+	    (cd rust/fuzz && cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS)) || exit 1; done; \
+	else echo "fuzz: cargo-fuzz is not installed; only the property tests ran"; fi
+
+fmt: $(STAMPS)/dev ## Format everything
+	$(BIN)/ruff format python tests benchmarks
+	$(BIN)/ruff check --fix-only --quiet python tests benchmarks
+	cargo fmt --all
+
+migrate: build ## Bring the database of the configuration in force to the current schema (ESP must be running)
+	$(BIN)/esp-server migrate up
+
+bench: $(STAMPS)/dev $(STAMPS)/package ## Measure ESP and Postfix + Dovecot by turns and print ratios
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+docs: build ## Write the generated pages and the example configuration anew
+	$(BIN)/python -m esp.cli.pages
+
+clean: ## Remove what was built (never var, which holds mail)
+	rm -rf $(VENV) target build dist $(NATIVE) python/esp/_build.json .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks
+	find python tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than 3.11; give another one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@command -v cargo >/dev/null || { echo "make: cargo is missing; install a Rust toolchain (1.95 or later)" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: $(PYTHON) lacks venv or ensurepip; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/runtime: $(STAMPS)/venv requirements.txt requirements-build.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt -r requirements-build.txt
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/venv requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# An editable install: the package is python/esp itself, with the extension beside its Python code.
+$(STAMPS)/package: $(STAMPS)/runtime pyproject.toml $(RUST_SOURCES)
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release --quiet
+	@touch $@
+
+# Which commit this is; written only when that changed.
+python/esp/_build.json: FORCE
+	@commit=$$(git rev-parse HEAD 2>/dev/null || echo unknown); \
+	git diff --quiet HEAD -- python rust 2>/dev/null || commit="$$commit-dirty"; \
+	grep -qs "\"$$commit\"" $@ || printf '{"commit": "%s", "built_at": "%s"}\n' "$$commit" "$$(date -u +%Y-%m-%dT%H:%M:%SZ)" > $@
+
+FORCE:

@@ -1,0 +1,526 @@
+"""Starts, watches, restarts and stops everything that one ESP is made of.
+
+Start: stores, schema (and demo accounts), roles; ready once every role serves. What ends is started again, each
+time after a longer pause. Stop: doors, workers, then Valkey, then PostgreSQL. Reload: new settings are tried on new
+processes before the old ones are asked to drain.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+from esp.config.load import ConfigError
+from esp.config.sections import Settings
+from esp.server import notify, roles, state
+from esp.server.embedded import Store, embedded_stores, until_ready
+from esp.server.failure import StartError
+from esp.server.forkserver import Child, ForkServer
+from esp.server.roles import DOORS, Role
+from esp.telemetry import log
+
+if TYPE_CHECKING:
+    import subprocess
+
+START_TIMEOUT = 120.0
+PREPARE_TIMEOUT = 3600.0
+"""A migration may build an index."""
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 30.0
+STEADY_AFTER = 30.0
+"""A process that lived so long starts again without a pause."""
+KILL_AFTER = 5.0
+"""What has not ended so long after its drain time is killed."""
+STORE_STOP_TIMEOUT = 60.0
+
+_logger = log.get_logger(__name__)
+
+
+_RunningStore: TypeAlias = "tuple[Store, subprocess.Popen[bytes], bool]"
+"""The last says whether it answers."""
+
+
+class _Slot:
+    """The place of one process of a role; processes come and go in it."""
+
+    def __init__(self, role: Role, number: int) -> None:
+        self.role = role
+        self.number = number
+        self.child: Child | None = None
+        self.failures = 0
+        self.task: asyncio.Task[None] | None = None
+
+
+class Supervisor:
+    """One running ESP."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        wanted: Sequence[Role],
+        load: Callable[[], Settings],
+        *,
+        demo: str | None = None,
+        on_ready: Callable[[Settings], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._wanted = tuple(wanted)
+        self._load = load
+        self._demo = demo
+        self._on_ready = on_ready
+        self._run_path = settings.server.run_path
+        self._slots: list[_Slot] = []
+        self._draining: set[Child] = set()
+        self._store_processes: dict[str, _RunningStore] = {}
+        self._store_tasks: list[tuple[str, asyncio.Task[None]]] = []
+        self._fork_server: ForkServer | None = None
+        self._fork_task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._stop = asyncio.Event()
+        self._hurry = False
+        self._reload = asyncio.Event()
+        self._background: set[asyncio.Task[None]] = set()
+        self._announced = False
+
+    async def run(self) -> None:
+        """Run until told to stop.
+
+        Raises:
+            StartError: it could not start; everything that was started is stopped again.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._asked_to_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        self._run_path.mkdir(parents=True, exist_ok=True)
+        with self._only_one():
+            starting = asyncio.create_task(self._start())
+            stop = asyncio.create_task(self._stop.wait())
+            try:
+                await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
+                if starting.done():
+                    await starting
+                    await self._watch()
+            finally:
+                for task in (starting, stop):
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError, Exception):
+                        await task
+                await self._end()
+
+    # Starting
+
+    async def _start(self) -> None:
+        _check_ports(roles.listeners(self._wanted, self._settings))
+        metrics = self._run_path / "metrics"
+        shutil.rmtree(metrics, ignore_errors=True)
+        metrics.mkdir(parents=True)
+        self._settings.storage.path.mkdir(parents=True, exist_ok=True)
+        self._write_state()
+        # It imports for half a second: meanwhile the stores come up.
+        self._fork_server = ForkServer(self._run_path)
+        await self._start_stores()
+        await self._prepare()
+        self._fork_task = asyncio.create_task(self._keep_fork_server())
+        self._slots = self._make_slots(self._settings)
+        for slot in self._slots:
+            slot.task = asyncio.create_task(self._keep(slot))
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                while not all(slot.child and slot.child.ready.is_set() for slot in self._slots):
+                    self._raise_failure()
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            late = sorted(
+                {slot.role for slot in self._slots if not slot.child or not slot.child.ready.is_set()}
+            )
+            raise StartError(
+                f"{', '.join(late)} did not become ready in {START_TIMEOUT:.0f} s; see the log"
+            ) from None
+
+    def _raise_failure(self) -> None:
+        for slot in self._slots:
+            if slot.child is not None and slot.child.failure is not None:
+                raise StartError(f"{slot.role} could not start: {slot.child.failure}")
+
+    async def _start_stores(self) -> None:
+        stores = embedded_stores(self._settings)
+        for store in stores:
+            self._store_processes[store.name] = (store, store.start(), False)
+        for store in stores:
+            process = self._store_processes[store.name][1]
+            await until_ready(store, process)
+            self._store_processes[store.name] = (store, process, True)
+            self._store_tasks.append((store.name, asyncio.create_task(self._keep_store(store.name))))
+
+    async def _prepare(self) -> None:
+        assert self._fork_server is not None
+        child = await self._fork_server.start("prepare", 0, self._settings, self._demo)
+        async with asyncio.timeout(PREPARE_TIMEOUT):
+            code = await asyncio.shield(child.ended)
+        if code != 0:
+            raise StartError(
+                child.failure or f"the database could not be prepared (exit {code}); see the log"
+            )
+
+    def _make_slots(self, settings: Settings) -> list[_Slot]:
+        return [
+            _Slot(role, number)
+            for role in self._wanted
+            for number in range(1, roles.processes(role, settings) + 1)
+        ]
+
+    # Keeping things running
+
+    async def _watch(self) -> None:
+        self._ready_again()
+        while not self._stop.is_set():
+            stop = asyncio.create_task(self._stop.wait())
+            reload = asyncio.create_task(self._reload.wait())
+            await asyncio.wait({stop, reload}, return_when=asyncio.FIRST_COMPLETED)
+            stop.cancel()
+            reload.cancel()
+            if self._reload.is_set() and not self._stop.is_set():
+                self._reload.clear()
+                notify.reloading()
+                await self._take_new_settings()
+                notify.notify(READY=1)
+
+    async def _keep(self, slot: _Slot) -> None:
+        """Start the slot's process whenever there is none."""
+        while not self._stopping:
+            began = time.monotonic()
+            try:
+                assert self._fork_server is not None
+                child = await self._fork_server.start(slot.role, slot.number, self._settings)
+            except ConnectionError:
+                await asyncio.sleep(FIRST_PAUSE)  # `_keep_fork_server` is about to have a new one
+                continue
+            slot.child = child
+            ready = asyncio.create_task(child.ready.wait())
+            either: set[asyncio.Future[Any]] = {ready, child.ended}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            ready.cancel()
+            if child.ready.is_set():
+                self._ready_again()
+            code = await asyncio.shield(child.ended)
+            self._forget_gauges(child.pid)
+            if self._stopping or slot.child is not child:
+                return
+            slot.failures = 0 if time.monotonic() - began > STEADY_AFTER else slot.failures + 1
+            pause = _pause(slot.failures)
+            self._write_state()
+            _logger.warning(
+                "process ended, starts again", ended=slot.role.value, number=slot.number, pid=child.pid,
+                exit=_exit(code), pause=pause, reason=child.failure,
+            )  # fmt: skip
+            await asyncio.sleep(pause)
+
+    async def _keep_store(self, name: str) -> None:
+        failures = 0
+        while True:
+            store, process, _ = self._store_processes[name]
+            began = time.monotonic()
+            await _ended(process)
+            if self._stopping:
+                return
+            self._store_processes[name] = (store, process, False)
+            self._write_state()
+            failures = 0 if time.monotonic() - began > STEADY_AFTER else failures + 1
+            pause = _pause(failures)
+            _logger.error(
+                "store ended, starts again", store=name, exit=_exit(process.returncode), pause=pause
+            )
+            await asyncio.sleep(pause)
+            try:
+                process = store.start()
+                self._store_processes[name] = (store, process, False)
+                await until_ready(store, process)
+            except (StartError, OSError, TimeoutError) as error:
+                _logger.error("store does not start", store=name, error=str(error))
+                if process.poll() is None:
+                    process.kill()
+                continue
+            self._store_processes[name] = (store, process, True)
+            self._ready_again()
+
+    async def _keep_fork_server(self) -> None:
+        """Replace the fork server when it ends; the roles ended with it and their slots start them again."""
+        failures = 0
+        while not self._stopping:
+            assert self._fork_server is not None
+            began = time.monotonic()
+            await asyncio.shield(self._fork_server.ended)
+            if self._stopping:
+                return
+            failures = 0 if time.monotonic() - began > STEADY_AFTER else failures + 1
+            _logger.error("fork server ended, starts again", pid=self._fork_server.pid)
+            await self._fork_server.close()
+            await asyncio.sleep(_pause(failures))
+            self._fork_server = ForkServer(self._run_path)
+
+    def _forget_gauges(self, pid: int) -> None:
+        """Remove what a dead process said about the present (prometheus-client's `mark_process_dead`)."""
+        for path in (self._run_path / "metrics").glob(f"gauge_live*_{pid}.db"):
+            path.unlink(missing_ok=True)
+
+    # State
+
+    def _is_ready(self) -> bool:
+        return (
+            not self._stopping
+            and bool(self._slots)
+            and all(
+                slot.child and slot.child.ready.is_set() and not slot.child.ended.done()
+                for slot in self._slots
+            )
+            and all(ready for _, _, ready in self._store_processes.values())
+        )
+
+    def _ready_again(self) -> None:
+        self._write_state()
+        if self._is_ready() and not self._announced:
+            self._announced = True
+            notify.notify(READY=1, STATUS="serving")
+            _logger.info("ready", roles=",".join(self._wanted))
+            self._on_ready(self._settings)
+
+    def _write_state(self) -> None:
+        by_role: dict[str, list[state.Process]] = {}
+        for slot in self._slots:
+            child = slot.child
+            if child is not None and not child.ended.done():
+                by_role.setdefault(slot.role.value, []).append(state.Process(child.pid, child.ready.is_set()))
+        stores = {
+            name: state.Process(process.pid, ready)
+            for name, (_, process, ready) in self._store_processes.items()
+        }
+        try:
+            state.write(self._run_path, state.State(self._is_ready(), os.getpid(), by_role, stores))
+        except OSError as error:
+            # Mail goes on; the health check then answers with the last state that could be written.
+            _logger.error("state could not be written", error=str(error))
+
+    @contextlib.contextmanager
+    def _only_one(self) -> Iterator[None]:
+        """Hold the lock of this run folder, with our process id in it."""
+        path = self._run_path / state.PID_FILE
+        with path.open("a+") as file:
+            _lock(file, self._run_path)
+            file.seek(0)
+            file.truncate()
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+            # Emptied, not removed: another starter may have it open already.
+            file.seek(0)
+            file.truncate()
+
+    # Reloading
+
+    async def _take_new_settings(self) -> None:
+        try:
+            settings = self._load()
+            wanted = set(roles.listeners(self._wanted, settings)) - set(
+                roles.listeners(self._wanted, self._settings)
+            )
+            _check_ports(sorted(wanted))
+        except (ConfigError, StartError) as error:
+            _logger.error("new configuration refused, the old one stays", problems=error.detail)
+            return
+        if fixed := _fixed_keys(self._settings, settings):
+            _logger.error("new configuration refused: these need a restart", keys=", ".join(fixed))
+            return
+        if settings == self._settings:
+            for slot in self._slots:
+                if slot.child is not None:
+                    slot.child.signal(signal.SIGHUP)
+            _logger.info("certificates reloaded")
+            return
+        await self._replace(settings)
+
+    async def _replace(self, settings: Settings) -> None:
+        """Start processes with new settings beside the old ones, then drain the old.
+
+        Doors listen with SO_REUSEPORT, so that there is always one to connect to.
+        """
+        old_settings, old_slots = self._settings, self._slots
+        self._settings = settings
+        new_slots = self._make_slots(settings)
+        for slot in new_slots:
+            slot.task = asyncio.create_task(self._keep(slot))
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                while not all(slot.child and slot.child.ready.is_set() for slot in new_slots):
+                    failed = next((s.child.failure for s in new_slots if s.child and s.child.failure), None)
+                    if failed is not None:
+                        raise StartError(failed)
+                    await asyncio.sleep(0.02)
+        except (StartError, TimeoutError) as error:
+            _logger.error("new configuration does not run, the old one stays", error=str(error) or "timeout")
+            self._settings = old_settings
+            await self._drain(new_slots)
+            return
+        self._slots = new_slots
+        self._write_state()
+        _logger.info("configuration reloaded")
+        await self._drain(old_slots)
+
+    # Stopping
+
+    def _asked_to_stop(self) -> None:
+        if self._stop.is_set():
+            self._hurry = True
+            for child in [*self._draining]:
+                child.signal(signal.SIGKILL)
+        self._stop.set()
+
+    async def _end(self) -> None:
+        self._stopping = True
+        notify.notify(STOPPING=1)
+        self._write_state()
+        if self._slots:
+            _logger.info("stopping")
+        await self._drain([slot for slot in self._slots if slot.role in DOORS])
+        await self._drain([slot for slot in self._slots if slot.role not in DOORS])
+        if self._fork_task is not None:
+            self._fork_task.cancel()
+        if self._fork_server is not None:
+            await self._fork_server.close()
+        # PostgreSQL last: the others may still write to it.
+        for name in reversed(list(self._store_processes)):
+            await self._stop_store(name)
+        self._write_state()
+
+    async def _drain(self, slots: Iterable[_Slot]) -> None:
+        children = [slot.child for slot in slots if slot.child is not None and not slot.child.ended.done()]
+        for slot in slots:
+            if slot.task is not None:
+                slot.task.cancel()
+        self._draining.update(children)
+        for child in children:
+            child.signal(signal.SIGKILL if self._hurry else signal.SIGTERM)
+        if children:
+            endings: list[asyncio.Future[int]] = [child.ended for child in children]
+            patience = self._settings.server.drain_timeout + KILL_AFTER
+            _, late = await asyncio.wait(endings, timeout=patience)
+            if late:
+                for child in children:
+                    child.signal(signal.SIGKILL)
+                await asyncio.wait(endings, timeout=KILL_AFTER)
+        for child in children:
+            self._forget_gauges(child.pid)
+        self._draining.difference_update(children)
+        self._write_state()
+
+    async def _stop_store(self, name: str) -> None:
+        for kept, task in self._store_tasks:
+            if kept == name:
+                task.cancel()
+        store, process, _ = self._store_processes.pop(name)
+        if process.poll() is not None:
+            return
+        process.send_signal(store.stop_signal)
+        try:
+            async with asyncio.timeout(STORE_STOP_TIMEOUT):
+                await _ended(process)
+        except TimeoutError:
+            _logger.error("store does not stop, killed", store=name)
+            process.kill()
+            await _ended(process)
+
+
+async def _ended(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a child's end without a thread where Linux lets us."""
+    if process.poll() is not None:
+        return
+    if not hasattr(os, "pidfd_open"):
+        await asyncio.to_thread(process.wait)
+        return
+    loop = asyncio.get_running_loop()
+    descriptor = os.pidfd_open(process.pid)
+    over = asyncio.Event()
+    loop.add_reader(descriptor, over.set)
+    try:
+        await over.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    process.wait()
+
+
+def _pause(failures: int) -> float:
+    """Return how long to wait before the next start; capped before the shift."""
+    return min(FIRST_PAUSE * (1 << min(failures, 10)), LONGEST_PAUSE) if failures else 0.0
+
+
+def _exit(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else str(code)
+
+
+def _lock(file: IO[str], run_path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        pid = file.read().strip() or "?"
+        raise StartError(
+            f"ESP is already running here (process {pid}); stop it with `kill {pid}`, "
+            f"or give this one another server.run_path than {run_path}"
+        ) from None
+
+
+def _check_ports(doors: Iterable[tuple[str, str, int]]) -> None:
+    """Refuse ports that somebody listens to: with SO_REUSEPORT two ESPs would silently share them.
+
+    Raises:
+        StartError: with every port that cannot be had, and what to do.
+    """
+    problems: list[str] = []
+    for name, address, port in doors:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((address, port))
+                probe.listen(1)
+        except OSError as error:
+            problems.append(f"{name} {port} on {address} {_advice(name, port, error)}")
+    if problems:
+        raise StartError("; ".join(problems))
+
+
+def _advice(name: str, port: int, error: OSError) -> str:
+    variable = "ESP_" + name.replace(".", "__").upper()
+    if error.errno == errno.EADDRINUSE:
+        return f"is taken by another program (see `ss -ltnp 'sport = :{port}'`); end it, or set {variable}"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"needs root or CAP_NET_BIND_SERVICE; grant it, or set {variable} to 1024 or more"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "is not an address of this machine"
+    return f"cannot be listened to: {error.strerror}"
+
+
+def _fixed_keys(old: Settings, new: Settings) -> list[str]:
+    """Return the keys whose change needs a restart: what the running stores and the supervisor stand on."""
+    return [
+        f"{section}.{key}"
+        for section, key in (
+            ("server", "run_path"),
+            ("storage", "path"),
+            ("database", "dsn"),
+            ("database", "path"),
+            ("database", "user"),
+            ("redis", "url"),
+            ("redis", "path"),
+        )
+        if getattr(getattr(old, section), key) != getattr(getattr(new, section), key)
+    ]

@@ -1,0 +1,105 @@
+"""Wake-ups of workers: RQ jobs that name a topic of the outbox and carry nothing else.
+
+The rows are in PostgreSQL; a lost wake-up only delays them until the scheduler looks. Under load the wake-ups of
+all processes merge: at most one is queued for a topic, and one process sends no more than a few a second.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+
+import redis as blocking
+import redis.asyncio as redis
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from esp.telemetry import log, metrics
+
+QUEUE = "esp"
+SHORTEST_INTERVAL = 0.2
+"""Between two wake-ups of one topic by one process."""
+_MARK_SECONDS = 60
+"""A wake-up lost with its mark left behind blocks new ones no longer than this; the scheduler goes round it."""
+_FUNCTION = "esp.worker"
+"""RQ wants a name; ESP's workers never call it."""
+
+_logger = log.get_logger(__name__)
+
+
+def mark(topic: str) -> str:
+    """Return the key that says: a wake-up for `topic` is queued and not yet taken."""
+    return f"esp:wake:{topic}"
+
+
+class Wakeups:
+    """Sends wake-ups; never raises and never makes its caller wait."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client: redis.Redis | None = None
+        self._queue: Queue | None = None
+        self._wanted: dict[str, bool] = {}
+        self._event = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def wake(self, topic: str, *, force: bool = False) -> None:
+        """Have a worker look at `topic` soon; `force` distrusts the note that one is queued already."""
+        self._wanted[topic] = self._wanted.get(topic, False) or force
+        self._event.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._send_always())
+
+    async def close(self) -> None:
+        """Send what is still wanted, then end."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2.0):
+                    await self._send(self._take())
+        if self._client is not None:
+            await self._client.aclose()
+        if self._queue is not None:
+            self._queue.connection.close()
+
+    async def _send_always(self) -> None:
+        while True:
+            await self._event.wait()
+            self._event.clear()
+            await self._send(self._take())
+            await asyncio.sleep(SHORTEST_INTERVAL)
+
+    def _take(self) -> list[tuple[str, bool]]:
+        wanted, self._wanted = self._wanted, {}
+        return list(wanted.items())
+
+    async def _send(self, wanted: Iterable[tuple[str, bool]]) -> None:
+        for topic, force in wanted:
+            try:
+                sent = await self._enqueue(topic, force)
+            except (blocking.RedisError, OSError, TimeoutError) as error:
+                metrics.WAKEUPS.labels("failed").inc()
+                _logger.debug("wake-up could not be sent; the scheduler will", topic=topic, error=str(error))
+            else:
+                metrics.WAKEUPS.labels("sent" if sent else "merged").inc()
+
+    async def _enqueue(self, topic: str, force: bool) -> bool:
+        async with asyncio.timeout(5.0):
+            if self._client is None:
+                self._client = redis.from_url(self._url)
+            # A mark whose wake-up was lost (its worker was killed) would keep us quiet: the scheduler, which
+            # forces, believes it only while something is queued.
+            sure = force and await self._client.llen(f"rq:queue:{QUEUE}") == 0
+            fresh = await self._client.set(mark(topic), b"1", ex=_MARK_SECONDS, nx=not sure)
+            if fresh:
+                # RQ speaks to Redis only with blocking calls.
+                await asyncio.to_thread(self._enqueue_blocking, topic)
+            return bool(fresh)
+
+    def _enqueue_blocking(self, topic: str) -> None:
+        if self._queue is None:
+            self._queue = Queue(
+                QUEUE, connection=blocking.Redis.from_url(self._url), serializer=JSONSerializer
+            )
+        self._queue.enqueue_call(_FUNCTION, args=(topic,), result_ttl=0, failure_ttl=3600, timeout=-1)

@@ -1,0 +1,79 @@
+"""The role `scheduler`: wakes workers for what is due, in case Redis forgot, and for what comes round by the clock.
+
+Several may run; a wake-up too many is harmless.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+from esp.core.errors import EspError
+from esp.telemetry import log, metrics
+
+LOOK_EVERY = 5.0
+"""Seconds; how long work may be late when Redis lost its wake-up."""
+
+_logger = log.get_logger(__name__)
+
+
+class SchedulerServer:
+    """One scheduler process."""
+
+    def __init__(
+        self,
+        due: Callable[[], Awaitable[Mapping[str, int]]],
+        wake: Callable[[str], None],
+        periodic: Mapping[str, float],
+        topics: Iterable[str] = (),
+    ) -> None:
+        """Make a scheduler.
+
+        Args:
+            due: counts the outbox rows that are due, by topic.
+            wake: sends a wake-up for a topic, even though one seems to be queued.
+            periodic: topics without rows, and every how many seconds each is woken.
+            topics: those whose count is reported also when it is zero.
+        """
+        self._due = due
+        self._wake = wake
+        self._periodic = periodic
+        self._topics = tuple(topics)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Look from now on."""
+        self._task = asyncio.create_task(self._run())
+
+    async def drain(self, timeout: float) -> None:
+        """Stop looking."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def reload(self) -> None:
+        """Nothing is read from files here."""
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        # A moment after the start, not a whole interval: there may be something left from before a crash.
+        due_at = {topic: loop.time() + LOOK_EVERY for topic in self._periodic}
+        while True:
+            await self._look()
+            for topic, interval in self._periodic.items():
+                if loop.time() >= due_at[topic]:
+                    due_at[topic] = loop.time() + interval
+                    self._wake(topic)
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _look(self) -> None:
+        try:
+            due = await self._due()
+        except EspError as error:
+            _logger.warning("outbox could not be looked at", error=error.detail)
+            return
+        for topic in {*self._topics, *due}:
+            count = due.get(topic, 0)
+            metrics.OUTBOX_DUE.labels(topic).set(count)
+            if count:
+                self._wake(topic)

@@ -1,0 +1,193 @@
+"""The role `worker`: RQ's protocol in a thread of its own, the work itself on the event loop."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar, Self
+
+import redis
+from rq import Queue, SimpleWorker
+from rq.exceptions import DequeueTimeout, StopRequested
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.timeouts import BaseDeathPenalty
+from rq.worker import WorkerStatus
+
+from esp.storage import wakeup
+from esp.telemetry import log, metrics
+
+JOB_TIMEOUT = 3600.0
+"""A topic with very many rows is worked off in many jobs; one that takes so long hangs."""
+_RETRY_PAUSE = 1.0
+_IDLE_SECONDS = 20
+"""How long RQ waits for a job before it says that it is alive."""
+
+_logger = log.get_logger(__name__)
+
+Handler = Callable[[], Awaitable[object]]
+"""Works off what is due of one topic."""
+
+
+class _NoDeathPenalty(BaseDeathPenalty):
+    """The job's time is bounded on the event loop; RQ would need a signal or another thread."""
+
+    def setup_death_penalty(self) -> None:
+        """Nothing to set up."""
+
+    def cancel_death_penalty(self) -> None:
+        """Nothing to cancel."""
+
+
+class _TopicJob(Job):
+    """A job that can do nothing but call the handler of a topic."""
+
+    run: ClassVar[Callable[[str], None]]
+
+    def _execute(self) -> None:
+        # Never by `func_name`: who can write to Redis must not choose what runs here.
+        type(self).run(str(self.args[0]))
+
+
+class BatchWorker(SimpleWorker):
+    """RQ's worker without forking; it can be stopped from another thread."""
+
+    death_penalty_class = _NoDeathPenalty
+    log_result_lifespan = False
+
+    @classmethod
+    def make(cls, connection: redis.Redis, run: Callable[[str], None]) -> Self:
+        """Return a worker on the queue of wake-ups that gives each job's topic to `run`."""
+        job_class = type("TopicJob", (_TopicJob,), {"run": staticmethod(run)})
+        queue = Queue(
+            wakeup.QUEUE,
+            connection=connection,
+            serializer=JSONSerializer,
+            job_class=job_class,
+            death_penalty_class=_NoDeathPenalty,
+        )
+        return cls(
+            [queue],
+            connection=connection,
+            serializer=JSONSerializer,
+            job_class=job_class,
+            worker_ttl=_IDLE_SECONDS + 15,
+            log_job_description=False,
+        )
+
+    def stop(self, client_id: int, connection: redis.Redis) -> None:
+        """Ask for the end after the job under way; wakes the worker when it waits for one."""
+        self._stop_requested = True
+        with contextlib.suppress(redis.RedisError):
+            connection.client_unblock(client_id)
+
+    def _install_signal_handlers(self) -> None:
+        """Signals belong to the event loop's thread."""
+
+    def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
+        """Wait for the next job; RQ's own version never looks whether it should stop."""
+        self.set_state(WorkerStatus.IDLE)
+        while not self._stop_requested:
+            self.heartbeat()
+            if self.should_run_maintenance_tasks:
+                self.run_maintenance_tasks()  # type: ignore[no-untyped-call]
+            with contextlib.suppress(DequeueTimeout):
+                found = self.queue_class.dequeue_any(
+                    self._ordered_queues,
+                    timeout,
+                    connection=self.connection,
+                    job_class=self.job_class,
+                    serializer=self.serializer,
+                    death_penalty_class=self.death_penalty_class,
+                )
+                if found is not None:
+                    return found
+        raise StopRequested
+
+
+class WorkerServer:
+    """One worker process."""
+
+    def __init__(self, url: str, handlers: Mapping[str, Handler]) -> None:
+        self._url = url
+        self._handlers = handlers
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._worker: BatchWorker | None = None
+        self._client_id = 0
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Take jobs from now on; a Redis that does not answer is waited for."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="rq", daemon=True)
+        self._thread.start()
+
+    async def drain(self, timeout: float) -> None:
+        """End the job under way, or give it up after `timeout`: its rows' leases run out and others take them."""
+        self._stopping.set()
+        if self._thread is None:
+            return
+        await asyncio.to_thread(self._unblock)
+        deadline = time.monotonic() + timeout
+        while self._thread.is_alive() and time.monotonic() < deadline:  # noqa: ASYNC110 - a thread has no event
+            await asyncio.sleep(0.02)
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=1.0)
+
+    def reload(self) -> None:
+        """Nothing is read from files here."""
+
+    def _unblock(self) -> None:
+        worker = self._worker
+        if worker is not None:
+            with contextlib.suppress(redis.RedisError), redis.Redis.from_url(self._url) as other:
+                worker.stop(self._client_id, other)
+
+    def _work(self) -> None:
+        """Run RQ's loop, again after each time Redis went away."""
+        while not self._stopping.is_set():
+            try:
+                with redis.Redis.from_url(
+                    self._url, single_connection_client=True, health_check_interval=0
+                ) as connection:
+                    self._client_id = connection.client_id()
+                    self._worker = BatchWorker.make(connection, self._run)
+                    if not self._stopping.is_set():
+                        self._worker.work(logging_level="WARNING")
+            except (redis.RedisError, OSError) as error:
+                _logger.warning("worker lost redis, tries again", error=str(error))
+            self._stopping.wait(_RETRY_PAUSE)
+
+    def _run(self, topic: str) -> None:
+        """Called in RQ's thread: have the event loop do the work, and wait for it."""
+        handler = self._handlers.get(topic)
+        if handler is None:
+            _logger.error("wake-up for a topic that nobody handles", topic=topic)
+            return
+        worker = self._worker
+        if worker is not None:
+            # From here on a new wake-up is no longer the same one: rows may come that this job does not see.
+            worker.connection.delete(wakeup.mark(topic))
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._handle(topic, handler), self._loop).result()
+
+    async def _handle(self, topic: str, handler: Handler) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            with metrics.JOB_SECONDS.labels(topic).time(), log.bind(topic=topic):
+                async with asyncio.timeout(JOB_TIMEOUT):
+                    await handler()
+        except Exception:
+            metrics.JOBS.labels(topic, "failed").inc()
+            _logger.exception("job failed; its rows stay in the outbox", topic=topic)
+            raise
+        finally:
+            self._running.discard(task)
+        metrics.JOBS.labels(topic, "ok").inc()
