@@ -12,6 +12,7 @@ import msgspec
 
 from esp.config.load import ConfigError, load
 from esp.config.sections import Settings
+from esp.core.errors import InvalidError
 from esp.server import roles
 from esp.server.failure import StartError
 from esp.server.supervisor import Supervisor
@@ -48,7 +49,7 @@ def main() -> int:
             on_ready=lambda current: _announce(orders, current),
         )
         asyncio.run(supervisor.run())
-    except ConfigError as error:
+    except (ConfigError, InvalidError) as error:
         return _failed(error.detail, MISCONFIGURED)
     except StartError as error:
         return _failed(error.detail, FAILED)
@@ -72,6 +73,9 @@ def _plain(error: OSError) -> str:
 
 
 def _failed(detail: str, code: int) -> int:
+    # PostgreSQL says it in its own words.
+    if "No space left on device" in detail:
+        detail += "; free some and start again"
     for line in detail.splitlines():
         print(f"esp-server: {line}", file=sys.stderr, flush=True)
     return code

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from esp.config.sections import Settings
-from esp.server.failure import StartError
+from esp.core.errors import InvalidError
 
 
 class Role(StrEnum):
@@ -46,12 +46,12 @@ def parse(names: Iterable[str]) -> tuple[Role, ...]:
     """Return the roles named, each perhaps several with commas between; all when none is.
 
     Raises:
-        StartError: there is no such role.
+        InvalidError: there is no such role.
     """
     wanted = [name.strip() for text in names for name in text.split(",") if name.strip()]
     unknown = [name for name in wanted if name not in list(Role)]
     if unknown:
-        raise StartError(f"no such role: {', '.join(unknown)}; roles are {', '.join(Role)}")
+        raise InvalidError(f"no such role: {', '.join(unknown)}; roles are {', '.join(Role)}")
     return tuple(role for role in _SERVED if not wanted or role in wanted)
 
 

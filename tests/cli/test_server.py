@@ -1,0 +1,89 @@
+"""`esp-server` as a shell sees it: output, exit code, one clear line on standard error."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.instance import PROJECT
+
+QUIET = {"ESP_SMTP__SUBMISSIONS_PORT": "0", "ESP_IMAP__IMAPS_PORT": "0"}
+
+
+def esp_server(folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "esp.cli.server", *arguments],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(PROJECT / "python"), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["serve"], ["migrate"], ["migrate", "up"], ["config"], ["config", "show"]]
+)
+def test_help_on_every_level(tmp_path: Path, words: list[str]) -> None:
+    done = esp_server(tmp_path, *words, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"],
+        ["migrate", "down"],
+        ["migrate", "down", "many"],
+        ["serve", "--rolle", "x"],
+        ["config", "check", "x"],
+    ],
+)
+def test_wrong_usage_exits_2_with_one_line(tmp_path: Path, words: list[str]) -> None:
+    done = esp_server(tmp_path, *words, **QUIET)
+    assert done.returncode == 2
+    assert done.stderr.startswith("esp-server: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_configuration_exits_2_and_names_every_key(tmp_path: Path) -> None:
+    (tmp_path / "esp.yaml").write_text("smtp: {prot: 1}\nimap: {port: x}\n")
+    for words in (["config", "check"], ["serve"], ["migrate", "status"]):
+        done = esp_server(tmp_path, *words, **QUIET)
+        assert done.returncode == 2
+        assert [line.split(": ")[:3] for line in done.stderr.splitlines()] == [
+            ["esp-server", "esp.yaml", "smtp.prot"],
+            ["esp-server", "esp.yaml", "imap.port"],
+        ]
+
+
+def test_no_database_exits_1(tmp_path: Path) -> None:
+    dsn = f"postgresql://esp@/esp?host={tmp_path}"
+    done = esp_server(tmp_path, "migrate", "up", ESP_DATABASE__DSN=dsn, **QUIET)
+    assert done.returncode == 1
+    assert done.stderr.startswith("esp-server: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_unknown_role_is_named(tmp_path: Path) -> None:
+    done = esp_server(tmp_path, "serve", "--role", "smpt", ESP_SERVER__RUN_PATH=str(tmp_path), **QUIET)
+    assert done.returncode == 2
+    assert "smpt" in done.stderr
+    assert "smtp, imap, api" in done.stderr
+
+
+def test_version_for_programs(tmp_path: Path) -> None:
+    said = json.loads(esp_server(tmp_path, "version", "--json").stdout)
+    assert said.keys() == {"version", "commit", "built_at"}
+    assert said["version"] in esp_server(tmp_path, "version").stdout
+
+
+def test_the_example_passes_its_own_check(tmp_path: Path) -> None:
+    example = esp_server(tmp_path, "config", "example").stdout
+    (tmp_path / "esp.yaml").write_text(example)
+    assert esp_server(tmp_path, "config", "check", **QUIET).returncode == 0
+    assert esp_server(tmp_path, "config", "check", "--config", "esp.yaml", **QUIET).returncode == 0
