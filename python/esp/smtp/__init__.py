@@ -1,1 +1,18 @@
-"""The SMTP and LMTP doors: octets in, replies out (RFC 5321, 6409, 2033)."""
+"""The SMTP and LMTP doors: octets in, replies out.
+
+In: connections to the ports of `config.sections.Smtp`, read by `esp.native.SmtpReader`. Out: transactions for
+`services.reception` and `services.submission`, and their outcomes as replies (`replies` has the tables).
+
+- `server` makes the doors of a process, starts, drains and reloads them;
+- `door` is one port: its connections, their number and their time; PROXY protocol;
+- `connection` turns octets into events and replies into octets, in order and in bounds;
+- `session` has the verbs.
+
+RFC 5321, 1870 (SIZE), 2033 (LMTP), 2034 and 3463 (status codes), 2920 (PIPELINING), 3030 (CHUNKING), 3207 (STARTTLS),
+3461 (DSN), 4954 (AUTH), 6152 (8BITMIME), 6409 and 8314 (submission), 6531 (SMTPUTF8). What mail is wanted, and where it
+goes, is not decided here.
+"""
+
+from esp.smtp.server import SmtpServer
+
+__all__ = ["SmtpServer"]

@@ -1,0 +1,52 @@
+"""The header fields that a message gets on its way in (RFC 5321 §4.4)."""
+
+import re
+from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
+
+from esp.core.address import Address
+from esp.core.envelope import Client
+
+# What can stand in `Extended-Domain` without harm; anything else a client called itself stays out of the header.
+_HELO = re.compile(r"[A-Za-z0-9_.\-]{1,255}|\[[A-Za-z0-9_.:\-]{1,64}\]|[A-Za-z0-9_.\-\u0080-\U0010ffff]{1,255}")
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def date_time(moment: datetime) -> str:
+    """Return `date-time` of RFC 5322 §3.3; the moment must know its zone."""
+    day, month = _DAYS[moment.weekday()], _MONTHS[moment.month - 1]
+    return f"{day}, {moment.day} {month} {moment.year} {moment:%H:%M:%S %z}"
+
+
+def return_path(reverse_path: Address | None) -> bytes:
+    """Return the Return-Path line; `None` is the null path."""
+    return f"Return-Path: <{reverse_path or ''}>\r\n".encode()
+
+
+def received(client: Client, hostname: str, transaction: str, only_recipient: Address | None, date: str) -> bytes:
+    """Return the Received lines.
+
+    ```abnf
+    Time-stamp-line = "Received:" FWS From-domain By-domain Opt-info [CFWS] ";" FWS date-time
+    ```
+
+    Args:
+        client: who brought the message.
+        hostname: ours.
+        transaction: the id by which the log knows the message.
+        only_recipient: named only if it is the only one: one copy goes to all, and nobody reads there who else got
+            it (RFC 5321 §7.2).
+        date: when, as `date_time` writes it.
+    """
+    helo = client.helo if _HELO.fullmatch(client.helo) else "unknown"
+    tls = f"\r\n\t(using {client.tls})" if client.tls else ""
+    recipient = f"\r\n\tfor <{only_recipient}>" if only_recipient is not None else ""
+    return (
+        f"Received: from {helo} ({_tcp_info(client.address)})\r\n"
+        f"\tby {hostname} (ESP) with {client.protocol} id {transaction}{tls}{recipient};\r\n\t{date}\r\n"
+    ).encode()
+
+
+def _tcp_info(address: IPv4Address | IPv6Address) -> str:
+    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"

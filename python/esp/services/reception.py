@@ -1,0 +1,229 @@
+"""A message on its way in: who may send what to whom, and where it ends (RFC 5321 §3.3, RFC 2033).
+
+In: what a door read, stage by stage. Out: a transaction, or the error to answer with. Recipients are decided at RCPT
+and never later, so that after DATA nothing is refused that was accepted while something else is delivered. Tells
+nothing of wire codes.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from esp.core.address import Address
+from esp.core.envelope import Accepted, Arrived, Client, MailParameters, Recipient
+from esp.core.errors import (
+    EspError,
+    MailLoopError,
+    NotFoundError,
+    OverQuotaError,
+    TooLargeError,
+    TooManyRecipientsError,
+    UnavailableError,
+)
+from esp.core.principal import AccountId
+from esp.core.quota import Quota
+from esp.core.routing import Local, LocalTarget, NoSuchUser, Resolution, route
+from esp.core.trace import date_time, received, return_path
+from esp.services.dispatch import Incoming, Placed, Target
+
+if TYPE_CHECKING:
+    from esp.native import Spool
+
+MAX_HOPS = 100
+"""RFC 5321 §6.3: a large limit, at least 100 Received fields."""
+
+
+class Directory(Protocol):
+    """Whose an address is (`services.directory`)."""
+
+    async def resolve(self, recipient: Address) -> Resolution: ...
+    async def postmaster(self) -> Resolution: ...
+    async def quota(self, account: AccountId) -> Quota: ...
+    async def owns(self, account: AccountId, address: Address) -> bool: ...
+
+
+class Deliverer(Protocol):
+    """Makes a message durable (`services.dispatch`)."""
+
+    async def deliver(self, incoming: Incoming) -> tuple[Placed, ...]: ...
+
+
+class Transaction:
+    """From MAIL to the end of DATA, or RSET."""
+
+    __slots__ = ("accepted", "client", "id", "octets_left", "parameters", "reverse_path")
+
+    def __init__(self, id_: str, client: Client, reverse_path: Address | None, parameters: MailParameters) -> None:
+        self.id = id_
+        self.client = client
+        self.reverse_path = reverse_path
+        self.parameters = parameters
+        self.accepted: list[Accepted] = []
+        self.octets_left: int | None = None
+        """What the fullest of the recipients may still keep, as seen at RCPT."""
+
+    def targets(self) -> list[LocalTarget]:
+        """Return every inbox once, however many recipients lead to it."""
+        found: dict[int, LocalTarget] = {}
+        for accepted in self.accepted:
+            for target in accepted.targets:
+                found[target.mailbox] = target
+        return list(found.values())
+
+
+class Reception:
+    """Mail from anybody, for our own accounts only."""
+
+    strip_bcc = False
+
+    def __init__(
+        self,
+        *,
+        directory: Directory,
+        dispatch: Deliverer,
+        hostname: str,
+        max_message_size: int,
+        max_recipients: int,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._directory = directory
+        self._dispatch = dispatch
+        self._hostname = hostname
+        self._max_message_size = max_message_size
+        self._max_recipients = max_recipients
+        self._now = now
+        self._numbers = itertools.count(1)
+        self._prefix = f"{os.getpid():x}.{int(now().timestamp()):x}."
+        self._second = (0, "")
+
+    def mail(self, client: Client, reverse_path: Address | None, parameters: MailParameters) -> Transaction:
+        """Begin a transaction.
+
+        Raises:
+            TooLargeError: the declared size is above the limit.
+        """
+        if parameters.size > self._max_message_size:
+            raise TooLargeError(f"Messages have at most {self._max_message_size} octets")
+        return Transaction(f"{self._prefix}{next(self._numbers):x}", client, reverse_path, parameters)
+
+    async def authorise(self, transaction: Transaction) -> None:
+        """Let the client use its reverse-path: from outside, nobody can tell whose it is."""
+
+    async def rcpt(self, transaction: Transaction, recipient: Recipient) -> None:
+        """Add a recipient.
+
+        Raises:
+            TooManyRecipientsError: the transaction is full.
+            NotFoundError: the address is nobody's.
+            RelayDeniedError: it is elsewhere.
+            NoRouteError: it is elsewhere, and the client might send there.
+            AccountDisabledError: it is switched off.
+            OverQuotaError: the account has no room for a message of the declared size.
+            UnavailableError: the database does not answer.
+        """
+        if len(transaction.accepted) >= self._max_recipients:
+            raise TooManyRecipientsError(f"At most {self._max_recipients} recipients at once")
+        decision = route(
+            await self._resolve(recipient.address), authenticated=transaction.client.principal is not None
+        )
+        if isinstance(decision, EspError):
+            raise decision
+        for target in decision:
+            quota = await self._directory.quota(target.account)
+            if not quota.fits(max(transaction.parameters.size, 1)):
+                raise OverQuotaError("The mailbox is full")
+            if quota.limit is not None:
+                left = quota.limit - quota.used
+                known = transaction.octets_left
+                transaction.octets_left = left if known is None else min(known, left)
+        transaction.accepted.append(Accepted(recipient, decision))
+
+    async def data(self, transaction: Transaction, body: "bytes | Spool", arrived: Arrived) -> tuple[Placed, ...]:
+        """Deliver to all recipients, or to none.
+
+        Raises:
+            MailLoopError: the message went through too many servers.
+            OverQuotaError: it is larger than was declared, and too large for one of the recipients.
+            StorageFullError, UnavailableError: as `Dispatch.deliver` says.
+        """
+        self._check(transaction, arrived)
+        try:
+            return await self._deliver(transaction, transaction.targets(), body, arrived)
+        except NotFoundError as error:
+            # A mailbox vanished since RCPT. The others are there: at the next attempt RCPT tells them apart.
+            raise _later(error) from error
+
+    async def data_for_each(
+        self, transaction: Transaction, body: "bytes | Spool", arrived: Arrived
+    ) -> Sequence[EspError | None]:
+        """Deliver, and tell the outcome for each recipient, in their order (RFC 2033 §4.2)."""
+        try:
+            self._check(transaction, arrived)
+            await self._deliver(transaction, transaction.targets(), body, arrived)
+        except (OverQuotaError, NotFoundError) as error:
+            # One recipient's trouble; the others must have their mail. A spooled body is gone with the first try.
+            if not isinstance(body, bytes) or len(transaction.accepted) == 1:
+                return [_later(error)] * len(transaction.accepted)
+        except EspError as error:
+            return [error] * len(transaction.accepted)
+        else:
+            return [None] * len(transaction.accepted)
+        outcomes: list[EspError | None] = []
+        delivered: set[int] = set()
+        for accepted in transaction.accepted:
+            targets = [target for target in accepted.targets if target.mailbox not in delivered]
+            try:
+                if targets:
+                    await self._deliver(transaction, targets, body, arrived)
+            except EspError as error:
+                outcomes.append(error)
+            else:
+                delivered.update(target.mailbox for target in targets)
+                outcomes.append(None)
+        return outcomes
+
+    async def _resolve(self, address: Address | None) -> Resolution:
+        if address is None:
+            return await self._directory.postmaster()
+        resolution = await self._directory.resolve(address)
+        # RFC 5321 §4.5.1: every domain of ours has a postmaster, whether somebody made one or not.
+        if isinstance(resolution, NoSuchUser) and address.local_part.lower() == "postmaster":
+            return await self._directory.postmaster()
+        return resolution
+
+    def _check(self, transaction: Transaction, arrived: Arrived) -> None:
+        if arrived.received > MAX_HOPS:
+            raise MailLoopError(f"More than {MAX_HOPS} Received fields")
+        if transaction.octets_left is not None and arrived.size > transaction.octets_left:
+            raise OverQuotaError("The message is larger than the room left in a mailbox")
+
+    async def _deliver(
+        self, transaction: Transaction, targets: Sequence[LocalTarget], body: "bytes | Spool", arrived: Arrived
+    ) -> tuple[Placed, ...]:
+        incoming = Incoming(
+            prefix=self._prefix_lines(transaction, arrived),
+            body=body,
+            targets=tuple(Target(target.account, target.mailbox, target.folder) for target in targets),
+        )
+        return await self._dispatch.deliver(incoming)
+
+    def _prefix_lines(self, transaction: Transaction, arrived: Arrived) -> bytes:
+        """Return the lines before the message; the same for every recipient, since they share one file."""
+        only = transaction.accepted[0].recipient.address if len(transaction.accepted) == 1 else None
+        return return_path(transaction.reverse_path) + received(
+            transaction.client, self._hostname, transaction.id, only, self._date()
+        )
+
+    def _date(self) -> str:
+        now = self._now()
+        second = int(now.timestamp())
+        if self._second[0] != second:
+            self._second = (second, date_time(now))
+        return self._second[1]
+
+
+def _later(error: EspError) -> EspError:
+    """What befell one recipient is temporary for those it did not befall."""
+    return error if error.transient else UnavailableError("Delivery failed; try again")

@@ -1,0 +1,363 @@
+"""One connection: octets to events, events to replies, in order and in bounds (RFC 5321 §4.5.3.2, RFC 2920).
+
+Octets go from `data_received` through the native reader, which gives back typed events; each is answered at once or,
+where something has to be waited for, by the one task a connection may have. There is no task, stream or timer for a
+connection that is silent. aiosmtpd's class stands above: its commands see the same `push`, `session`, `transport`.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Coroutine
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from aiosmtpd.smtp import SMTP, Session
+
+from esp.core.envelope import Client
+from esp.core.errors import EspError
+from esp.core.principal import Principal
+from esp.native import SmtpLine, SmtpReader
+from esp.services.reception import Transaction
+from esp.smtp.replies import reply_for
+from esp.telemetry.log import get_logger
+
+if TYPE_CHECKING:
+    from esp.native import Spool
+    from esp.smtp.door import Door
+
+_log = get_logger(__name__)
+
+_READ_AHEAD = 64 * 1024
+"""Octets a client may send ahead while it waits for a reply."""
+_AT_ONCE = 200
+"""Events handled before other connections get their turn."""
+_REPLIES_AT_ONCE = 32 * 1024
+
+Waiting = Coroutine[Any, Any, None]
+
+
+class SmtpConnection(SMTP):
+    """A connection to a `Door`."""
+
+    # The native reader gives whole chunks; these would be per-connection copies of what never changes.
+    enable_SMTPUTF8 = True  # noqa: N815 - aiosmtpd's name
+    _auth_required = False
+    _tls_protocol = None
+    _original_transport = None
+    _handler_coroutine = None
+    handlers: ClassVar[dict[type, Callable[..., Waiting | None]]] = {}
+    """What is done for each type of event; filled by the subclass."""
+
+    def __init__(self, door: "Door", peer: tuple[str, int] | None = None) -> None:
+        # Not `super().__init__`: it looks through all members of two objects and builds a stream, half of the cost of
+        # a connection; what it would set is set here or by the class.
+        self.door = door
+        self.loop = door.loop
+        self.hostname = door.hostname
+        self.tls_context = door.tls
+        self.event_handler = door
+        self._reader = self  # `challenge_auth` reads its line from here.
+        self.transport: asyncio.Transport | None = None
+        self.session: Session | None = None
+        self.envelope = None
+        self.native = SmtpReader(door.limits)
+        self.deadline = 0.0
+        """When the connection is given up; the door looks once a second."""
+        self.principal: Principal | None = None
+        self._peer = peer
+        self._address: IPv4Address | IPv6Address | None = None
+        self._client: Client | None = None
+        self._transaction: Transaction | None = None
+        self._chunking = False
+        self._refused: bytes | None = None
+        self._spool: "Spool | None" = None
+        self._spool_error: EspError | None = None
+        self._data_deadline: float | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._line: asyncio.Future[bytes] | None = None
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._errors = 0
+        self._scheduled = False
+        self._write_paused = False
+        self._read_paused = False
+        self._eof = False
+        self._closing = False
+        self._counted = False
+
+    def __del__(self) -> None:
+        """Nothing is left to do; the parent's looks for a stream."""
+
+    # --- the transport's side -----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet, or refuse one connection too many."""
+        self.transport = cast("asyncio.Transport", transport)
+        host, port = self._peer or transport.get_extra_info("peername")[:2]
+        self._address = _address(host)
+        self.session = Session(self.loop)
+        self.session.peer = (host, port)
+        if transport.get_extra_info("sslcontext") is not None:
+            self._remember_tls(transport)
+        self.deadline = self.loop.time() + self.door.idle_timeout
+        refusal = self.door.enter(self, self._address)
+        if refusal is not None:
+            transport.write(refusal + b"\r\n")
+            self._closing = True
+            transport.close()
+            return
+        self._counted = True
+        transport.write(self.door.greeting)
+
+    def data_received(self, data: bytes) -> None:
+        """Take octets, and answer what they complete."""
+        if self._closing:
+            return
+        self.deadline = self.loop.time() + self.door.idle_timeout
+        self.native.feed(data)
+        if self._line is not None:
+            self._give_line(self._line)
+        elif self._task is None and not self._scheduled:
+            self._advance()
+        else:
+            self._hold_back()
+
+    def eof_received(self) -> bool:
+        """Answer what came before the end; then go."""
+        self._eof = True
+        if self._task is None and not self._scheduled:
+            self._close()
+        # A TLS transport closes whatever is returned, and complains when told not to.
+        return self._tls_protocol is None and not self._closing
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Let go of all but a delivery: the client has given its final dot, so the message is ours (RFC 5321 §6.1)."""
+        self._closing = True
+        self._client = None
+        if self._counted:
+            self.door.leave(self, cast("IPv4Address | IPv6Address", self._address))
+        if self._line is not None and not self._line.done():
+            self._line.set_exception(ConnectionResetError())
+        if self._task is None:
+            self._forget()
+        self.transport = None
+
+    def pause_writing(self) -> None:
+        """The client does not read its replies: it gets no more, and is not listened to."""
+        self._write_paused = True
+        self._hold_back()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._write_paused = False
+        if self._task is None and not self._scheduled:
+            self._advance()
+
+    def expire(self) -> None:
+        """Give the connection up: nothing came for too long, or a message takes too long."""
+        if self._task is not None and self._line is None:
+            # Something of ours takes long; the client is not to blame.
+            return
+        if self._write_paused:
+            self._abort()
+            return
+        self._reply(b"421 4.4.2 %s Timeout, closing connection" % self.hostname.encode(), "TIMEOUT")
+        self._close()
+
+    def drain(self) -> None:
+        """Go, unless a transaction is open; then go at its end."""
+        if self._transaction is None and self._task is None and not self._scheduled:
+            self._reply(b"421 4.3.2 %s Shutting down" % self.hostname.encode(), "DRAIN")
+            self._close()
+
+    @property
+    def task(self) -> "asyncio.Task[None] | None":
+        """What the connection waits for."""
+        return self._task
+
+    def abort(self) -> None:
+        """Break the connection off; a delivery that began goes on."""
+        self._abort()
+
+    # --- from event to event ------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Handle events until one has to wait for something, or none is left."""
+        waiting = self._handle()
+        if waiting is not None:
+            self._task = self.loop.create_task(self._work(waiting))
+        else:
+            self._settle()
+
+    async def _work(self, waiting: Waiting | None) -> None:
+        try:
+            while waiting is not None:
+                await self._guarded(waiting)
+                waiting = self._handle()
+        finally:
+            self._task = None
+            if self._closing:
+                self._forget()
+            else:
+                # What we took long for is not the client's delay.
+                self.deadline = self.loop.time() + self.door.idle_timeout
+                self._settle()
+
+    def _settle(self) -> None:
+        self._flush()
+        if self._closing:
+            return
+        if self._eof and not self._scheduled:
+            self._close()
+        elif self.door.draining:
+            self.drain()
+        elif self._read_paused and not self._write_paused and not self._scheduled:
+            self._read_paused = False
+            cast("asyncio.Transport", self.transport).resume_reading()
+
+    def _handle(self) -> Waiting | None:
+        """Handle events that need no waiting; return what the first other one waits for."""
+        handlers = self.handlers
+        for _ in range(_AT_ONCE):
+            if self._closing or self._write_paused:
+                return None
+            event = self.native.next()
+            if event is None:
+                return None
+            waiting = handlers[type(event)](self, event)
+            if waiting is not None:
+                return waiting
+            if self._out_size > _REPLIES_AT_ONCE:
+                self._flush()
+        if not self._scheduled:
+            self._scheduled = True
+            self._hold_back()
+            self.loop.call_soon(self._resume)
+        return None
+
+    def _resume(self) -> None:
+        self._scheduled = False
+        if self._task is None:
+            self._advance()
+
+    async def _guarded(self, waiting: Waiting) -> None:
+        """Wait; whatever goes wrong is answered and does not end the session."""
+        try:
+            await waiting
+        except EspError as error:
+            self._reply(reply_for(error), "")
+        except (ConnectionError, ssl.SSLError, TimeoutError):
+            self._abort()
+        except Exception:
+            _log.exception("command failed", peer=str(self._address))
+            self._reply(b"451 4.3.0 Local error", "")
+
+    def _hold_back(self) -> None:
+        if (
+            not self._read_paused
+            and self.transport is not None
+            and (self._write_paused or self.native.buffered > _READ_AHEAD)
+        ):
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def _reply(self, reply: bytes, verb: str) -> None:
+        """Queue one reply; count it, and end the session at too many refusals."""
+        self._out.append(reply)
+        self._out_size += len(reply)
+        code = reply[:3]
+        self.door.count(verb, code)
+        if code >= b"500":
+            self._errors += 1
+            if self._errors > self.door.max_errors:
+                self._out.append(b"421 4.7.0 %s Too many errors" % self.hostname.encode())
+                self._close()
+
+    def _flush(self) -> None:
+        if self._out and self.transport is not None:
+            self._out.append(b"")
+            self.transport.write(b"\r\n".join(self._out))
+            self._out.clear()
+            self._out_size = 0
+
+    async def push(self, status: str | bytes) -> None:
+        """Send a reply for one of aiosmtpd's commands; written with the next flush."""
+        self._reply(status.encode() if isinstance(status, str) else status, "")
+
+    def _close(self) -> None:
+        self._flush()
+        self._closing = True
+        if self.transport is not None:
+            self.transport.close()
+
+    def _abort(self) -> None:
+        self._closing = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _forget(self) -> None:
+        """End the transaction."""
+        self._transaction = None
+        self._chunking = False
+        self._refused = None
+        self._spool_error = None
+        self._data_deadline = None
+        self.native.forget()
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+
+    # --- lines that are no commands -----------------------------------------------------------------------------
+
+    async def readline(self) -> bytes:
+        """Return the client's next line, for aiosmtpd's `challenge_auth`."""
+        self.native.expect_line()
+        self._flush()
+        line: asyncio.Future[bytes] = self.loop.create_future()
+        self._give_line(line)
+        if not line.done():
+            self._line = line
+            self._settle()
+        try:
+            return await line
+        finally:
+            self._line = None
+
+    def _give_line(self, line: "asyncio.Future[bytes]") -> None:
+        event = self.native.next()
+        if event is not None and not line.done():
+            # A line that cannot be one is as good as giving up (RFC 4954 §4).
+            line.set_result(event.octets if isinstance(event, SmtpLine) else b"*")
+
+    # --- what is known of the client ----------------------------------------------------------------------------
+
+    def _who(self, *, smtputf8: bool) -> Client:
+        """Return the client as Received tells of it; made once, until something changes."""
+        if self._client is None or smtputf8:
+            session = cast("Session", self.session)
+            protocol = "LMTP" if self.door.lmtp else "ESMTP" if session.extended_smtp else "SMTP"
+            if protocol != "SMTP":
+                # RFC 3848, RFC 6531 §4.3.
+                base = f"UTF8{protocol.removeprefix('E')}" if smtputf8 else protocol
+                protocol = base + ("S" if self._tls_protocol else "") + ("A" if self.principal else "")
+            address = cast("IPv4Address | IPv6Address", self._address)
+            client = Client(address, session.host_name or "", protocol, self._tls_protocol, self.principal)
+            if smtputf8:
+                return client
+            self._client = client
+        return self._client
+
+    def _remember_tls(self, transport: asyncio.BaseTransport) -> None:
+        tls = transport.get_extra_info("ssl_object")
+        cipher = tls.cipher() if tls is not None else None
+        # aiosmtpd asks of `_tls_protocol` only whether there is one.
+        self._tls_protocol = f"{tls.version()} with cipher {cipher[0]}" if cipher else "TLS"
+
+
+@lru_cache(maxsize=4096)
+def _address(host: str) -> IPv4Address | IPv6Address:
+    address = ip_address(host.partition("%")[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

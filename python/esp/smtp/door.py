@@ -1,0 +1,313 @@
+"""One listening port: what its connections share, how many there may be, and when they are given up."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from esp.config.sections import Security, Smtp
+from esp.core.errors import InvalidError
+from esp.core.proxy import FIXED_LENGTH, remaining, source
+from esp.native import SmtpLimits
+from esp.services.reception import Reception
+from esp.smtp.session import SmtpSession
+from esp.telemetry import metrics
+from esp.telemetry.log import get_logger
+
+if TYPE_CHECKING:
+    from esp.native import Spool
+    from esp.services.authentication import Authentication
+
+_log = get_logger(__name__)
+
+Network = IPv4Network | IPv6Network
+
+_HEADER_LIMIT = 512 * 1024
+"""Octets of a message's header; other servers of weight allow less."""
+_MEMORY_BUDGET = 64 * 1024 * 1024
+"""Octets of messages on their way that one process keeps in memory."""
+_SWEEP = 1.0
+_PROXY_TIMEOUT = 10.0
+_BACKLOG = 1024
+
+
+class Door:
+    """A port and its sessions."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        address: str,
+        port: int,
+        hostname: str,
+        reception: Reception,
+        spool: "Callable[[], Spool]",
+        smtp: Smtp,
+        security: Security,
+        tls: ssl.SSLContext | None = None,
+        implicit_tls: bool = False,
+        lmtp: bool = False,
+        authentication: "Authentication | None" = None,
+        sweep: float = _SWEEP,
+    ) -> None:
+        """`authentication` makes it a submission door; all others take no password."""
+        self.name = name
+        self.hostname = hostname
+        self.reception = reception
+        self.spool = spool
+        self.tls = tls
+        self.lmtp = lmtp
+        self.authentication = authentication
+        self.submission = authentication is not None
+        self.idle_timeout = smtp.idle_timeout
+        self.data_timeout = smtp.data_timeout
+        self.max_errors = smtp.max_errors
+        self.max_message_size = smtp.max_message_size
+        self.limits = SmtpLimits(
+            size_limit=smtp.max_message_size,
+            header_limit=min(_HEADER_LIMIT, smtp.max_message_size),
+            authserv_id=hostname,
+            memory_limit=smtp.memory_limit,
+            memory_budget=_MEMORY_BUDGET,
+        )
+        self.greeting = f"220 {hostname} {'LMTP' if lmtp else 'ESMTP'} ESP\r\n".encode()
+        self.hello = b"LHLO" if lmtp else b"EHLO"
+        self.hidden = {"smtp_HELO", "smtp_EHLO"} if lmtp else {"smtp_LHLO"}
+        if not self.submission:
+            self.hidden.add("smtp_AUTH")
+        self.draining = False
+        self.loop: asyncio.AbstractEventLoop
+        self._address = address
+        self._port = port
+        self._implicit_tls = implicit_tls
+        self._max_connections = smtp.max_connections
+        self._max_per_address = smtp.max_connections_per_ip
+        self._exempt = networks(security.limit_exempt_networks)
+        self._plaintext_login = networks(security.plaintext_login_networks)
+        self._proxies = networks(security.proxy_networks)
+        self._sweep_interval = sweep
+        self._sessions: set[SmtpSession] = set()
+        self._by_address: Counter[IPv4Address | IPv6Address] = Counter()
+        self._features: dict[tuple[bool, bool], bytes] = {}
+        self._replies: Counter[tuple[str, bytes]] = Counter()
+        self._entered = 0
+        self._server: asyncio.Server | None = None
+        self._acceptor: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._meeting: set[asyncio.Task[None]] = set()
+
+    # --- opening and closing ------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the port is taken, or may not be.
+        """
+        self.loop = asyncio.get_running_loop()
+        tls = self.tls if self._implicit_tls else None
+        if self._proxies:
+            family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+            listener = socket.create_server(
+                (self._address, self._port),
+                family=family,
+                backlog=_BACKLOG,
+                reuse_port=True,
+                dualstack_ipv6=self._address == "::",
+            )
+            listener.setblocking(False)
+            self._listener = listener
+            self._acceptor = self.loop.create_task(self._accept(listener))
+        else:
+            self._server = await self.loop.create_server(
+                lambda: SmtpSession(self),
+                self._address,
+                self._port,
+                ssl=tls,
+                ssl_handshake_timeout=_PROXY_TIMEOUT if tls is not None else None,
+                backlog=_BACKLOG,
+                reuse_port=True,
+            )
+        self._sweeper = self.loop.call_later(self._sweep_interval, self._sweep)
+
+    @property
+    def port(self) -> int:
+        """The port in use, also where 0 was asked for."""
+        listener = self._listener or (self._server.sockets[0] if self._server is not None else None)
+        return int(listener.getsockname()[1]) if listener is not None else self._port
+
+    def stop_listening(self) -> None:
+        """Take no more connections."""
+        if self._server is not None:
+            self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.cancel()
+        if self._listener is not None:
+            self._listener.close()
+
+    async def drain(self, timeout: float) -> None:
+        """Take no more connections, let transactions end, then break off what is left but for deliveries."""
+        self.stop_listening()
+        self.draining = True
+        for session in list(self._sessions):
+            session.drain()
+        until = self.loop.time() + timeout
+        while self._sessions and self.loop.time() < until:
+            await asyncio.sleep(0.02)
+        deliveries = [session.task for session in self._sessions if session.task is not None]
+        for session in list(self._sessions):
+            session.abort()
+        if deliveries:
+            # A delivery that hangs must not keep the process: its reply was never sent, so nothing is lost.
+            await asyncio.wait(deliveries, timeout=timeout)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._report()
+
+    # --- what sessions ask --------------------------------------------------------------------------------------
+
+    def enter(self, session: SmtpSession, address: IPv4Address | IPv6Address) -> bytes | None:
+        """Count a new session in, or return the reply by which it is refused."""
+        self._entered += 1
+        if self.draining:
+            return b"421 4.3.2 %s Shutting down" % self.hostname.encode()
+        if len(self._sessions) >= self._max_connections:
+            return b"421 4.7.0 %s Too many connections" % self.hostname.encode()
+        if self._by_address[address] >= self._max_per_address and not _within(address, self._exempt):
+            return b"421 4.7.0 %s Too many connections from your address" % self.hostname.encode()
+        self._by_address[address] += 1
+        self._sessions.add(session)
+        return None
+
+    def leave(self, session: SmtpSession, address: IPv4Address | IPv6Address) -> None:
+        """Count a session out."""
+        self._sessions.discard(session)
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+
+    def plaintext_login(self, address: IPv4Address | IPv6Address) -> bool:
+        """Whether a client from there may show a password without TLS."""
+        return _within(address, self._plaintext_login)
+
+    def features(self, *, tls: bool, login: bool) -> bytes:
+        """Return the reply to EHLO."""
+        known = self._features.get((tls, login))
+        if known is None:
+            lines = [
+                self.hostname,
+                "PIPELINING",
+                f"SIZE {self.max_message_size}",
+                "8BITMIME",
+                "SMTPUTF8",
+                "CHUNKING",
+                "DSN",
+                "ENHANCEDSTATUSCODES",
+            ]
+            if self.tls is not None and not tls:
+                lines.append("STARTTLS")
+            if login:
+                lines.append("AUTH PLAIN LOGIN SCRAM-SHA-256")
+            lines.append("HELP")
+            known = "\r\n".join([f"250-{line}" for line in lines[:-1]] + [f"250 {lines[-1]}"]).encode()
+            self._features[tls, login] = known
+        return known
+
+    def count(self, verb: str, code: bytes) -> None:
+        """Count a reply; told to the metrics once a second, since their files cost more than a reply."""
+        self._replies[verb, code] += 1
+
+    def accepted(self, size: int) -> None:
+        """Count a message."""
+        metrics.MESSAGE_SIZE.labels(self.name).observe(size)
+
+    # --- once a second ------------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        self._sweeper = self.loop.call_later(self._sweep_interval, self._sweep)
+        now = self.loop.time()
+        for session in [session for session in self._sessions if session.deadline < now]:
+            session.expire()
+        self._report()
+
+    def _report(self) -> None:
+        metrics.SMTP_SESSIONS.labels(self.name).set(len(self._sessions))
+        if self._entered:
+            metrics.SMTP_CONNECTIONS.labels(self.name).inc(self._entered)
+            self._entered = 0
+        replies, self._replies = self._replies, Counter()
+        for (verb, code), number in replies.items():
+            text = code.decode()
+            metrics.SMTP_REPLIES.labels(self.name, verb, text).inc(number)
+            if verb == "MESSAGE":
+                if text == "250":
+                    metrics.MESSAGES_ACCEPTED.labels(self.name).inc(number)
+                else:
+                    metrics.MESSAGES_REFUSED.labels(self.name, text).inc(number)
+
+    # --- behind a proxy -----------------------------------------------------------------------------------------
+
+    async def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, peer = await self.loop.sock_accept(listener)
+            except OSError as error:
+                # Out of descriptors: those in use will be free again.
+                _log.warning("accept failed", door=self.name, error=str(error))
+                await asyncio.sleep(0.1)
+                continue
+            task = self.loop.create_task(self._meet(connection, peer))
+            self._meeting.add(task)
+            task.add_done_callback(self._meeting.discard)
+
+    async def _meet(self, connection: socket.socket, peer: tuple[str, int]) -> None:
+        """Read who is behind the proxy off the socket, before anything else looks at it."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(connection.close)
+            connection.setblocking(False)
+            who = peer[:2]
+            try:
+                if _within(ip_address(peer[0]), self._proxies):
+                    async with asyncio.timeout(_PROXY_TIMEOUT):
+                        fixed = await self._exactly(connection, FIXED_LENGTH)
+                        proxied = source(fixed, await self._exactly(connection, remaining(fixed)))
+                    if proxied is not None:
+                        who = (str(proxied.address), proxied.port)
+            except (InvalidError, OSError, TimeoutError) as error:
+                _log.warning("no PROXY header", door=self.name, proxy=peer[0], error=str(error))
+                return
+            tls = self.tls if self._implicit_tls else None
+            try:
+                await self.loop.connect_accepted_socket(
+                    lambda: SmtpSession(self, who),
+                    connection,
+                    ssl=tls,
+                    ssl_handshake_timeout=_PROXY_TIMEOUT if tls is not None else None,
+                )
+            except (OSError, ssl.SSLError, TimeoutError):
+                return
+            stack.pop_all()
+
+    async def _exactly(self, connection: socket.socket, length: int) -> bytes:
+        octets = b""
+        while len(octets) < length:
+            more = await self.loop.sock_recv(connection, length - len(octets))
+            if not more:
+                raise InvalidError("The connection ended in the PROXY header")
+            octets += more
+        return octets
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Return the networks that the settings name."""
+    return tuple(ip_network(text, strict=False) for text in texts)
+
+
+def _within(address: IPv4Address | IPv6Address, among: tuple[Network, ...]) -> bool:
+    return any(address in network for network in among)

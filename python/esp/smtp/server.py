@@ -1,0 +1,127 @@
+"""The smtp role: the doors that the settings open, from start to drain."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from esp.config.sections import Settings, Tls
+from esp.services.reception import Deliverer, Directory, Reception
+from esp.services.submission import Submission
+from esp.smtp.door import Door
+from esp.telemetry.log import get_logger
+
+if TYPE_CHECKING:
+    from esp.native import Spool
+    from esp.services.authentication import Authentication
+
+_log = get_logger(__name__)
+
+
+class SmtpServer:
+    """SMTP, submission, submissions and LMTP of one process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        directory: Directory,
+        dispatch: Deliverer,
+        authentication: "Authentication",
+        spool: "Callable[[], Spool]",
+    ) -> None:
+        """Make the doors; nothing listens yet.
+
+        Args:
+            settings: all of them.
+            directory: whose an address is.
+            dispatch: makes messages durable.
+            authentication: who it is.
+            spool: makes a place for a large message (`Store.spool`); called in a thread.
+
+        Raises:
+            OSError: the certificate or its key cannot be read.
+            ssl.SSLError: they are none, or not a pair.
+        """
+        smtp, hostname = settings.smtp, settings.server.hostname
+        self._settings = settings
+        self._tls = _context(settings.tls)
+        reception, submission = (
+            kind(
+                directory=directory,
+                dispatch=dispatch,
+                hostname=hostname,
+                max_message_size=smtp.max_message_size,
+                max_recipients=smtp.max_recipients,
+            )
+            for kind in (Reception, Submission)
+        )
+        self.doors: list[Door] = []
+        for name, address, port in (
+            ("smtp", smtp.address, smtp.port),
+            ("submission", smtp.address, smtp.submission_port),
+            ("submissions", smtp.address, smtp.submissions_port),
+            ("lmtp", smtp.lmtp_address, smtp.lmtp_port),
+        ):
+            if port == 0:
+                continue
+            if name == "submissions" and self._tls is None:
+                _log.warning("no certificate, so no submissions door", port=port)
+                continue
+            is_submission = name.startswith("submission")
+            self.doors.append(
+                Door(
+                    name,
+                    address=address,
+                    port=port,
+                    hostname=hostname,
+                    reception=submission if is_submission else reception,
+                    spool=spool,
+                    smtp=smtp,
+                    security=settings.security,
+                    tls=self._tls,
+                    implicit_tls=name == "submissions",
+                    lmtp=name == "lmtp",
+                    authentication=authentication if is_submission else None,
+                )
+            )
+
+    async def start(self) -> None:
+        """Listen on every port.
+
+        Raises:
+            OSError: a port is taken, or may not be.
+        """
+        for door in self.doors:
+            await door.open()
+            _log.info("listening", door=door.name, port=door.port)
+
+    async def drain(self, timeout: float) -> None:
+        """Take no more connections; let transactions end, at most so long."""
+        await asyncio.gather(*(door.drain(timeout) for door in self.doors))
+
+    def reload(self) -> None:
+        """Read the certificate anew; connections keep theirs, and a bad one changes nothing.
+
+        Raises:
+            OSError, ssl.SSLError: as when it was made.
+        """
+        if self._tls is not None:
+            # First into a context that nobody uses: half a pair must not be loaded.
+            _context(self._settings.tls)
+            self._tls.load_cert_chain(*_files(self._settings.tls))
+
+
+def _context(tls: Tls) -> ssl.SSLContext | None:
+    if tls.certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # RFC 8996: nothing below 1.2. Opportunistic or not, older clients are better told than pleased.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.load_cert_chain(*_files(tls))
+    return context
+
+
+def _files(tls: Tls) -> tuple[str, str | None]:
+    return str(tls.certificate), str(tls.key) if tls.key is not None else None

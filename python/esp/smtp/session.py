@@ -1,0 +1,409 @@
+"""What a client says, and what it is answered (RFC 5321, 1870, 2033, 3030, 3207, 3461, 4954, 6152, 6409, 6531).
+
+The verbs of a transaction come as typed events of the native reader. The rare ones come as lines and go through the
+command table of aiosmtpd's class, whose HELP, AUTH challenge and session they use.
+"""
+
+import errno
+import unicodedata
+from base64 import b64encode
+from collections.abc import Callable, Coroutine
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from aiosmtpd.smtp import Session, syntax
+
+from esp.core.address import Address, parse_domain
+from esp.core.envelope import Arrived, MailParameters, Recipient
+from esp.core.errors import AddressSyntaxError, EspError, InvalidError, StorageFullError, UnavailableError
+from esp.native import (
+    SmtpBdat,
+    SmtpChunkEnd,
+    SmtpLine,
+    SmtpMail,
+    SmtpMessage,
+    SmtpPart,
+    SmtpProblem,
+    SmtpRcpt,
+    SmtpVerb,
+)
+from esp.core.sasl import Challenge, decoded
+from esp.services.reception import Transaction
+from esp.smtp.connection import SmtpConnection, Waiting
+from esp.smtp.replies import FAULTS, OUT_OF_STEP, PROBLEMS, reply_for
+from esp.telemetry.log import get_logger
+
+if TYPE_CHECKING:
+    from esp.native import Spool
+
+_log = get_logger(__name__)
+
+_TLS_HANDSHAKE = 30.0
+
+
+class SmtpSession(SmtpConnection):
+    """A connection to a `Door`, with all its verbs."""
+
+    verbs: ClassVar[dict[str, Callable[["SmtpSession", str], Coroutine[Any, Any, None]]]] = {}
+    """The `smtp_` methods by verb; aiosmtpd would look for them once for each connection."""
+
+    # --- the verbs of a transaction -----------------------------------------------------------------------------
+
+    def _on_mail(self, mail: SmtpMail) -> Waiting | None:
+        session = cast("Session", self.session)
+        if not session.host_name:
+            return self._reply(b"503 5.5.1 Send %s first" % self.door.hello, "MAIL")
+        if self.door.submission and self.principal is None:
+            # RFC 6409 §4.3.
+            return self._reply(b"530 5.7.0 Authentication required", "MAIL")
+        if self._transaction is not None:
+            return self._reply(b"503 5.5.1 Nested MAIL", "MAIL")
+        if mail.extended and not session.extended_smtp:
+            return self._reply(b"555 5.5.4 Parameters need EHLO", "MAIL")
+        if not (mail.ascii or mail.smtputf8):
+            return self._reply(b"553 5.6.7 Non-ASCII address needs SMTPUTF8", "MAIL")
+        try:
+            reverse_path = _path(mail.local_part, mail.domain) if mail.local_part or mail.domain else None
+        except AddressSyntaxError:
+            return self._reply(b"553 5.1.7 Sender address syntax", "MAIL")
+        parameters = MailParameters(mail.size or 0, mail.body == "8BITMIME", mail.smtputf8, mail.ret, mail.envid)
+        try:
+            transaction = self.door.reception.mail(self._who(smtputf8=mail.smtputf8), reverse_path, parameters)
+        except EspError as error:
+            return self._reply(reply_for(error), "MAIL")
+        if self.door.submission:
+            return self._authorise(transaction)
+        self._transaction = transaction
+        return self._reply(b"250 2.1.0 Sender OK", "MAIL")
+
+    async def _authorise(self, transaction: Transaction) -> None:
+        await self.door.reception.authorise(transaction)
+        self._transaction = transaction
+        self._reply(b"250 2.1.0 Sender OK", "MAIL")
+
+    def _on_rcpt(self, rcpt: SmtpRcpt) -> Waiting | None:
+        transaction = self._transaction
+        if transaction is None or self._chunking:
+            return self._reply(b"503 5.5.1 Need MAIL first", "RCPT")
+        if rcpt.extended and not cast("Session", self.session).extended_smtp:
+            return self._reply(b"555 5.5.4 Parameters need EHLO", "RCPT")
+        if not (rcpt.ascii or transaction.parameters.smtputf8):
+            return self._reply(b"553 5.6.7 Non-ASCII address needs SMTPUTF8", "RCPT")
+        try:
+            address = _path(rcpt.local_part, rcpt.domain) if rcpt.domain else None
+        except AddressSyntaxError:
+            return self._reply(b"553 5.1.3 Recipient address syntax", "RCPT")
+        return self._rcpt(transaction, Recipient(address, rcpt.notify, rcpt.orcpt))
+
+    async def _rcpt(self, transaction: Transaction, recipient: Recipient) -> None:
+        try:
+            await self.door.reception.rcpt(transaction, recipient)
+        except EspError as error:
+            _log.info(
+                "recipient refused",
+                transaction=transaction.id,
+                recipient=str(recipient.address or "postmaster"),
+                reason=error.detail,
+            )
+            self._reply(reply_for(error), "RCPT")
+        else:
+            self._reply(b"250 2.1.5 Recipient OK", "RCPT")
+
+    def _on_verb(self, verb: SmtpVerb) -> None:
+        if verb == SmtpVerb.DATA:
+            self._on_data()
+        elif verb == SmtpVerb.NOOP:
+            self._reply(b"250 2.0.0 OK", "NOOP")
+        elif verb == SmtpVerb.RSET:
+            self._forget()
+            self._reply(b"250 2.0.0 OK", "RSET")
+        else:
+            self._reply(b"221 2.0.0 %s Bye" % self.hostname.encode(), "QUIT")
+            self._close()
+
+    def _on_data(self) -> None:
+        transaction = self._transaction
+        if transaction is None:
+            return self._reply(b"503 5.5.1 Need MAIL first", "DATA")
+        if self._chunking:
+            # RFC 3030 §2: DATA and BDAT cannot be mixed.
+            return self._reply(b"503 5.5.1 BDAT has begun", "DATA")
+        if not transaction.accepted:
+            # RFC 2033 §4.2 for LMTP, RFC 5321 §3.3 for SMTP.
+            return self._reply(b"503 5.5.1 No valid recipients", "DATA")
+        self.native.begin_data(strip_bcc=self.door.reception.strip_bcc)
+        self._data_deadline = self.loop.time() + self.door.data_timeout
+        return self._reply(b"354 End data with <CR><LF>.<CR><LF>", "DATA")
+
+    def _on_bdat(self, bdat: SmtpBdat) -> None:
+        """The chunk follows whatever is answered; the answer waits for its end (RFC 3030 §2)."""
+        transaction = self._transaction
+        if transaction is None:
+            self._refused = b"503 5.5.1 Need MAIL first"
+        elif not transaction.accepted:
+            self._refused = b"503 5.5.1 No valid recipients"
+        elif bdat.size > self.door.max_message_size:
+            # It would take long to come, and none of it is wanted.
+            self._reply(FAULTS["too-large"], "BDAT")
+            self._close()
+        else:
+            self._chunking = True
+            self._refused = None
+            self.native.keep_chunk(strip_bcc=self.door.reception.strip_bcc)
+            if self._data_deadline is None:
+                self._data_deadline = self.loop.time() + self.door.data_timeout
+
+    def _on_chunk_end(self, end: SmtpChunkEnd) -> None:
+        if not end.kept:
+            self._reply(self._refused or b"503 5.5.1 Not expected", "BDAT")
+            self._refused = None
+        elif end.fault is not None:
+            # RFC 3030 §2: the transaction is over; chunks that are already on their way find none.
+            self._reply(FAULTS[end.fault], "BDAT")
+            self._forget()
+        else:
+            self._reply(b"250 2.0.0 Chunk OK", "BDAT")
+
+    def _on_part(self, part: SmtpPart) -> Waiting:
+        return self._write(part.octets)
+
+    async def _write(self, octets: bytes) -> None:
+        if self._spool_error is not None:
+            return
+        try:
+            if self._spool is None:
+                self._spool = await self.loop.run_in_executor(None, self.door.spool)
+            await self.loop.run_in_executor(None, self._spool.write, octets)
+        except OSError as error:
+            _log.warning("spool failed", error=str(error))
+            self._spool_error = _spool_error(error)
+
+    async def _on_message(self, message: SmtpMessage) -> None:
+        transaction = cast("Transaction", self._transaction)
+        if message.fault is None and self._spool is not None and message.rest:
+            await self._write(message.rest)
+        spool, error = self._spool, self._spool_error
+        # The transaction ends here for the client; what follows only needs `transaction`.
+        self._spool = None
+        self._forget()
+        try:
+            replies = await self._deliver(transaction, message, spool, error)
+        finally:
+            if spool is not None:
+                spool.close()
+        for reply in replies:
+            self._reply(reply, "MESSAGE")
+        if self._closing:
+            _log.info("client left before the reply", transaction=transaction.id, replies=[r.decode() for r in replies])
+
+    async def _deliver(
+        self, transaction: Transaction, message: SmtpMessage, spool: "Spool | None", error: EspError | None
+    ) -> list[bytes]:
+        recipients = len(transaction.accepted)
+        answers = recipients if self.door.lmtp else 1
+        if message.fault is not None:
+            _log.info("message refused", transaction=transaction.id, reason=message.fault, size=message.size)
+            return [FAULTS[message.fault]] * answers
+        if error is not None:
+            return [reply_for(error)] * answers
+        body: "bytes | Spool" = message.rest if spool is None else spool
+        arrived = Arrived(message.size, message.received, message.has_date, message.has_message_id)
+        accepted = b"250 2.0.0 OK %s" % transaction.id.encode()
+        reception = self.door.reception
+        try:
+            if self.door.lmtp:
+                outcomes = await reception.data_for_each(transaction, body, arrived)
+                replies = [accepted if outcome is None else reply_for(outcome) for outcome in outcomes]
+            else:
+                await reception.data(transaction, body, arrived)
+                replies = [accepted]
+        except EspError as failure:
+            replies = [reply_for(failure)]
+            _log.warning(
+                "message refused",
+                transaction=transaction.id,
+                reason=failure.detail,
+                cause=repr(failure.__cause__),
+                size=message.size,
+            )
+        except Exception:
+            # Whether it was delivered is not known: temporary, a double is better than a loss.
+            _log.exception("delivery failed", transaction=transaction.id)
+            replies = [b"451 4.3.0 Local error"] * answers
+        else:
+            _log.info(
+                "message accepted",
+                transaction=transaction.id,
+                peer=str(transaction.client.address),
+                reverse_path=str(transaction.reverse_path or ""),
+                recipients=recipients,
+                size=message.size,
+            )
+            self.door.accepted(message.size)
+        return replies
+
+    def _on_problem(self, problem: SmtpProblem) -> None:
+        self._reply(PROBLEMS[problem.kind], "")
+        if problem.kind in OUT_OF_STEP:
+            self._close()
+
+    # --- rare verbs ---------------------------------------------------------------------------------------------
+
+    def _on_line(self, line: SmtpLine) -> Waiting | None:
+        verb, _, argument = line.octets.partition(b" ")
+        method = self.verbs.get(verb.decode("ascii", "replace").upper())
+        if method is None or method.__name__ in self.door.hidden:
+            return self._reply(b"500 5.5.1 Command not recognized", "")
+        return method(self, argument.strip().decode("utf-8", "replace"))
+
+    @syntax("HELO hostname")
+    async def smtp_HELO(self, hostname: str) -> None:  # noqa: N802 - aiosmtpd's name, as below
+        """`HELO` (RFC 5321 §4.1.1.1)."""
+        if not hostname:
+            return self._reply(b"501 5.5.4 Syntax: HELO hostname", "HELO")
+        self._greeted(hostname, extended=False)
+        return self._reply(b"250 " + self.hostname.encode(), "HELO")
+
+    @syntax("EHLO hostname")
+    async def smtp_EHLO(self, hostname: str) -> None:  # noqa: N802
+        """`EHLO`."""
+        if not hostname:
+            return self._reply(b"501 5.5.4 Syntax: %s hostname" % self.door.hello, "EHLO")
+        self._greeted(hostname, extended=True)
+        return self._reply(self.door.features(tls=bool(self._tls_protocol), login=self._may_log_in()), "EHLO")
+
+    @syntax("LHLO hostname")
+    async def smtp_LHLO(self, hostname: str) -> None:  # noqa: N802
+        """`LHLO` (RFC 2033 §4.1)."""
+        await self.smtp_EHLO(hostname)
+
+    def _greeted(self, hostname: str, *, extended: bool) -> None:
+        # RFC 5321 §4.1.4: as if RSET had come.
+        self._forget()
+        self._client = None
+        session = cast("Session", self.session)
+        session.host_name = hostname
+        session.extended_smtp = extended
+
+    @syntax("VRFY address")
+    async def smtp_VRFY(self, arg: str) -> None:  # noqa: N802
+        """`VRFY`: RCPT tells, and is counted."""
+        if not arg:
+            return self._reply(b"501 5.5.4 Syntax: VRFY address", "VRFY")
+        return self._reply(b"252 2.5.0 Cannot VRFY user, but will take mail and try", "VRFY")
+
+    async def smtp_EXPN(self, _arg: str) -> None:  # noqa: N802
+        """`EXPN`: lists are nobody's business (RFC 5321 §7.3)."""
+        self._reply(b"502 5.5.1 EXPN not implemented", "EXPN")
+
+    @syntax("HELP [command]")
+    async def smtp_HELP(self, arg: str) -> None:  # noqa: N802
+        """`HELP`."""
+        verb = arg.upper()
+        method = self.verbs.get(verb)
+        if method is not None and method.__name__ not in self.door.hidden:
+            return self._reply(b"214 2.0.0 Syntax: " + getattr(method, "__smtp_syntax__", verb).encode(), "HELP")
+        known = sorted({*self.verbs, "BDAT"} - {name.removeprefix("smtp_") for name in self.door.hidden})
+        return self._reply(b"214 2.0.0 Commands: " + " ".join(known).encode(), "HELP")
+
+    @syntax("AUTH mechanism [initial-response]")
+    async def smtp_AUTH(self, arg: str) -> None:  # noqa: N802
+        """`AUTH` (RFC 4954)."""
+        session = cast("Session", self.session)
+        authentication = self.door.authentication
+        if not session.extended_smtp or authentication is None:
+            return self._reply(b"503 5.5.1 Send EHLO first", "AUTH")
+        if self.principal is not None or self._transaction is not None:
+            return self._reply(b"503 5.5.1 Not now", "AUTH")
+        if not self._may_log_in():
+            return self._reply(b"538 5.7.11 Encryption required", "AUTH")
+        mechanism, _, initial = arg.partition(" ")
+        try:
+            exchange = authentication.exchange(mechanism, remote=str(self._address), door=self.door.name)
+        except InvalidError:
+            return self._reply(b"504 5.5.4 Mechanism not offered", "AUTH")
+        try:
+            response = decoded(initial.encode(), initial=True) if initial else None
+            while isinstance(step := await exchange.respond(response), Challenge):
+                self._reply(b"334 " + b64encode(step.data), "AUTH")
+                response = decoded(await self.readline())
+        except InvalidError as error:
+            # RFC 4954 §4: also what a client gets that cancels.
+            return self._reply(b"501 5.5.2 " + error.detail.encode(), "AUTH")
+        except EspError as error:
+            return self._reply(reply_for(error), "AUTH")
+        self.principal = step
+        self._client = None
+        return self._reply(b"235 2.7.0 Authentication successful", "AUTH")
+
+    def _may_log_in(self) -> bool:
+        return self.door.submission and (
+            bool(self._tls_protocol) or self.door.plaintext_login(cast("IPv4Address | IPv6Address", self._address))
+        )
+
+    @syntax("STARTTLS", when="tls_context")
+    async def smtp_STARTTLS(self, arg: str) -> None:  # noqa: N802
+        """`STARTTLS` (RFC 3207)."""
+        if arg:
+            return self._reply(b"501 5.5.4 No argument allowed", "STARTTLS")
+        if self._tls_protocol:
+            return self._reply(b"503 5.5.1 TLS is active", "STARTTLS")
+        if self.door.tls is None:
+            return self._reply(b"502 5.5.1 TLS not available", "STARTTLS")
+        if self.native.buffered:
+            # RFC 3207 §4: the client must wait for the 220. What it sent ahead may be somebody else's.
+            self._reply(b"503 5.5.0 Nothing may follow STARTTLS before the reply", "STARTTLS")
+            return self._close()
+        self._reply(b"220 2.0.0 Ready to start TLS", "STARTTLS")
+        self._flush()
+        transport = self.transport
+        self._forget()
+        upgraded = await self.loop.start_tls(
+            transport, self, self.door.tls, server_side=True, ssl_handshake_timeout=_TLS_HANDSHAKE
+        )
+        if upgraded is None or self._closing:
+            return self._abort()
+        self.transport = upgraded
+        self._read_paused = False
+        self._remember_tls(upgraded)
+        # RFC 3207 §4.2: nothing the client said in clear is remembered.
+        self.native.discard()
+        self._client = None
+        self.principal = None
+        session = cast("Session", self.session)
+        session.host_name = None
+        session.extended_smtp = False
+        return None
+
+
+SmtpSession.handlers = {
+    SmtpMail: SmtpSession._on_mail,
+    SmtpRcpt: SmtpSession._on_rcpt,
+    SmtpVerb: SmtpSession._on_verb,
+    SmtpBdat: SmtpSession._on_bdat,
+    SmtpChunkEnd: SmtpSession._on_chunk_end,
+    SmtpPart: SmtpSession._on_part,
+    SmtpMessage: SmtpSession._on_message,
+    SmtpProblem: SmtpSession._on_problem,
+    SmtpLine: SmtpSession._on_line,
+}
+SmtpSession.verbs = {
+    name.removeprefix("smtp_"): getattr(SmtpSession, name) for name in dir(SmtpSession) if name.startswith("smtp_")
+}
+
+
+@lru_cache(maxsize=4096)
+def _path(local_part: str, domain: str) -> Address:
+    """Return the address of a path; the native reader has checked its grammar."""
+    # Letters, digits and dots in lower case are a domain's only form already.
+    plain = domain.isascii() and not domain.startswith("[")
+    # RFC 6532 §3.1: the same text must not be two addresses.
+    return Address(unicodedata.normalize("NFC", local_part), domain if plain else parse_domain(domain))
+
+
+def _spool_error(error: OSError) -> EspError:
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    failure = StorageFullError("Out of disk space") if full else UnavailableError("Storage failed")
+    failure.__cause__ = error
+    return failure
