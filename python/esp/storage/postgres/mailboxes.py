@@ -1,0 +1,295 @@
+"""Mailboxes and subscriptions of an account: the rows that name, count and order what `messages` holds.
+
+Every change of a mailbox or of its messages locks the mailbox's row first (`lock`, several in the order of their ids),
+so within one mailbox changes happen one after another and mod-sequences become visible in their order (RFC 7162 §3.1).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from esp.core.errors import AlreadyExistsError, NotFoundError
+from esp.core.mailbox import DELIMITER, Mailbox, MailboxId, ModSeq, SpecialUse, Uid
+from esp.core.quota import Quota
+from esp.core.principal import AccountId
+from esp.storage.postgres.pool import Connection
+
+_COLUMNS = """id, account_id, name, directory, uidvalidity, uidnext, highest_modseq,
+    messages, unseen, octets, special_use, keywords"""
+
+
+class State(msgspec.Struct, frozen=True):
+    """How far a mailbox is: what an index of it must catch up with."""
+
+    uidvalidity: int
+    uidnext: Uid
+    modseq: ModSeq
+    keywords: tuple[str, ...]
+    expunged: tuple[str, ...]
+    """Sequence-sets of UIDs that went after the mod-sequence asked for."""
+
+
+async def listed(connection: Connection, account: AccountId) -> list[Mailbox]:
+    """Return the account's mailboxes, by name."""
+    rows = await connection.fetch(
+        f'SELECT {_COLUMNS} FROM mailbox WHERE account_id = $1 ORDER BY name COLLATE "C"',  # noqa: S608
+        account,
+    )
+    return [_mailbox(row) for row in rows]
+
+
+async def by_name(connection: Connection, account: AccountId, name: str) -> Mailbox:
+    """Return the mailbox of that exact name.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    row = await connection.fetchrow(
+        f"SELECT {_COLUMNS} FROM mailbox WHERE account_id = $1 AND name = $2",  # noqa: S608
+        account,
+        name,
+    )
+    return _mailbox(_found(row))
+
+
+async def by_id(connection: Connection, mailbox: MailboxId) -> Mailbox:
+    """Return the mailbox.
+
+    Raises:
+        NotFoundError: it was deleted.
+    """
+    row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM mailbox WHERE id = $1", mailbox)  # noqa: S608
+    return _mailbox(_found(row))
+
+
+async def lock(tx: Connection, mailboxes: Iterable[MailboxId]) -> dict[MailboxId, Mailbox]:
+    """Lock the rows of mailboxes until `tx` ends, in the order of their ids so that nobody waits in a circle.
+
+    Raises:
+        NotFoundError: one was deleted meanwhile.
+    """
+    wanted = sorted(set(mailboxes))
+    rows = await tx.fetch(
+        f"SELECT {_COLUMNS} FROM mailbox WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",  # noqa: S608
+        wanted,
+    )
+    if len(rows) != len(wanted):
+        raise NotFoundError("Mailbox does not exist")
+    return {row["id"]: _mailbox(row) for row in rows}
+
+
+async def create(
+    tx: Connection, account: AccountId, name: str, directory: str, special_use: SpecialUse | None
+) -> Mailbox:
+    """Add a mailbox, with a UIDVALIDITY greater than any given before (RFC 3501 §2.3.1.1).
+
+    Raises:
+        AlreadyExistsError: the name, or the directory, is taken.
+    """
+    row = await tx.fetchrow(
+        f"""
+        INSERT INTO mailbox (account_id, name, directory, special_use) VALUES ($1, $2, $3, $4)
+        ON CONFLICT DO NOTHING RETURNING {_COLUMNS}
+        """,  # noqa: S608
+        account,
+        name,
+        directory,
+        special_use,
+    )
+    if row is None:
+        raise AlreadyExistsError("Mailbox exists already")
+    return _mailbox(row)
+
+
+async def directories(connection: Connection, account: AccountId) -> frozenset[str]:
+    """Return the Maildir folders that are in use."""
+    rows = await connection.fetch("SELECT directory FROM mailbox WHERE account_id = $1", account)
+    return frozenset(row["directory"] for row in rows)
+
+
+async def rename(tx: Connection, account: AccountId, name: str, new_name: str) -> list[Mailbox]:
+    """Rename a mailbox and all below it, and return them; the folders and all else stay as they are.
+
+    Raises:
+        AlreadyExistsError: one of the new names is taken.
+    """
+    try:
+        async with tx.transaction():
+            rows = await tx.fetch(
+                f"""
+                UPDATE mailbox SET name = $3::text || substr(name, length($2::text) + 1)
+                WHERE account_id = $1 AND (name = $2 OR starts_with(name, $2 || '{DELIMITER}'))
+                RETURNING {_COLUMNS}
+                """,  # noqa: S608
+                account,
+                name,
+                new_name,
+            )
+    except asyncpg.UniqueViolationError as error:
+        raise AlreadyExistsError("Mailbox exists already") from error
+    return [_mailbox(row) for row in rows]
+
+
+async def delete(tx: Connection, mailbox: MailboxId) -> None:
+    """Remove the row of a mailbox that has no messages any more (`messages.remove_all`)."""
+    await tx.execute("DELETE FROM mailbox WHERE id = $1", mailbox)
+
+
+async def add_keywords(tx: Connection, mailbox: MailboxId, keywords: Sequence[str]) -> None:
+    """Append keywords to a locked mailbox's; their places give the bits of `core.message`."""
+    # A mod-sequence of its own: so that indexes look.
+    await tx.execute(
+        """
+        UPDATE mailbox SET keywords = keywords || $2::text[], highest_modseq = highest_modseq + 1 WHERE id = $1
+        """,
+        mailbox,
+        list(keywords),
+    )
+
+
+async def state(connection: Connection, mailbox: MailboxId, after: ModSeq) -> State:
+    """Return how far the mailbox is, and what was expunged after a mod-sequence.
+
+    Raises:
+        NotFoundError: the mailbox was deleted.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT uidvalidity, uidnext, highest_modseq, keywords,
+            ARRAY(SELECT uids FROM expunged AS e
+                  WHERE e.account_id = m.account_id AND e.mailbox_id = m.id AND e.modseq > $2
+                  ORDER BY e.modseq) AS expunged
+        FROM mailbox AS m WHERE id = $1
+        """,
+        mailbox,
+        after,
+    )
+    row = _found(row)
+    return State(
+        uidvalidity=row["uidvalidity"],
+        uidnext=row["uidnext"],
+        modseq=row["highest_modseq"],
+        keywords=tuple(row["keywords"]),
+        expunged=tuple(row["expunged"]),
+    )
+
+
+async def modseqs(connection: Connection, mailboxes: Sequence[MailboxId]) -> dict[MailboxId, ModSeq]:
+    """Return the highest mod-sequence of those mailboxes that still exist."""
+    rows = await connection.fetch(
+        "SELECT id, highest_modseq FROM mailbox WHERE id = ANY($1)", list(mailboxes)
+    )
+    return {row["id"]: row["highest_modseq"] for row in rows}
+
+
+async def take_recent(connection: Connection, mailbox: MailboxId) -> Uid:
+    """Return the first UID that no read-write session has seen, and count all there are now as seen.
+
+    RFC 3501 §2.3.2: `\\Recent` is given to one session only.
+    """
+    taken: Uid | None = await connection.fetchval(
+        """
+        UPDATE mailbox AS m SET first_recent = m.uidnext
+        FROM (SELECT id, first_recent FROM mailbox WHERE id = $1) AS before
+        WHERE m.id = before.id AND m.first_recent < m.uidnext
+        RETURNING before.first_recent
+        """,
+        mailbox,
+    )
+    return taken if taken is not None else Uid(2**32 - 1)
+
+
+async def first_recent(connection: Connection, mailbox: MailboxId) -> Uid:
+    """Return the first UID that no read-write session has seen, for EXAMINE, which takes nothing."""
+    value: Uid | None = await connection.fetchval("SELECT first_recent FROM mailbox WHERE id = $1", mailbox)
+    return value if value is not None else Uid(2**32 - 1)
+
+
+async def raise_recent(connection: Connection, mailbox: MailboxId, uid: Uid) -> None:
+    """Count the messages below `uid` as seen by a read-write session."""
+    await connection.execute(
+        "UPDATE mailbox SET first_recent = $2 WHERE id = $1 AND first_recent < $2", mailbox, uid
+    )
+
+
+async def quota(connection: Connection, account: AccountId) -> Quota:
+    """Return what the account keeps and may keep; the mailboxes' counters are the only source.
+
+    Raises:
+        NotFoundError: the account was deleted.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT coalesce(sum(m.octets), 0)::bigint AS octets, coalesce(sum(m.messages), 0)::bigint AS messages,
+            a.quota_octets, a.quota_messages
+        FROM account AS a LEFT JOIN mailbox AS m ON m.account_id = a.id
+        WHERE a.id = $1 GROUP BY a.id
+        """,
+        account,
+    )
+    if row is None:
+        raise NotFoundError("Account does not exist")
+    return Quota(
+        used=row["octets"],
+        limit=row["quota_octets"],
+        messages=row["messages"],
+        message_limit=row["quota_messages"],
+    )
+
+
+async def lock_quota(tx: Connection, account: AccountId) -> None:
+    """Lock the account if it has a limit, as every delivery does first: two may not both find the last room free."""
+    await tx.execute(
+        """
+        SELECT FROM account WHERE id = $1 AND (quota_octets IS NOT NULL OR quota_messages IS NOT NULL)
+        FOR NO KEY UPDATE
+        """,
+        account,
+    )
+
+
+async def subscriptions(connection: Connection, account: AccountId) -> frozenset[str]:
+    """Return the names subscribed to, whether or not there are such mailboxes (RFC 3501 §6.3.6)."""
+    rows = await connection.fetch("SELECT name FROM subscription WHERE account_id = $1", account)
+    return frozenset(row["name"] for row in rows)
+
+
+async def subscribe(connection: Connection, account: AccountId, name: str) -> None:
+    """Add a subscription; one that is there already stays."""
+    await connection.execute(
+        "INSERT INTO subscription (account_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING", account, name
+    )
+
+
+async def unsubscribe(connection: Connection, account: AccountId, name: str) -> bool:
+    """Take a subscription away, and return whether there was one."""
+    status = await connection.execute(
+        "DELETE FROM subscription WHERE account_id = $1 AND name = $2", account, name
+    )
+    return status != "DELETE 0"
+
+
+def _found(row: asyncpg.Record | None) -> asyncpg.Record:
+    if row is None:
+        raise NotFoundError("Mailbox does not exist")
+    return row
+
+
+def _mailbox(row: Any) -> Mailbox:
+    special_use = row["special_use"]
+    return Mailbox(
+        id=row["id"],
+        account=row["account_id"],
+        name=row["name"],
+        directory=row["directory"],
+        uidvalidity=row["uidvalidity"],
+        uidnext=row["uidnext"],
+        highest_modseq=row["highest_modseq"],
+        messages=row["messages"],
+        unseen=row["unseen"],
+        octets=row["octets"],
+        special_use=None if special_use is None else SpecialUse(special_use),
+        keywords=tuple(row["keywords"]),
+    )

@@ -1,0 +1,78 @@
+"""The notifier against a real Valkey, and against none."""
+
+import asyncio
+from pathlib import Path
+
+from esp.config import sections
+from esp.core.mailbox import MailboxId, ModSeq
+from esp.storage import redis
+from esp.storage.redis import Changes, Notifier
+
+
+def notifier(url: str) -> Notifier:
+    return Notifier(redis.connect(sections.Redis(url=url)))
+
+
+async def heard(listening: Notifier) -> "asyncio.Queue[Changes]":
+    queue: asyncio.Queue[Changes] = asyncio.Queue()
+    listening.subscribe(queue.put_nowait)
+    listening.start()
+    async with asyncio.timeout(10):
+        await listening.until_connected()
+    return queue
+
+
+async def test_a_change_is_heard_in_another_process(valkey: str) -> None:
+    listening, telling = notifier(valkey), notifier(valkey)
+    try:
+        queue = await heard(listening)
+        await telling.publish([(MailboxId(7), ModSeq(9)), (MailboxId(8), ModSeq(1))])
+        async with asyncio.timeout(10):
+            assert await queue.get() == [(7, 9), (8, 1)]
+    finally:
+        await listening.close()
+        await telling.close()
+
+
+async def test_a_killed_subscription_comes_back_by_itself(valkey: str) -> None:
+    listening, telling = notifier(valkey), notifier(valkey)
+    ended = asyncio.Event()
+    listening.subscribe_connection(lambda connected: None if connected else ended.set())
+    client = redis.connect(sections.Redis(url=valkey))
+    try:
+        queue = await heard(listening)
+        await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        async with asyncio.timeout(10):
+            await ended.wait()
+            await listening.until_connected()
+            await telling.publish([(MailboxId(1), ModSeq(2))])
+            assert await queue.get() == [(1, 2)]
+    finally:
+        await client.aclose()
+        await listening.close()
+        await telling.close()
+
+
+async def test_publishing_to_nobody_neither_raises_nor_waits(tmp_path: Path) -> None:
+    telling = notifier(f"unix://{tmp_path}/nothing.sock")
+    async with asyncio.timeout(5):
+        for _ in range(100):
+            await telling.publish([(MailboxId(1), ModSeq(2))])
+    assert not telling.connected
+    await telling.close()
+
+
+async def test_caches_are_dropped_when_word_may_have_been_lost(valkey: str) -> None:
+    listening, telling = notifier(valkey), notifier(valkey)
+    dropped: asyncio.Queue[None] = asyncio.Queue()
+    listening.subscribe_directory(lambda: dropped.put_nowait(None))
+    try:
+        await heard(listening)
+        assert dropped.qsize() == 1
+        await telling.publish_directory()
+        async with asyncio.timeout(10):
+            await dropped.get()
+            await dropped.get()
+    finally:
+        await listening.close()
+        await telling.close()
