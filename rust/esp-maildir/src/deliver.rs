@@ -2,8 +2,8 @@
 //!
 //! A message is written to a nameless file (`O_TMPFILE`), linked into every target folder, then synced: half a message
 //! never has a name while the machine stays up, and after a power cut a torn one has no row in the database, since its
-//! sync never returned. All files of a batch are written before the first is synced, so that the file system's journal
-//! commits them together. The decision and its figures: docs/adr/0002-durable-delivery.md.
+//! sync never returned. All files of a batch are synced by one syncfs(2), which covers their folders too; where that is
+//! unsafe or slow, file by file. The decision and its figures: docs/adr/0002-durable-delivery.md.
 
 use crate::error::Failure;
 use crate::folder::{is_below, open_folder};
@@ -68,6 +68,13 @@ struct Written<D> {
     temporary: Option<String>,
 }
 
+impl<D> Written<D> {
+    /// Whether a part of it is a copy, on another file system perhaps.
+    fn is_elsewhere(&self) -> bool {
+        self.files.len() > 1
+    }
+}
+
 /// Where links are made from.
 enum Source {
     Nameless(OwnedFd),
@@ -105,30 +112,62 @@ impl Store {
         let written = self
             .pool
             .map(items, move |item| shared.write(item, inspect));
-        let written = written
+        let written: Vec<_> = written
             .into_iter()
-            .map(|done| done.unwrap_or_else(|| Err(Failure::internal("parse", "."))));
-        if !self.shared.sync {
-            return written
-                .map(|done| done.map(|written| self.shared.finish(written)))
-                .collect();
-        }
+            .map(|done| done.unwrap_or_else(|| Err(Failure::internal("parse", "."))))
+            .collect();
+        let synced = if !self.shared.sync || written.iter().all(Result::is_err) {
+            written
+        } else if self.shared.syncs_together()
+            && !written.iter().flatten().any(Written::is_elsewhere)
+        {
+            self.sync_together(written)
+        } else {
+            self.sync_apart(written)
+        };
+        synced
+            .into_iter()
+            .map(|done| done.map(|written| self.shared.finish(written)))
+            .collect()
+    }
+
+    fn sync_together<D>(
+        &self,
+        written: Vec<Result<Written<D>, Failure>>,
+    ) -> Vec<Result<Written<D>, Failure>> {
+        let Err(failure) = self.shared.sync_together() else {
+            return written;
+        };
+        written
+            .into_iter()
+            .map(|done| {
+                done.and_then(|written| Err(self.shared.take_back(&written, failure.clone())))
+            })
+            .collect()
+    }
+
+    /// Sync every file, then every folder that got a name.
+    fn sync_apart<D>(
+        &self,
+        written: Vec<Result<Written<D>, Failure>>,
+    ) -> Vec<Result<Written<D>, Failure>>
+    where
+        D: Send + 'static,
+    {
         let shared = Arc::clone(&self.shared);
-        let synced = self.pool.map(
-            written.collect(),
-            move |written: Result<Written<D>, Failure>| {
+        let synced = self
+            .pool
+            .map(written, move |written: Result<Written<D>, Failure>| {
                 let written = written?;
                 match written.files.iter().try_for_each(fsync) {
                     Ok(()) => Ok(written),
                     Err(error) => {
                         let path = written.stored.paths.first().map_or(".", String::as_str);
                         let failure = shared.sync_failed(path, error);
-                        shared.undo(&written.stored.paths, written.temporary.as_deref());
-                        Err(failure)
+                        Err(shared.take_back(&written, failure))
                     }
                 }
-            },
-        );
+            });
         let synced: Vec<_> = synced
             .into_iter()
             .map(|done| done.unwrap_or_else(|| Err(Failure::internal("sync", "."))))
@@ -138,17 +177,15 @@ impl Store {
             .into_iter()
             .map(|done| {
                 let written = done?;
-                let failure = written
+                match written
                     .stored
                     .paths
                     .iter()
-                    .find_map(|path| broken.get(parent(path)));
-                if let Some(failure) = failure {
-                    self.shared
-                        .undo(&written.stored.paths, written.temporary.as_deref());
-                    return Err(failure.clone());
+                    .find_map(|path| broken.get(parent(path)))
+                {
+                    Some(failure) => Err(self.shared.take_back(&written, failure.clone())),
+                    None => Ok(written),
                 }
-                Ok(self.shared.finish(written))
             })
             .collect()
     }
@@ -396,6 +433,11 @@ impl Shared {
         for path in paths.iter().map(String::as_str).chain(temporary) {
             let _ = unlinkat(self.root(), path, AtFlags::empty());
         }
+    }
+
+    fn take_back<D>(&self, written: &Written<D>, failure: Failure) -> Failure {
+        self.undo(&written.stored.paths, written.temporary.as_deref());
+        failure
     }
 
     fn finish<D>(&self, written: Written<D>) -> Stored<D> {

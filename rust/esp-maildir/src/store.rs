@@ -5,12 +5,17 @@ use crate::folder::make_maildir;
 use crate::pool::Pool;
 use crate::spool::Spool;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, open, syncfs};
 use rustix::io::Errno;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Another program writes much to the same file system, and one syncfs(2) took this long since it waited for that too.
+const SLOW: Duration = Duration::from_millis(250);
+/// Then files are synced one by one for so long.
+const APART: Duration = Duration::from_secs(30);
 
 /// All Maildirs below one root. Any number of processes may have one on the same root.
 pub struct Store {
@@ -26,6 +31,9 @@ pub(crate) struct Shared {
     counter: AtomicU64,
     /// Whether the file system is known not to have `O_TMPFILE`.
     pub(crate) without_nameless: AtomicBool,
+    apart_for_ever: bool,
+    /// Until when files are synced one by one, since syncing all was slow.
+    apart_until: Mutex<Option<Instant>>,
     /// Whether a nameless file must be linked through `/proc` (kernels before 6.10 without `CAP_DAC_READ_SEARCH`).
     pub(crate) link_through_proc: AtomicBool,
 }
@@ -51,6 +59,9 @@ impl Store {
             counter: AtomicU64::new(0),
             without_nameless: AtomicBool::new(false),
             link_through_proc: AtomicBool::new(false),
+            // Before 5.8, syncfs(2) told nothing of files that could not be written.
+            apart_for_ever: !kernel_is_at_least(5, 8),
+            apart_until: Mutex::new(None),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -87,6 +98,35 @@ impl Store {
 impl Shared {
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+
+    /// Whether all that a batch wrote is better synced with one syncfs(2), for which the file system is ours alone.
+    pub(crate) fn syncs_together(&self) -> bool {
+        if self.apart_for_ever {
+            return false;
+        }
+        let mut apart_until = self
+            .apart_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if apart_until.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
+        *apart_until = None;
+        true
+    }
+
+    /// Sync the whole file system: octets, names and folders of everything written before the call.
+    pub(crate) fn sync_together(&self) -> Result<(), Failure> {
+        let started = Instant::now();
+        syncfs(self.root()).map_err(|error| self.sync_failed(".", error))?;
+        if started.elapsed() > SLOW {
+            *self
+                .apart_until
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + APART);
+        }
+        Ok(())
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {
@@ -132,4 +172,13 @@ impl Shared {
             self.host
         )
     }
+}
+
+fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let system = rustix::system::uname();
+    let release = system.release().to_string_lossy();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
 }
