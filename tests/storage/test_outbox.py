@@ -88,6 +88,23 @@ async def test_what_failed_is_put_off(database: Database) -> None:
     assert timedelta(0) < wait <= outbox.FIRST_RETRY
 
 
+async def test_what_failed_together_is_tried_apart(database: Database) -> None:
+    await add(database, "index", index(1, 2, 3))
+    (leased,) = await outbox.lease(database, "index", 1)
+    await outbox.retry(database, leased, [index(2), index(3)])
+    async with database.connection() as c:
+        await c.execute("UPDATE outbox SET not_before = now()")
+    again = await outbox.lease(database, "index", 5)
+    assert [(row.payload, row.attempts) for row in again] == [(index(2), 2), (index(3), 2)]
+
+
+async def test_what_was_tried_often_can_be_taken_alone(database: Database) -> None:
+    await add(database, "index", index(1), index(2))
+    await outbox.lease(database, "index", 1, seconds=0)
+    assert [row.payload for row in await outbox.lease(database, "index", 9, tried=range(1))] == [index(2)]
+    assert [row.payload for row in await outbox.lease(database, "index", 9, tried=range(1, 9))] == [index(1)]
+
+
 def test_retries_get_rarer_and_stay_possible() -> None:
     delays = [outbox.retry_delay(n) for n in range(1, 100_000)]
     assert delays == sorted(delays)

@@ -96,8 +96,18 @@ async def add_all(
     )
 
 
-async def lease(database: Database, topic: str, limit: int, *, seconds: float = LEASE) -> list[Leased]:
-    """Take at most `limit` rows that are due, oldest first; other workers pass them over for `seconds`."""
+async def lease(
+    database: Database,
+    topic: str,
+    limit: int,
+    *,
+    seconds: float = LEASE,
+    tried: range = range(1_000_000),
+) -> list[Leased]:
+    """Take at most `limit` rows that are due, oldest first; other workers pass them over for `seconds`.
+
+    With `tried` only rows taken so often before, so that those that killed a worker can be taken alone.
+    """
     async with database.connection() as connection:
         rows = await connection.fetch(
             """
@@ -105,6 +115,7 @@ async def lease(database: Database, topic: str, limit: int, *, seconds: float = 
             WHERE id IN (
                 SELECT id FROM outbox
                 WHERE topic = $1 AND not_before <= now() AND (leased_until IS NULL OR leased_until <= now())
+                    AND attempts >= $4 AND attempts < $5
                 ORDER BY id LIMIT $2
                 FOR UPDATE SKIP LOCKED
             )
@@ -113,6 +124,8 @@ async def lease(database: Database, topic: str, limit: int, *, seconds: float = 
             topic,
             limit,
             timedelta(seconds=seconds),
+            tried.start,
+            tried.stop,
         )
     decoder = _DECODERS[Topic(topic)]
     leased: list[Leased] = []
@@ -135,9 +148,28 @@ async def done(database: Database, ids: Sequence[int]) -> None:
             await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", ids)
 
 
-async def retry(database: Database, leased: Leased) -> None:
-    """Give a row back, to be taken again later, the later the more often that was."""
-    await _put_off(database, [leased.id], retry_delay(leased.attempts))
+async def retry(database: Database, leased: Leased, rest: Sequence[Payload] = ()) -> None:
+    """Give a row back, to be taken again later, the later the more often that was.
+
+    With `rest`, these take its place, each a row of its own that was taken as often: what is done of it is
+    left out, and what failed together is tried apart.
+    """
+    delay = retry_delay(leased.attempts)
+    if not rest:
+        await _put_off(database, [leased.id], delay)
+        return
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            WITH old AS (DELETE FROM outbox WHERE id = $1 RETURNING topic, attempts, created_at)
+            INSERT INTO outbox (topic, payload, not_before, attempts, created_at)
+            SELECT old.topic, p::jsonb, now() + $3, old.attempts, old.created_at
+            FROM old, unnest($2::text[]) AS p
+            """,
+            leased.id,
+            [_encode(payload).decode() for payload in rest],
+            delay,
+        )
 
 
 async def waiting(database: Database) -> dict[str, Waiting]:

@@ -1,0 +1,200 @@
+"""What SEARCH, previews and threads need of a message, made by a worker after the delivery.
+
+In: rows of the outbox topic `index`. Out: rows of `content_index`. Repeating it changes nothing. A message
+that cannot be indexed keeps nobody waiting: after a few attempts, alone from the third on in case it takes
+the process down, it gets a row with no text, and a log event.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from esp.core import thread
+from esp.core.errors import EspError
+from esp.core.mailbox import ContentId
+from esp.core.thread import Threaded
+from esp.native import Indexed, index_batch, index_message
+from esp.storage.postgres import indexing as rows
+from esp.storage.postgres import outbox
+from esp.storage.postgres.indexing import IndexRow, Item, Unindexed
+from esp.storage.postgres.outbox import Index, Leased, Topic
+from esp.storage.postgres.pool import Database
+from esp.telemetry import metrics
+from esp.telemetry.log import get_logger
+
+if TYPE_CHECKING:
+    from esp.core.principal import AccountId
+
+TOGETHER = 128
+"""Contents in one transaction."""
+ROWS = 64
+"""Outbox rows taken at once."""
+TOGETHER_ATTEMPTS = 2
+"""From the next on, alone."""
+MOST_ATTEMPTS = 5
+
+log = get_logger(__name__)
+
+
+class Indexing:
+    """Works off the topic `index`."""
+
+    def __init__(
+        self,
+        database: Database,
+        root: Path,
+        *,
+        read: Callable[[Sequence[str]], list[Indexed | None]] = index_batch,
+    ) -> None:
+        self._database = database
+        self._root = root
+        self._read = read
+
+    async def work(self) -> int:
+        """Index all that is due and return how many contents were dealt with.
+
+        Raises:
+            UnavailableError: the database does not answer; what was leased will be taken again.
+        """
+        done = 0
+        untried, tried = range(TOGETHER_ATTEMPTS), range(TOGETHER_ATTEMPTS, 1_000_000)
+        while leased := await outbox.lease(self._database, Topic.INDEX, ROWS, tried=untried):
+            done += await self._together(leased)
+        # One by one: if the next one ends this process, only its own attempts are counted.
+        while leased := await outbox.lease(self._database, Topic.INDEX, 1, tried=tried):
+            done += await self._alone(leased[0])
+        return done
+
+    async def _together(self, leased: Sequence[Leased]) -> int:
+        items = [item for row in leased for item in _items(row)]
+        failed: set[Item] = set()
+        for start in range(0, len(items), TOGETHER):
+            failed |= await self._attempt(items[start : start + TOGETHER])
+        whole = [row.id for row in leased if failed.isdisjoint(_items(row))]
+        await outbox.done(self._database, whole)
+        metrics.OUTBOX_HANDLED.labels(Topic.INDEX).inc(len(whole))
+        for row in leased:
+            rest = [content for account, content in _items(row) if (account, content) in failed]
+            if rest:
+                metrics.OUTBOX_FAILED.labels(Topic.INDEX).inc()
+                await outbox.retry(self._database, row, [Index(_index(row).account, rest)])
+        return len(items) - len(failed)
+
+    async def _alone(self, leased: Leased) -> int:
+        items = _items(leased)
+        if len(items) > 1:
+            payloads = [Index(account, [content]) for account, content in items]
+            await outbox.retry(self._database, leased, payloads)
+            return 0
+        if leased.attempts <= MOST_ATTEMPTS and await self._attempt(items):
+            metrics.OUTBOX_FAILED.labels(Topic.INDEX).inc()
+            await outbox.retry(self._database, leased)
+            return 0
+        if leased.attempts > MOST_ATTEMPTS:
+            await self._give_up(items)
+        await outbox.done(self._database, [leased.id])
+        metrics.OUTBOX_HANDLED.labels(Topic.INDEX).inc()
+        return len(items)
+
+    async def _attempt(self, items: Sequence[Item]) -> set[Item]:
+        """Index contents and return those that failed."""
+        if not items:
+            return set()
+        async with self._database.connection() as connection:
+            wanted = await rows.unindexed(connection, items)
+        try:
+            entries = await asyncio.to_thread(self._entries, wanted)
+        except EspError:
+            raise
+        except Exception as error:
+            if len(wanted) == 1:
+                return {_failed(wanted[0], repr(error))}
+            # One of them is to blame, the others must not suffer.
+            failed: set[Item] = set()
+            for item in wanted:
+                failed |= await self._attempt([(item.account, item.content)])
+            return failed
+        missing = {
+            _failed(one, "the file cannot be read")
+            for one, entry in zip(wanted, entries, strict=True)
+            if entry is None
+        }
+        found = [(one, entry) for one, entry in zip(wanted, entries, strict=True) if entry is not None]
+        try:
+            await self._write(found)
+        except EspError:
+            raise
+        except Exception as error:
+            if len(found) == 1:
+                return missing | {_failed(found[0][0], repr(error))}
+            for one, _ in found:
+                missing |= await self._attempt([(one.account, one.content)])
+        return missing
+
+    def _entries(self, wanted: Sequence[Unindexed]) -> list[Indexed | None]:
+        try:
+            return self._read([str(self._root / one.path) for one in wanted])
+        except BaseException as error:
+            # A panic in Rust arrives as a BaseException that has no name to import.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise RuntimeError(f"panic: {error}") from error
+
+    async def _write(self, found: Sequence[tuple[Unindexed, Indexed]]) -> None:
+        messages: dict[AccountId, list[Threaded]] = {}
+        for one, entry in found:
+            messages.setdefault(one.account, []).append(_threaded(one.content, entry))
+        questions = [(a, r) for a, group in messages.items() for m in group for r in m.references]
+        async with self._database.transaction() as tx:
+            await rows.lock_threads(tx, list(messages))
+            answers = await rows.threads(tx, [a for a, _ in questions], [r for _, r in questions])
+            threads: dict[Item, int] = {}
+            references: list[tuple[AccountId, int, int]] = []
+            for account, group in messages.items():
+                before = {reference: t for (a, reference), t in answers.items() if a == account}
+                known = dict(before)
+                for content, number in thread.assign(group, known).items():
+                    threads[account, content] = number
+                references += [(account, r, t) for r, t in known.items() if r not in before]
+            entries = [
+                IndexRow(
+                    account=one.account,
+                    content=one.content,
+                    thread=threads[one.account, one.content],
+                    # PostgreSQL's text holds every character but this one.
+                    preview=entry.preview.replace("\0", ""),
+                    signature=entry.signature,
+                    text=entry.text,
+                )
+                for one, entry in found
+            ]
+            await rows.add(tx, entries, references)
+
+    async def _give_up(self, items: Sequence[Item]) -> None:
+        nothing = index_message(b"")
+        async with self._database.connection() as connection:
+            wanted = await rows.unindexed(connection, items)
+        for one in wanted:
+            log.error("message_not_indexed", account=one.account, content=one.content, path=one.path)
+        await self._write([(one, nothing) for one in wanted])
+
+
+def _threaded(content: ContentId, entry: Indexed) -> Threaded:
+    identifiers = {*entry.references, *entry.in_reply_to, entry.message_id or ""}
+    return Threaded(content, thread.reference_hashes(identifiers, entry.base_subject))
+
+
+def _failed(one: Unindexed, reason: str) -> Item:
+    log.warning("index_failed", account=one.account, content=one.content, reason=reason)
+    return one.account, one.content
+
+
+def _index(leased: Leased) -> Index:
+    assert isinstance(leased.payload, Index)
+    return leased.payload
+
+
+def _items(leased: Leased) -> list[Item]:
+    payload = _index(leased)
+    return [(payload.account, content) for content in payload.contents]

@@ -1,0 +1,122 @@
+"""The rows of `content_index` and of threads.
+
+In: what was read from message files. Out: rows, each written once. All of it is about several accounts at a
+time, since messages for many accounts arrive together.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from esp.core.mailbox import ContentId
+from esp.core.principal import AccountId
+from esp.storage.postgres.pool import Connection
+
+Item = tuple[AccountId, ContentId]
+
+_THREADS = 0x455350
+"""Class of the advisory locks for threads."""
+
+
+class Unindexed(msgspec.Struct, frozen=True):
+    """A content without a row in the index, and one file that has it."""
+
+    account: AccountId
+    content: ContentId
+    path: str
+    """Below `storage.path`."""
+
+
+class IndexRow(msgspec.Struct, frozen=True):
+    """A row of `content_index`."""
+
+    account: AccountId
+    content: ContentId
+    thread: int
+    preview: str
+    signature: bytes
+    text: bytes
+
+
+async def unindexed(connection: Connection, items: Sequence[Item]) -> list[Unindexed]:
+    """Return those of the contents that some message still has and that have no row yet."""
+    rows = await connection.fetch(
+        """
+        SELECT DISTINCT ON (w.account, w.content)
+            w.account, w.content, a.maildir, b.directory, m.file, m.file_flags
+        FROM unnest($1::bigint[], $2::bigint[]) AS w (account, content)
+        JOIN message AS m ON m.account_id = w.account AND m.content_id = w.content
+        JOIN mailbox AS b ON b.id = m.mailbox_id
+        JOIN account AS a ON a.id = w.account
+        WHERE NOT EXISTS (
+            SELECT FROM content_index AS i WHERE i.account_id = w.account AND i.content_id = w.content
+        )
+        ORDER BY w.account, w.content
+        """,
+        [account for account, _ in items],
+        [content for _, content in items],
+    )
+    return [Unindexed(row[0], row[1], _path(*row[2:])) for row in rows]
+
+
+async def lock_threads(connection: Connection, accounts: Sequence[AccountId]) -> None:
+    """Let nobody else thread messages of these accounts until the transaction ends."""
+    await connection.execute(
+        # In one order, or two workers could wait for each other. Two accounts may share a lock: no harm.
+        """
+        SELECT pg_advisory_xact_lock($1::int, (a % 2147483647)::int)
+        FROM (SELECT DISTINCT unnest($2::bigint[]) AS a ORDER BY 1) AS sorted
+        """,
+        _THREADS,
+        accounts,
+    )
+
+
+async def threads(
+    connection: Connection, accounts: Sequence[AccountId], references: Sequence[int]
+) -> dict[tuple[AccountId, int], int]:
+    """Return the thread of each (account, reference) that has one."""
+    rows = await connection.fetch(
+        """
+        SELECT t.account_id, t.reference_hash, t.thread_id
+        FROM unnest($1::bigint[], $2::bigint[]) AS w (account, reference)
+        JOIN thread_reference AS t ON t.account_id = w.account AND t.reference_hash = w.reference
+        """,
+        accounts,
+        references,
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def add(
+    connection: Connection, rows: Sequence[IndexRow], references: Sequence[tuple[AccountId, int, int]]
+) -> None:
+    """Add index rows, and (account, reference, thread)s; those that are there stay as they are."""
+    await connection.execute(
+        """
+        INSERT INTO thread_reference (account_id, reference_hash, thread_id)
+        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
+        ON CONFLICT DO NOTHING
+        """,
+        [account for account, _, _ in references],
+        [reference for _, reference, _ in references],
+        [thread for _, _, thread in references],
+    )
+    await connection.execute(
+        """
+        INSERT INTO content_index (account_id, content_id, thread_id, preview, signature, text)
+        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bytea[], $6::bytea[])
+        ON CONFLICT DO NOTHING
+        """,
+        [row.account for row in rows],
+        [row.content for row in rows],
+        [row.thread for row in rows],
+        [row.preview for row in rows],
+        [row.signature for row in rows],
+        [row.text for row in rows],
+    )
+
+
+def _path(maildir: str, directory: str, file: str, file_flags: str | None) -> str:
+    folder = maildir if directory == "." else f"{maildir}/{directory}"
+    return f"{folder}/new/{file}" if file_flags is None else f"{folder}/cur/{file}:2,{file_flags}"
