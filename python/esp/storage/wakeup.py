@@ -40,6 +40,7 @@ class Wakeups:
         self._queue: Queue | None = None
         self._wanted: dict[str, bool] = {}
         self._event = asyncio.Event()
+        self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def wake(self, topic: str, *, force: bool = False) -> None:
@@ -51,24 +52,25 @@ class Wakeups:
 
     async def close(self) -> None:
         """Send what is still wanted, then end."""
+        self._closing.set()
+        self._event.set()
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2.0):
-                    await self._send(self._take())
+                    await self._task
         if self._client is not None:
             await self._client.aclose()
         if self._queue is not None:
             self._queue.connection.close()
 
     async def _send_always(self) -> None:
-        while True:
+        while self._wanted or not self._closing.is_set():
             await self._event.wait()
             self._event.clear()
             await self._send(self._take())
-            await asyncio.sleep(SHORTEST_INTERVAL)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SHORTEST_INTERVAL):
+                    await self._closing.wait()
 
     def _take(self) -> list[tuple[str, bool]]:
         wanted, self._wanted = self._wanted, {}

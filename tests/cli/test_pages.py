@@ -1,0 +1,34 @@
+"""What is generated from the code is equal to it."""
+
+from pathlib import Path
+
+import pytest
+
+from esp.cli import pages
+from tests.support.instance import PROJECT
+
+PAGES = pages.pages(PROJECT)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_the_page_is_what_make_docs_writes(path: Path) -> None:
+    assert path.read_text() == PAGES[path], "run `make docs`"
+
+
+def test_every_relative_link_of_the_documents_leads_somewhere() -> None:
+    import re
+
+    broken = [
+        f"{document.relative_to(PROJECT)}: {target}"
+        for document in [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")]
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text())
+        if "://" not in target and not (document.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_every_decision_has_its_parts() -> None:
+    for decision in (PROJECT / "docs/adr").glob("*.md"):
+        text = decision.read_text()
+        for part in ("## Context", "## Decision", "## Consequences", "## What would change our mind"):
+            assert part in text, (decision.name, part)

@@ -1,0 +1,74 @@
+"""Logs: what programs read, and what must never be in them."""
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from esp.telemetry import log
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield io.StringIO()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    log.configure("warning")
+    root.handlers[:] = handlers
+
+
+def lines(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+async def test_context_follows_into_tasks_and_ends_with_its_block(stream: io.StringIO) -> None:
+    log.configure("info", "json", stream=stream, role="smtp")
+    logger = log.get_logger("room")
+
+    async def task() -> None:
+        logger.info("inside")
+
+    with log.bind(session="s1"):
+        await asyncio.create_task(task())
+    logger.info("outside")
+    inside, outside = lines(stream)
+    assert (inside["session"], inside["role"], inside["source"]) == ("s1", "smtp", "room")
+    assert "session" not in outside
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_secret_and_no_local_variable_is_written(stream: io.StringIO, form: str) -> None:
+    log.configure("debug", form, stream=stream)  # type: ignore[arg-type]
+    hunter = "hunter" + "2"
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        log.get_logger("room").exception("failed", password=hunter, api_token=hunter, user_secret=hunter)
+        logging.getLogger("library").exception("failed too")
+    assert "ValueError: wrong" in stream.getvalue() or '"exc_value":"wrong"' in stream.getvalue()
+    assert hunter not in stream.getvalue()
+
+
+def test_less_important_events_are_not_written(stream: io.StringIO) -> None:
+    log.configure("warning", "json", stream=stream)
+    log.get_logger("room").info("quiet")
+    logging.getLogger("library").info("quiet")
+    log.get_logger("room").warning("loud")
+    assert [line["event"] for line in lines(stream)] == ["loud"]
+
+
+def test_other_libraries_look_the_same(stream: io.StringIO) -> None:
+    log.configure("info", "json", stream=stream, role="api")
+    logging.getLogger("library").warning("number %d", 7)
+    (line,) = lines(stream)
+    assert (line["event"], line["source"], line["level"], line["role"]) == (
+        "number 7",
+        "library",
+        "warning",
+        "api",
+    )

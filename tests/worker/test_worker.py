@@ -1,0 +1,192 @@
+"""Wake-ups, the worker and the scheduler, against a real Valkey."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import redis.asyncio
+
+from esp.core.errors import UnavailableError
+from esp.storage.wakeup import QUEUE, Wakeups, mark
+from esp.worker.scheduler import SchedulerServer
+from esp.worker.server import WorkerServer
+from tests.support import stores
+
+
+class Handler:
+    """Counts how often it was called, and tells when."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.called = asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+
+    async def __call__(self) -> None:
+        self.calls += 1
+        self.called.set()
+        await self.may_end.wait()
+
+    async def until_called(self) -> None:
+        async with asyncio.timeout(20):
+            await self.called.wait()
+        self.called.clear()
+
+
+@pytest_asyncio.fixture
+async def url(valkey: str) -> AsyncIterator[str]:
+    client = redis.asyncio.from_url(valkey)
+    await client.flushall()
+    await client.aclose()
+    yield valkey
+
+
+@contextlib.asynccontextmanager
+async def working(url: str, **handlers: Callable[[], object]) -> AsyncIterator[WorkerServer]:
+    server = WorkerServer(url, handlers)  # type: ignore[arg-type]
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.drain(10)
+
+
+async def test_a_wake_up_reaches_the_handler_of_its_topic(url: str) -> None:
+    index, rename, wakeups = Handler(), Handler(), Wakeups(url)
+    async with working(url, index=index, rename=rename):
+        wakeups.wake("index")
+        await index.until_called()
+    await wakeups.close()
+    assert (index.calls, rename.calls) == (1, 0)
+
+
+async def test_wake_ups_merge_while_one_is_queued(url: str) -> None:
+    client = redis.asyncio.from_url(url)
+    several = [Wakeups(url) for _ in range(3)]
+    for wakeups in several:
+        for _ in range(100):
+            wakeups.wake("index")
+    for wakeups in several:
+        await wakeups.close()
+    assert await client.llen(f"rq:queue:{QUEUE}") == 1
+    await client.aclose()
+
+
+async def test_a_wake_up_during_the_work_is_not_lost(url: str) -> None:
+    handler, wakeups = Handler(), Wakeups(url)
+    handler.may_end.clear()
+    async with working(url, index=handler):
+        wakeups.wake("index")
+        await handler.until_called()
+        wakeups.wake("index")  # rows that the running one may not have seen
+        handler.may_end.set()
+        await handler.until_called()
+    await wakeups.close()
+    assert handler.calls == 2
+
+
+async def test_a_failing_handler_does_not_end_the_worker(url: str) -> None:
+    good, wakeups = Handler(), Wakeups(url)
+
+    async def bad() -> None:
+        raise UnavailableError("gone")
+
+    async with working(url, bad=bad, good=good):
+        wakeups.wake("bad")
+        wakeups.wake("good")
+        await good.until_called()
+    await wakeups.close()
+
+
+async def test_nothing_named_in_redis_is_ever_called(url: str, tmp_path: Path) -> None:
+    import redis as blocking
+    from rq import Queue
+    from rq.serializers import JSONSerializer
+
+    handler, wakeups, victim = Handler(), Wakeups(url), tmp_path / "victim"
+    queue = Queue(QUEUE, connection=blocking.Redis.from_url(url), serializer=JSONSerializer)
+    queue.enqueue_call("os.mkdir", args=(str(victim),), result_ttl=0)
+    async with working(url, index=handler):
+        wakeups.wake("index")
+        await handler.until_called()
+    await wakeups.close()
+    assert not victim.exists()
+
+
+async def test_an_idle_worker_stops_at_once(url: str) -> None:
+    handler, wakeups = Handler(), Wakeups(url)
+    loop = asyncio.get_running_loop()
+    async with working(url, index=handler):
+        wakeups.wake("index")
+        await handler.until_called()
+        began = loop.time()
+    await wakeups.close()
+    assert loop.time() - began < 5
+
+
+async def test_a_worker_outlives_its_valkey(stores_folder: Path) -> None:
+    folder = stores_folder / "own"
+    server = stores.valkey(folder)
+    url = f"unix://{stores.sockets(folder) / 'valkey.sock'}"
+    handler, wakeups = Handler(), Wakeups(url)
+    async with contextlib.AsyncExitStack() as stack:
+        async with stores.running(server) as process:
+            await stack.enter_async_context(working(url, index=handler))
+            wakeups.wake("index")
+            await handler.until_called()
+            process.kill()
+            process.wait()
+        wakeups.wake("index")  # goes nowhere, and raises nothing
+        async with stores.running(server):
+            async with asyncio.timeout(30):
+                while not handler.called.is_set():
+                    wakeups.wake("index", force=True)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(handler.called.wait(), 0.5)
+            await stack.aclose()
+            await wakeups.close()
+    assert handler.calls >= 2
+
+
+async def test_a_lost_wake_up_whose_mark_stayed_is_sent_again(url: str) -> None:
+    client = redis.asyncio.from_url(url)
+    await client.set(mark("index"), b"1")
+    handler, wakeups = Handler(), Wakeups(url)
+    async with working(url, index=handler):
+        wakeups.wake("index", force=True)
+        await handler.until_called()
+    await wakeups.close()
+    await client.aclose()
+
+
+async def test_the_scheduler_wakes_for_what_is_due() -> None:
+    woken: asyncio.Queue[str] = asyncio.Queue()
+    answers = iter([{"index": 3, "rename": 0}])
+
+    async def due() -> dict[str, int]:
+        return next(answers, {})
+
+    scheduler = SchedulerServer(due, woken.put_nowait, {})
+    await scheduler.start()
+    async with asyncio.timeout(10):
+        assert await woken.get() == "index"
+    await scheduler.drain(1)
+    assert woken.empty()
+
+
+@pytest.mark.parametrize("error", [UnavailableError("no database")])
+async def test_the_scheduler_outlives_the_database(error: Exception) -> None:
+    looked = asyncio.Event()
+
+    async def due() -> dict[str, int]:
+        looked.set()
+        raise error
+
+    scheduler = SchedulerServer(due, lambda _: None, {})
+    await scheduler.start()
+    async with asyncio.timeout(10):
+        await looked.wait()
+    await scheduler.drain(1)
