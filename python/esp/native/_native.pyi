@@ -7,21 +7,17 @@ from typing import Literal, Self, final
 # imap: commands in, the mailbox index, what a session was told, FETCH and SEARCH (rust/esp-imap)
 #
 # One `CommandReader` for each connection. One `MailboxIndex` for each open mailbox of a process, shared by
-# its
-# sessions. One `View` for each selected mailbox of a session. One `ContentCache` and one `TextCache` for
+# its sessions. One `View` for each selected mailbox of a session. One `ContentCache` and one `TextCache` for
 # each process.
 #
-#     reader.feed(octets)                          await copy(ROWS, output=index.feed); index.commit(…)
-#     while event := reader.next():                view.sync(expunges=…) -> untagged responses
-#         match event: Command(), Continue(), …    for step in view.fetch(…): octets to write, or rows to
-# bring
+#     reader.feed(octets)                    await copy(ROWS, output=index.feed); index.commit(…)
+#     while event := reader.next():          view.sync(expunges=…) -> untagged responses
+#         match event: Command(), …          view.fetch(…).step() -> octets to write, or rows to bring
 #
 # Mailbox names are Unicode (`str`) on this side and modified UTF-7 on the wire (RFC 3501 §5.1.3). Flag sets
-# are the
-# bits of `core.message`; bit 8 + n is keyword n of the mailbox. Times are microseconds since the epoch, UTC.
-# Nothing here knows PostgreSQL: rows come as the octets of `COPY (…) TO STDOUT (FORMAT binary)`; the SELECT
-# lists are
-# given as constants, so that the SQL and the parser cannot drift apart.
+# are the bits of `core.message`; bit 8 + n is keyword n of the mailbox. Times are microseconds since the
+# epoch, UTC. Nothing here knows SQL: rows come as the octets of `COPY (…) TO STDOUT (FORMAT binary)`; the
+# SELECT lists are given as constants, so that the SQL and the parser cannot drift apart.
 
 ROW_COLUMNS: str
 """Columns of `message` that `MailboxIndex.feed` reads, in this order, for `ORDER BY uid`:
@@ -55,9 +51,9 @@ class CommandReader:
             else fatal.
     """
 
-    def __init__(
-        self, *, max_line: int = 65_536, max_literal: int = 65_536, max_append: int = 67_108_864
-    ) -> None: ...
+    def __new__(
+        cls, *, max_line: int = 65_536, max_literal: int = 65_536, max_append: int = 67_108_864
+    ) -> Self: ...
     def feed(self, octets: bytes) -> None:
         """Take octets from the connection."""
     def next(
@@ -421,7 +417,7 @@ class SequenceSet:
         ValueError: `text` is not a sequence-set.
     """
 
-    def __init__(self, text: str) -> None: ...
+    def __new__(cls, text: str) -> Self: ...
     def __str__(self) -> str: ...
     @property
     def saved(self) -> bool:
@@ -431,7 +427,7 @@ class SequenceSet:
 class FetchItems:
     """What a FETCH asks for."""
 
-    def __init__(self, text: str) -> None:
+    def __new__(cls, text: str) -> Self:
         """Parse fetch items as a client writes them, with macros and in parentheses or not.
 
         Raises:
@@ -463,7 +459,7 @@ class SearchProgram:
         ValueError: `text` is not a search program.
     """
 
-    def __init__(self, text: str) -> None: ...
+    def __new__(cls, text: str) -> Self: ...
     @property
     def needs_text(self) -> bool:
         """Whether some key looks into header or body."""
@@ -480,7 +476,7 @@ class ContentCache:
     Bounded: the least recently used are forgotten. May be used from several threads.
     """
 
-    def __init__(self, max_octets: int = 67_108_864) -> None: ...
+    def __new__(cls, max_octets: int = 67_108_864) -> Self: ...
     def load(self, account: int, copy: bytes) -> None:
         """Take a whole COPY BINARY stream of `CONTENT_COLUMNS`.
 
@@ -495,7 +491,7 @@ class TextCache:
     """Searchable text of messages, by account and content id; one for each process. Bounded like
     `ContentCache`."""
 
-    def __init__(self, max_octets: int = 134_217_728) -> None: ...
+    def __new__(cls, max_octets: int = 134_217_728) -> Self: ...
     def load(self, account: int, copy: bytes) -> None:
         """Take a whole COPY BINARY stream of `TEXT_COLUMNS`.
 
@@ -524,7 +520,7 @@ class MailboxIndex:
         uidvalidity: of the mailbox
     """
 
-    def __init__(self, account: int, mailbox: int, folder: str, uidvalidity: int) -> None: ...
+    def __new__(cls, account: int, mailbox: int, folder: str, uidvalidity: int) -> Self: ...
     def feed(self, copy: bytes) -> None:
         """Take the next octets of a COPY BINARY stream of `ROW_COLUMNS`, cut anywhere.
 
@@ -599,9 +595,9 @@ class View:
             `uidnext` by SELECT, or as it is for EXAMINE)
     """
 
-    def __init__(
-        self, index: MailboxIndex, *, read_only: bool = False, recent_from: int = 4_294_967_295
-    ) -> None: ...
+    def __new__(
+        cls, index: MailboxIndex, *, read_only: bool = False, recent_from: int = 4_294_967_295
+    ) -> Self: ...
     def opening(self) -> bytes:
         """Return the untagged responses of SELECT: FLAGS, EXISTS, RECENT, UNSEEN, PERMANENTFLAGS,
         UIDVALIDITY, UIDNEXT,

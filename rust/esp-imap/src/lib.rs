@@ -1,1 +1,42 @@
 //! IMAP commands to typed values, response rendering, and the mailbox index.
+//!
+//! In: octets of connections ([`CommandReader`]), rows of messages. Out: [`Command`]s, and the octets of responses. Knows
+//! neither Python nor PostgreSQL's protocol beyond the binary COPY format, and decides nothing about policy.
+//!
+//! RFC 3501, 9051 (grammar), 2971, 3502, 3516, 4315, 4731, 4959, 5032, 5161, 5258, 5530, 5819, 6154, 6851, 6855, 7162,
+//! 7888, 8514.
+
+mod cache;
+mod command;
+mod copy;
+mod cursor;
+mod date;
+mod fetch;
+mod fetch_items;
+mod files;
+mod flags;
+mod index;
+mod reader;
+mod search;
+mod search_program;
+mod set;
+mod uids;
+mod utf7;
+mod view;
+mod wire;
+
+pub use cache::{CONTENT_COLUMNS, ContentCache, TEXT_COLUMNS, TextCache};
+pub use command::{Arguments, Command, ListArguments, Qresync, Refusal, StoreMode, parse};
+pub use copy::CopyError;
+pub use cursor::SyntaxError;
+pub use fetch::{Fetch, Step};
+pub use fetch_items::{FetchItem, FetchItems, Form, SectionItem};
+pub use flags::{ANSWERED, DELETED, DRAFT, FIRST_KEYWORD_BIT, FLAGGED, FlagList, SEEN};
+pub use index::{MailboxIndex, ROW_COLUMNS, SENT_COLUMNS};
+pub use reader::{AppendLiteral, CommandReader, Event, Limits};
+pub use search::{Search, SearchNeed};
+pub use search_program::{DateOf, Key, Place, SearchError, SearchProgram};
+pub use set::{SequenceSet, encode_set};
+pub use utf7::{decode as mailbox_from_utf7, encode as mailbox_to_utf7};
+pub use view::{RangeError, StorePlan, Sync, View};
+pub use wire::{list_matches, mailbox as encode_mailbox, write_nstring};

@@ -1,0 +1,239 @@
+//! What is kept of messages by content id, for all mailboxes of a process and within a bound.
+
+use crate::copy::{CopyError, CopyReader};
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Columns that `ContentCache::load` reads.
+pub const CONTENT_COLUMNS: &str = "id, envelope, bodystructure, body";
+/// Columns that `TextCache::load` reads.
+pub const TEXT_COLUMNS: &str = "content_id, signature, text";
+
+/// Octets that are forgotten together.
+const SEGMENT: usize = 1 << 20;
+
+/// `(account, content)`
+pub(crate) type ContentKey = (i64, i64);
+
+/// Keys are numbers that our own database gave out, so that nobody can choose colliding ones.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        for octet in octets {
+            self.write_i64(i64::from(*octet));
+        }
+    }
+
+    fn write_i64(&mut self, value: i64) {
+        self.0 = (self.0.rotate_left(23) ^ value as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 ^= self.0 >> 29;
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry<const PARTS: usize> {
+    segment: u32,
+    offset: u32,
+    lengths: [u32; PARTS],
+}
+
+#[derive(Debug, Default)]
+struct Segment {
+    octets: Vec<u8>,
+    keys: Vec<ContentKey>,
+    used: bool,
+}
+
+/// An arena of entries of `PARTS` octet strings each; forgets the segments least recently used.
+pub(crate) struct Arena<const PARTS: usize> {
+    entries: HashMap<ContentKey, Entry<PARTS>, BuildHasherDefault<KeyHasher>>,
+    segments: HashMap<u32, Segment>,
+    order: VecDeque<u32>,
+    next: u32,
+    octets: usize,
+    limit: usize,
+}
+
+impl<const PARTS: usize> Arena<PARTS> {
+    fn new(limit: usize) -> Self {
+        Self {
+            entries: HashMap::default(),
+            segments: HashMap::new(),
+            order: VecDeque::new(),
+            next: 0,
+            octets: 0,
+            limit,
+        }
+    }
+
+    pub(crate) fn contains(&self, key: ContentKey) -> bool {
+        self.entries.contains_key(&key)
+    }
+
+    pub(crate) fn get(&mut self, key: ContentKey) -> Option<[&[u8]; PARTS]> {
+        let entry = self.entries.get(&key)?;
+        let segment = self.segments.get_mut(&entry.segment)?;
+        segment.used = true;
+        let mut rest = segment.octets.get(entry.offset as usize..)?;
+        let mut parts = [[].as_slice(); PARTS];
+        for (part, length) in parts.iter_mut().zip(entry.lengths) {
+            (*part, rest) = rest.split_at_checked(length as usize)?;
+        }
+        Some(parts)
+    }
+
+    pub(crate) fn insert(&mut self, key: ContentKey, parts: [&[u8]; PARTS]) {
+        if self.contains(key) {
+            return;
+        }
+        let size: usize = parts.iter().map(|part| part.len()).sum();
+        let room = self
+            .order
+            .back()
+            .and_then(|id| self.segments.get(id))
+            .is_some_and(|segment| segment.octets.len() + size <= SEGMENT);
+        if !room {
+            self.make_room(size);
+            self.next = self.next.wrapping_add(1);
+            self.order.push_back(self.next);
+            self.segments.insert(self.next, Segment::default());
+        }
+        let Some(id) = self.order.back().copied() else {
+            return;
+        };
+        let Some(segment) = self.segments.get_mut(&id) else {
+            return;
+        };
+        let Ok(offset) = u32::try_from(segment.octets.len()) else {
+            return;
+        };
+        for part in parts {
+            segment.octets.extend_from_slice(part);
+        }
+        segment.keys.push(key);
+        self.octets += size;
+        self.entries.insert(
+            key,
+            Entry {
+                segment: id,
+                offset,
+                lengths: parts.map(|part| u32::try_from(part.len()).unwrap_or(0)),
+            },
+        );
+    }
+
+    fn make_room(&mut self, size: usize) {
+        let mut spared = self.order.len();
+        while self.octets + size.max(SEGMENT) > self.limit {
+            let Some(id) = self.order.pop_front() else {
+                return;
+            };
+            match self.segments.get_mut(&id) {
+                Some(segment) if segment.used && spared > 0 => {
+                    segment.used = false;
+                    spared -= 1;
+                    self.order.push_back(id);
+                }
+                _ => {
+                    if let Some(segment) = self.segments.remove(&id) {
+                        self.octets -= segment.octets.len();
+                        for key in segment.keys {
+                            self.entries.remove(&key);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+macro_rules! cache {
+    ($(#[$doc:meta])* $name:ident, $parts:literal) => {
+        $(#[$doc])*
+        pub struct $name {
+            arena: Mutex<Arena<$parts>>,
+        }
+
+        impl $name {
+            /// A cache that keeps at most about this many octets.
+            #[must_use]
+            pub fn new(limit: usize) -> Self {
+                Self {
+                    arena: Mutex::new(Arena::new(limit)),
+                }
+            }
+
+            pub(crate) fn lock(&self) -> MutexGuard<'_, Arena<$parts>> {
+                self.arena.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+
+            /// How many octets are kept.
+            #[must_use]
+            pub fn octets(&self) -> usize {
+                self.lock().octets
+            }
+
+            /// Take a whole COPY stream.
+            ///
+            /// # Errors
+            /// `CopyError` when it is none.
+            pub fn load(&self, account: i64, octets: &[u8]) -> Result<(), CopyError> {
+                let mut arena = self.lock();
+                CopyReader::whole(octets, $parts + 1, |mut fields| {
+                    let content = fields.i64()?;
+                    let mut parts = [[].as_slice(); $parts];
+                    for part in &mut parts {
+                        *part = fields.required()?;
+                    }
+                    arena.insert((account, content), parts);
+                    Ok(())
+                })
+            }
+        }
+    };
+}
+
+cache!(
+    /// ENVELOPE, BODYSTRUCTURE and BODY wire strings.
+    ContentCache, 3
+);
+cache!(
+    /// Signature and packed text.
+    TextCache, 2
+);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn memory_is_bounded_and_what_is_used_stays() {
+        let mut arena = Arena::<2>::new(8 * SEGMENT);
+        let text = vec![7; SEGMENT / 16];
+        arena.insert((1, 0), [b"a", b"bc"]);
+        for content in 1..1_000 {
+            arena.insert((1, content), [&text, b"x"]);
+            assert_eq!(arena.get((1, 0)).unwrap(), [b"a".as_slice(), b"bc"]);
+            assert!(arena.octets <= 8 * SEGMENT);
+        }
+        assert!(arena.contains((1, 999)));
+        assert!(!arena.contains((1, 100)));
+        assert!(!arena.contains((2, 999)));
+        assert_eq!(
+            arena.entries.len(),
+            arena
+                .segments
+                .values()
+                .map(|segment| segment.keys.len())
+                .sum::<usize>()
+        );
+    }
+}

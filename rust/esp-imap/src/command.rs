@@ -1,0 +1,674 @@
+//! One whole command to a typed value (RFC 3501 §9, `command`).
+
+use crate::cursor::{Cursor, SyntaxError, is_astring_char};
+use crate::fetch_items::FetchItems;
+use crate::flags::FlagList;
+use crate::search_program::{SearchError, SearchProgram};
+use crate::set::SequenceSet;
+use crate::utf7;
+use std::sync::Arc;
+
+/// A well-formed command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Command {
+    /// As given.
+    pub tag: String,
+    /// Upper case, without `UID`.
+    pub name: &'static str,
+    /// Whether `UID` stood before the name.
+    pub uid: bool,
+    /// What follows the name.
+    pub arguments: Arguments,
+}
+
+/// What `STORE` does with the flags given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreMode {
+    /// `FLAGS`
+    Replace,
+    /// `+FLAGS`
+    Add,
+    /// `-FLAGS`
+    Remove,
+}
+
+/// `(QRESYNC (…))` of SELECT (RFC 7162 §3.2.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Qresync {
+    /// The value the client knows.
+    pub uidvalidity: u32,
+    /// Up to where it knows changes.
+    pub modseq: i64,
+    /// UIDs that it knows.
+    pub known_uids: Option<SequenceSet>,
+    /// Sequence numbers and the UIDs they had.
+    pub known_sequence: Option<(SequenceSet, SequenceSet)>,
+}
+
+/// Of LIST and LSUB.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListArguments {
+    /// The reference name.
+    pub reference: String,
+    /// Patterns; not empty.
+    pub patterns: Vec<String>,
+    /// Whether the form of RFC 5258 was used.
+    pub extended: bool,
+    /// Selection options.
+    pub selection: Vec<String>,
+    /// Return options.
+    pub returns: Vec<String>,
+    /// Items of the return option STATUS.
+    pub status: Vec<String>,
+}
+
+/// The arguments of all commands.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the fields are named as in the grammar")]
+pub enum Arguments {
+    /// None at all.
+    None,
+    Login {
+        username: String,
+        password: String,
+    },
+    Authenticate {
+        mechanism: String,
+        initial: Option<Vec<u8>>,
+    },
+    Id(Option<Vec<(String, Option<String>)>>),
+    Enable(Vec<String>),
+    Select {
+        mailbox: String,
+        condstore: bool,
+        qresync: Option<Qresync>,
+    },
+    Create {
+        mailbox: String,
+        special_use: Vec<String>,
+    },
+    Mailbox(String),
+    Quota(String),
+    Rename {
+        mailbox: String,
+        new_name: String,
+    },
+    List(ListArguments),
+    Status {
+        mailbox: String,
+        items: Vec<String>,
+    },
+    Append {
+        mailbox: String,
+        count: usize,
+    },
+    Expunge(SequenceSet),
+    Copy {
+        set: SequenceSet,
+        mailbox: String,
+    },
+    Fetch {
+        set: SequenceSet,
+        items: Arc<FetchItems>,
+    },
+    Store {
+        set: SequenceSet,
+        mode: StoreMode,
+        silent: bool,
+        flags: FlagList,
+        unchanged_since: Option<i64>,
+    },
+    Search {
+        program: Arc<SearchProgram>,
+        returns: Option<Vec<String>>,
+    },
+    Sort {
+        keys: Vec<(String, bool)>,
+        program: Arc<SearchProgram>,
+        returns: Option<Vec<String>>,
+    },
+    Thread {
+        algorithm: String,
+        program: Arc<SearchProgram>,
+    },
+}
+
+/// Why a command cannot be done: what follows the tag of its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// If it could be read.
+    pub tag: Option<String>,
+    /// `BAD …` or `NO […] …`.
+    pub response: String,
+}
+
+enum Fault {
+    Bad(String),
+    No(&'static str),
+}
+
+impl From<SyntaxError> for Fault {
+    fn from(error: SyntaxError) -> Self {
+        Self::Bad(error.to_string())
+    }
+}
+
+impl From<SearchError> for Fault {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::Syntax(error) => error.into(),
+            SearchError::Charset => {
+                Self::No("[BADCHARSET (US-ASCII UTF-8 ISO-8859-1)] Unknown charset")
+            }
+        }
+    }
+}
+
+type Read<T> = Result<T, Fault>;
+
+const STATUS_ITEMS: [&str; 11] = [
+    "MESSAGES",
+    "RECENT",
+    "UIDNEXT",
+    "UIDVALIDITY",
+    "UNSEEN",
+    "DELETED",
+    "SIZE",
+    "HIGHESTMODSEQ",
+    "MAILBOXID",
+    "APPENDLIMIT",
+    "DELETED-STORAGE",
+];
+
+/// `tag = 1*<any ASTRING-CHAR except "+">`.
+pub(crate) fn tag(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
+    let tag = cursor.take_while(|octet| is_astring_char(octet) && octet != b'+');
+    match std::str::from_utf8(tag) {
+        Ok(tag) if !tag.is_empty() && tag.len() <= 256 => Ok(tag.to_owned()),
+        _ => Err(cursor.error("a tag")),
+    }
+}
+
+/// The tag of a command that is not (or cannot be) read any further.
+pub(crate) fn tag_of(octets: &[u8]) -> Option<String> {
+    let mut cursor = Cursor::new(octets);
+    let tag = tag(&mut cursor).ok()?;
+    cursor.take_octet(b' ').then_some(tag)
+}
+
+/// `mailbox = "INBOX" / astring`, as Unicode.
+pub(crate) fn mailbox(cursor: &mut Cursor<'_>, utf8: bool) -> Result<String, SyntaxError> {
+    let name = cursor.astring_text()?;
+    Ok(mailbox_name(name, utf8))
+}
+
+fn mailbox_name(name: String, utf8: bool) -> String {
+    if name.eq_ignore_ascii_case("INBOX") {
+        return "INBOX".to_owned();
+    }
+    if utf8 {
+        return name;
+    }
+    // Clients that do not know modified UTF-7 send `AT&T` or UTF-8 as it is; it can only mean that.
+    utf7::decode(&name).unwrap_or(name)
+}
+
+/// Read one command, its CRLF taken off, its literals in line.
+///
+/// # Errors
+/// What to answer when it is none.
+pub fn parse(octets: &[u8], utf8: bool) -> Result<Command, Refusal> {
+    let mut cursor = Cursor::new(octets);
+    let tag = tag(&mut cursor)
+        .and_then(|tag| cursor.space().map(|()| tag))
+        .map_err(|error| Refusal {
+            tag: None,
+            response: format!("BAD {error}"),
+        })?;
+    let mut reader = Reader {
+        cursor: &mut cursor,
+        utf8,
+    };
+    match reader.command() {
+        Ok((name, uid, arguments)) => Ok(Command {
+            tag,
+            name,
+            uid,
+            arguments,
+        }),
+        Err(fault) => Err(Refusal {
+            tag: Some(tag),
+            response: match fault {
+                Fault::Bad(text) => format!("BAD {text}"),
+                Fault::No(text) => format!("NO {text}"),
+            },
+        }),
+    }
+}
+
+struct Reader<'c, 'a> {
+    cursor: &'c mut Cursor<'a>,
+    utf8: bool,
+}
+
+const PLAIN: [&str; 10] = [
+    "CAPABILITY",
+    "NOOP",
+    "LOGOUT",
+    "STARTTLS",
+    "CHECK",
+    "CLOSE",
+    "UNSELECT",
+    "IDLE",
+    "NAMESPACE",
+    "UNAUTHENTICATE",
+];
+
+impl Reader<'_, '_> {
+    fn command(&mut self) -> Read<(&'static str, bool, Arguments)> {
+        let mut word = self.cursor.word("a command")?;
+        let uid = word == "UID";
+        if uid {
+            self.cursor.space()?;
+            word = self.cursor.word("a command after UID")?;
+        }
+        if let Some(name) = PLAIN.iter().find(|name| **name == word)
+            && !uid
+        {
+            // Some clients leave a space behind; it means nothing.
+            self.cursor.take_octet(b' ');
+            self.cursor.end()?;
+            return Ok((name, false, Arguments::None));
+        }
+        let read = match (word.as_str(), uid) {
+            ("COPY", _) => ("COPY", self.after_space(Self::copy)?),
+            ("MOVE", _) => ("MOVE", self.after_space(Self::copy)?),
+            ("FETCH", _) => ("FETCH", self.after_space(Self::fetch)?),
+            ("STORE", _) => ("STORE", self.after_space(Self::store)?),
+            ("SEARCH", _) => ("SEARCH", self.after_space(Self::search)?),
+            ("SORT", _) => ("SORT", self.after_space(Self::sort)?),
+            ("THREAD", _) => ("THREAD", self.after_space(Self::thread)?),
+            ("EXPUNGE", true) => (
+                "EXPUNGE",
+                self.after_space(|reader| {
+                    Ok(Arguments::Expunge(SequenceSet::read(reader.cursor)?))
+                })?,
+            ),
+            ("EXPUNGE", false) => {
+                self.cursor.take_octet(b' ');
+                ("EXPUNGE", Arguments::None)
+            }
+            ("LOGIN", false) => ("LOGIN", self.after_space(Self::login)?),
+            ("AUTHENTICATE", false) => ("AUTHENTICATE", self.after_space(Self::authenticate)?),
+            ("ID", false) => ("ID", self.after_space(Self::id)?),
+            ("ENABLE", false) => ("ENABLE", self.after_space(Self::enable)?),
+            ("SELECT", false) => ("SELECT", self.after_space(Self::select)?),
+            ("EXAMINE", false) => ("EXAMINE", self.after_space(Self::select)?),
+            ("CREATE", false) => ("CREATE", self.after_space(Self::create)?),
+            ("DELETE", false) => ("DELETE", self.after_space(Self::one_mailbox)?),
+            ("SUBSCRIBE", false) => ("SUBSCRIBE", self.after_space(Self::one_mailbox)?),
+            ("UNSUBSCRIBE", false) => ("UNSUBSCRIBE", self.after_space(Self::one_mailbox)?),
+            ("GETQUOTAROOT", false) => ("GETQUOTAROOT", self.after_space(Self::one_mailbox)?),
+            ("GETQUOTA", false) => (
+                "GETQUOTA",
+                self.after_space(|reader| Ok(Arguments::Quota(reader.cursor.astring_text()?)))?,
+            ),
+            ("RENAME", false) => ("RENAME", self.after_space(Self::rename)?),
+            ("LIST", false) => ("LIST", self.after_space(|reader| reader.list(true))?),
+            ("LSUB", false) => ("LSUB", self.after_space(|reader| reader.list(false))?),
+            ("STATUS", false) => ("STATUS", self.after_space(Self::status)?),
+            ("APPEND", false) => {
+                // Its literals are taken before the command comes here; without one it is incomplete.
+                return Err(self.cursor.error("a message literal").into());
+            }
+            _ => return Err(Fault::Bad(format!("Unknown command {word}"))),
+        };
+        self.cursor.end()?;
+        Ok((read.0, uid, read.1))
+    }
+
+    fn after_space(&mut self, read: impl FnOnce(&mut Self) -> Read<Arguments>) -> Read<Arguments> {
+        self.cursor.space()?;
+        read(self)
+    }
+
+    fn mailbox(&mut self) -> Read<String> {
+        Ok(mailbox(self.cursor, self.utf8)?)
+    }
+
+    fn one_mailbox(&mut self) -> Read<Arguments> {
+        Ok(Arguments::Mailbox(self.mailbox()?))
+    }
+
+    fn login(&mut self) -> Read<Arguments> {
+        let username = self.cursor.astring_text()?;
+        self.cursor.space()?;
+        let password = self.cursor.astring_text()?;
+        Ok(Arguments::Login { username, password })
+    }
+
+    /// `"AUTHENTICATE" SP auth-type [SP initial-resp]` (RFC 4959).
+    fn authenticate(&mut self) -> Read<Arguments> {
+        let mechanism = self.cursor.word("a SASL mechanism")?;
+        let mut initial = None;
+        if self.cursor.take_octet(b' ') {
+            let encoded = self.cursor.take_while(|octet| {
+                octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/' | b'=')
+            });
+            initial = Some(match encoded {
+                b"=" => Vec::new(),
+                encoded => crate::wire::base64(encoded)
+                    .ok_or_else(|| self.cursor.error("a response in base64"))?,
+            });
+        }
+        Ok(Arguments::Authenticate { mechanism, initial })
+    }
+
+    /// `"ID" SP ("(" [string SP nstring *(SP string SP nstring)] ")" / NIL)` (RFC 2971 §4).
+    fn id(&mut self) -> Read<Arguments> {
+        if self.cursor.take_word("NIL") {
+            return Ok(Arguments::Id(None));
+        }
+        let fields = self.cursor.list(true, |cursor| {
+            let key = cursor.string_text()?.to_ascii_lowercase();
+            cursor.space()?;
+            Ok((key, cursor.nstring_text()?))
+        })?;
+        if fields.len() > 30 {
+            return Err(self.cursor.error("at most 30 fields").into());
+        }
+        Ok(Arguments::Id(Some(fields)))
+    }
+
+    fn enable(&mut self) -> Read<Arguments> {
+        let mut capabilities = vec![self.cursor.word("a capability")?];
+        while self.cursor.take_octet(b' ') {
+            capabilities.push(self.cursor.word("a capability")?);
+        }
+        Ok(Arguments::Enable(capabilities))
+    }
+
+    fn select(&mut self) -> Read<Arguments> {
+        let mailbox = self.mailbox()?;
+        let (mut condstore, mut qresync) = (false, None);
+        if self.cursor.take_octet(b' ') {
+            self.cursor.list(false, |cursor| {
+                if cursor.take_word("CONDSTORE") {
+                    condstore = true;
+                } else if cursor.take_word("QRESYNC") {
+                    cursor.space()?;
+                    qresync = Some(read_qresync(cursor)?);
+                } else {
+                    return Err(cursor.error("CONDSTORE or QRESYNC"));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(Arguments::Select {
+            mailbox,
+            condstore,
+            qresync,
+        })
+    }
+
+    fn create(&mut self) -> Read<Arguments> {
+        let name = self.mailbox()?;
+        let mailbox = match name.strip_suffix('/') {
+            Some(shorter) if !shorter.is_empty() => mailbox_name(shorter.to_owned(), true),
+            _ => name,
+        };
+        let mut special_use = Vec::new();
+        if self.cursor.take_octet(b' ') {
+            self.cursor.expect(b'(')?;
+            if !self.cursor.take_word("USE") {
+                return Err(self.cursor.error("USE").into());
+            }
+            self.cursor.space()?;
+            special_use = self.cursor.list(true, |cursor| {
+                cursor.expect(b'\\')?;
+                Ok(format!("\\{}", cursor.atom("a special use")?))
+            })?;
+            self.cursor.expect(b')')?;
+        }
+        Ok(Arguments::Create {
+            mailbox,
+            special_use,
+        })
+    }
+
+    fn rename(&mut self) -> Read<Arguments> {
+        let mailbox = self.mailbox()?;
+        self.cursor.space()?;
+        let new_name = self.mailbox()?;
+        Ok(Arguments::Rename { mailbox, new_name })
+    }
+
+    /// `list = "LIST" [SP list-select-opts] SP mailbox SP mbox-or-pat [SP list-return-opts]` (RFC 5258 §6).
+    fn list(&mut self, extended: bool) -> Read<Arguments> {
+        let mut list = ListArguments::default();
+        if extended && self.cursor.peek() == Some(b'(') {
+            list.extended = true;
+            list.selection = self.cursor.list(true, |cursor| {
+                one_of(
+                    cursor,
+                    &["SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"],
+                )
+            })?;
+            // RFC 5258 §3.1: it needs another option that selects.
+            if list
+                .selection
+                .iter()
+                .any(|option| option == "RECURSIVEMATCH")
+                && !list
+                    .selection
+                    .iter()
+                    .any(|option| option == "SUBSCRIBED" || option == "SPECIAL-USE")
+            {
+                return Err(self.cursor.error("an option beside RECURSIVEMATCH").into());
+            }
+            self.cursor.space()?;
+        }
+        list.reference = self.mailbox()?;
+        self.cursor.space()?;
+        let utf8 = self.utf8;
+        let pattern = |cursor: &mut Cursor<'_>| {
+            let octets = cursor.list_mailbox()?.into_owned();
+            let text = String::from_utf8(octets).map_err(|_| cursor.error("UTF-8"))?;
+            Ok(mailbox_name(text, utf8))
+        };
+        if extended && self.cursor.peek() == Some(b'(') {
+            list.extended = true;
+            list.patterns = self.cursor.list(false, pattern)?;
+        } else {
+            list.patterns = vec![pattern(self.cursor)?];
+        }
+        if extended && self.cursor.take_octet(b' ') {
+            if !self.cursor.take_word("RETURN") {
+                return Err(self.cursor.error("RETURN").into());
+            }
+            self.cursor.space()?;
+            list.extended = true;
+            let mut status = Vec::new();
+            list.returns = self.cursor.list(true, |cursor| {
+                let option = one_of(
+                    cursor,
+                    &[
+                        "SUBSCRIBED",
+                        "CHILDREN",
+                        "SPECIAL-USE",
+                        "MYRIGHTS",
+                        "STATUS",
+                    ],
+                )?;
+                if option == "STATUS" {
+                    cursor.space()?;
+                    status = cursor.list(false, |cursor| one_of(cursor, &STATUS_ITEMS))?;
+                }
+                Ok(option)
+            })?;
+            list.status = status;
+        }
+        Ok(Arguments::List(list))
+    }
+
+    fn status(&mut self) -> Read<Arguments> {
+        let mailbox = self.mailbox()?;
+        self.cursor.space()?;
+        let items = self
+            .cursor
+            .list(false, |cursor| one_of(cursor, &STATUS_ITEMS))?;
+        Ok(Arguments::Status { mailbox, items })
+    }
+
+    fn set(&mut self) -> Read<SequenceSet> {
+        let set = SequenceSet::read(self.cursor)?;
+        self.cursor.space()?;
+        Ok(set)
+    }
+
+    fn copy(&mut self) -> Read<Arguments> {
+        let set = self.set()?;
+        let mailbox = self.mailbox()?;
+        Ok(Arguments::Copy { set, mailbox })
+    }
+
+    fn fetch(&mut self) -> Read<Arguments> {
+        let set = self.set()?;
+        let items = Arc::new(FetchItems::read(self.cursor)?);
+        Ok(Arguments::Fetch { set, items })
+    }
+
+    /// `"STORE" SP sequence-set [SP "(" "UNCHANGEDSINCE" SP n ")"] SP ["+" / "-"] "FLAGS" [".SILENT"] SP flags`.
+    fn store(&mut self) -> Read<Arguments> {
+        let set = self.set()?;
+        let mut unchanged_since = None;
+        if self.cursor.take_octet(b'(') {
+            if !self.cursor.take_word("UNCHANGEDSINCE") {
+                return Err(self.cursor.error("UNCHANGEDSINCE").into());
+            }
+            self.cursor.space()?;
+            unchanged_since = Some(self.cursor.modseq()?);
+            self.cursor.expect(b')')?;
+            self.cursor.space()?;
+        }
+        let mode = if self.cursor.take_octet(b'+') {
+            StoreMode::Add
+        } else if self.cursor.take_octet(b'-') {
+            StoreMode::Remove
+        } else {
+            StoreMode::Replace
+        };
+        let silent = if self.cursor.take_word("FLAGS.SILENT") {
+            true
+        } else if self.cursor.take_word("FLAGS") {
+            false
+        } else {
+            return Err(self.cursor.error("FLAGS or FLAGS.SILENT").into());
+        };
+        self.cursor.space()?;
+        let flags = FlagList::read_store(self.cursor)?;
+        Ok(Arguments::Store {
+            set,
+            mode,
+            silent,
+            flags,
+            unchanged_since,
+        })
+    }
+
+    /// `"RETURN" SP "(" [option *(SP option)] ")" SP` (RFC 4731 §3.1).
+    fn returns(&mut self) -> Read<Option<Vec<String>>> {
+        if !self.cursor.take_word("RETURN") {
+            return Ok(None);
+        }
+        self.cursor.space()?;
+        let mut options = self.cursor.list(true, |cursor| {
+            one_of(cursor, &["MIN", "MAX", "ALL", "COUNT", "SAVE"])
+        })?;
+        if options.is_empty() {
+            options.push("ALL".to_owned());
+        }
+        self.cursor.space()?;
+        Ok(Some(options))
+    }
+
+    fn search(&mut self) -> Read<Arguments> {
+        let returns = self.returns()?;
+        let program = Arc::new(SearchProgram::read(self.cursor)?);
+        Ok(Arguments::Search { program, returns })
+    }
+
+    /// `"SORT" [SP return] SP "(" sort-key *(SP sort-key) ")" SP charset SP search-keys` (RFC 5256 §5).
+    fn sort(&mut self) -> Read<Arguments> {
+        let returns = self.returns()?;
+        let keys = self.cursor.list(false, |cursor| {
+            let reverse = cursor.take_word("REVERSE");
+            if reverse {
+                cursor.space()?;
+            }
+            let names = [
+                "ARRIVAL",
+                "CC",
+                "DATE",
+                "FROM",
+                "SIZE",
+                "SUBJECT",
+                "TO",
+                "DISPLAYFROM",
+                "DISPLAYTO",
+            ];
+            Ok((one_of(cursor, &names)?, reverse))
+        })?;
+        self.cursor.space()?;
+        let program = Arc::new(SearchProgram::read_sort(self.cursor)?);
+        Ok(Arguments::Sort {
+            keys,
+            program,
+            returns,
+        })
+    }
+
+    fn thread(&mut self) -> Read<Arguments> {
+        let algorithm = one_of(self.cursor, &["ORDEREDSUBJECT", "REFERENCES", "REFS"])?;
+        self.cursor.space()?;
+        let program = Arc::new(SearchProgram::read_sort(self.cursor)?);
+        Ok(Arguments::Thread { algorithm, program })
+    }
+}
+
+fn one_of(cursor: &mut Cursor<'_>, words: &[&str]) -> Result<String, SyntaxError> {
+    words
+        .iter()
+        .find(|word| cursor.take_word(word))
+        .map(|word| (*word).to_owned())
+        .ok_or_else(|| cursor.error(format!("one of {}", words.join(" "))))
+}
+
+/// `"(" uidvalidity SP mod-sequence-value [SP known-uids] [SP seq-match-data] ")"`.
+fn read_qresync(cursor: &mut Cursor<'_>) -> Result<Qresync, SyntaxError> {
+    cursor.expect(b'(')?;
+    let uidvalidity = u32::try_from(cursor.number()?).map_err(|_| cursor.error("a UIDVALIDITY"))?;
+    cursor.space()?;
+    let modseq = cursor.modseq()?;
+    let mut qresync = Qresync {
+        uidvalidity,
+        modseq,
+        known_uids: None,
+        known_sequence: None,
+    };
+    let mut more = cursor.take_octet(b' ');
+    if more && cursor.peek() != Some(b'(') {
+        qresync.known_uids = Some(SequenceSet::read(cursor)?);
+        more = cursor.take_octet(b' ');
+    }
+    if more {
+        cursor.expect(b'(')?;
+        let numbers = SequenceSet::read(cursor)?;
+        cursor.space()?;
+        let uids = SequenceSet::read(cursor)?;
+        cursor.expect(b')')?;
+        qresync.known_sequence = Some((numbers, uids));
+    }
+    cursor.expect(b')')?;
+    Ok(qresync)
+}

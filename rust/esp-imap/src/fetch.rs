@@ -1,0 +1,723 @@
+//! A FETCH being answered, in pieces of bounded size.
+
+use crate::cache::{Arena, ContentCache};
+use crate::date;
+use crate::fetch_items::{FetchItem, FetchItems, Form, SectionItem};
+use crate::files::Files;
+use crate::flags;
+use crate::index::{Row, Table};
+use crate::set::SequenceSet;
+use crate::uids::UidList;
+use crate::view::{RangeError, View};
+use esp_mime::{Octets, SectionText, Structure};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read as _;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+/// Messages whose wire strings are asked for together.
+const AHEAD: usize = 4_000;
+/// A file up to this size is read at once.
+const SMALL: u64 = 1 << 20;
+/// Octets read first where only the header is wanted.
+const HEADER: usize = 16_384;
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Write this.
+    Octets(Vec<u8>),
+    /// Bring these into the `ContentCache`.
+    Contents(Vec<i64>),
+}
+
+enum Piece {
+    Octets(Vec<u8>),
+    File(Arc<File>, Range<u64>),
+}
+
+impl Piece {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Octets(octets) => octets.len() as u64,
+            Self::File(_, range) => range.end - range.start,
+        }
+    }
+
+    fn cut(self, partial: Option<(u64, u64)>) -> Self {
+        let Some((origin, length)) = partial else {
+            return self;
+        };
+        let from = origin.min(self.len());
+        let to = origin.saturating_add(length).min(self.len());
+        match self {
+            Self::Octets(octets) => Self::Octets(
+                octets
+                    .get(to_usize(from)..to_usize(to))
+                    .unwrap_or_default()
+                    .to_vec(),
+            ),
+            Self::File(file, range) => Self::File(file, range.start + from..range.start + to),
+        }
+    }
+}
+
+fn to_usize(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+/// What a section came to.
+enum Value {
+    Nil,
+    Octets(Piece),
+    Size(u64),
+}
+
+/// Why a message was not rendered.
+enum Skip {
+    /// It or its file is gone.
+    Missing,
+    /// Its wire strings are not in the cache.
+    Contents,
+}
+
+/// See the module.
+pub struct Fetch {
+    view: Arc<View>,
+    contents: Arc<ContentCache>,
+    uids: Arc<UidList>,
+    /// Positions left, `to` excluded.
+    ranges: VecDeque<(usize, usize)>,
+    unseen: Vec<u32>,
+    missing: Vec<u32>,
+    pieces: VecDeque<Piece>,
+    /// Up to which position wire strings were asked for.
+    asked: usize,
+    files: Files,
+    renderer: Renderer,
+}
+
+/// Makes one response.
+struct Renderer {
+    items: Arc<FetchItems>,
+    with_uid: bool,
+    condstore: bool,
+    recent: Vec<(u32, u32)>,
+    unseen: Vec<u32>,
+    told: Vec<(u32, i64)>,
+    hint: usize,
+}
+
+/// Append a number; `write!` would take most of the time of a response.
+fn write_number(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+        at -= 1;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(at..).unwrap_or_default());
+}
+
+impl Fetch {
+    /// Begin.
+    ///
+    /// # Errors
+    /// `RangeError` for sequence numbers beyond EXISTS.
+    pub fn new(
+        view: Arc<View>,
+        set: &SequenceSet,
+        items: Arc<FetchItems>,
+        with_uid: bool,
+        contents: Arc<ContentCache>,
+    ) -> Result<Self, RangeError> {
+        let known = view.known();
+        let ranges = known.positions(set, with_uid)?;
+        let mut unseen = Vec::new();
+        if items.sets_seen && !view.read_only {
+            let table = view.index().read();
+            let mut hint = 0;
+            for &(from, to) in &ranges {
+                unseen.extend(known.uids.iter_from(from).take(to - from).filter(|uid| {
+                    table.find_near(*uid, &mut hint).is_some_and(|row| {
+                        row.flags & flags::SEEN == 0
+                            && items.changed_since.is_none_or(|since| row.modseq > since)
+                    }) && table.uids.contains(*uid)
+                }));
+            }
+        }
+        let fetch = Self {
+            contents,
+            uids: Arc::clone(&known.uids),
+            ranges: ranges.into(),
+            missing: Vec::new(),
+            pieces: VecDeque::new(),
+            asked: 0,
+            files: Files::default(),
+            view: Arc::clone(&view),
+            renderer: Renderer {
+                items,
+                with_uid,
+                condstore: known.condstore,
+                recent: known.recent.clone(),
+                unseen: unseen.clone(),
+                told: Vec::new(),
+                hint: 0,
+            },
+            unseen,
+        };
+        drop(known);
+        Ok(fetch)
+    }
+
+    /// UIDs on which `\Seen` is to be set.
+    #[must_use]
+    pub fn unseen(&self) -> &[u32] {
+        &self.unseen
+    }
+
+    /// UIDs passed over, as they or their files are gone.
+    #[must_use]
+    pub fn missing(&self) -> &[u32] {
+        &self.missing
+    }
+
+    /// The next octets or needs, `None` at the end.
+    ///
+    /// # Errors
+    /// Those of the file system, other than that a file is gone. After one, the stream cannot be continued.
+    pub fn step(&mut self, max_octets: usize) -> std::io::Result<Option<Step>> {
+        let max = max_octets.clamp(1_024, 16 << 20);
+        let mut out = Vec::with_capacity(max + 2_048);
+        loop {
+            self.write_pieces(&mut out, max)?;
+            if out.len() >= max || self.ranges.is_empty() {
+                break;
+            }
+            let needs = if self.renderer.items.reads_files() {
+                self.render_file()?
+            } else {
+                self.render_rows(&mut out, max)?
+            };
+            if needs {
+                if !out.is_empty() {
+                    break;
+                }
+                return Ok(Some(Step::Contents(self.ask())));
+            }
+        }
+        if self.ranges.is_empty() && self.pieces.is_empty() {
+            self.view.told(self.renderer.told.drain(..));
+        }
+        Ok((!out.is_empty()).then_some(Step::Octets(out)))
+    }
+
+    fn write_pieces(&mut self, out: &mut Vec<u8>, max: usize) -> std::io::Result<()> {
+        while out.len() < max
+            && let Some(piece) = self.pieces.pop_front()
+        {
+            let room = max - out.len();
+            match piece {
+                Piece::Octets(octets) if octets.len() <= room + 4_096 => {
+                    out.extend_from_slice(&octets);
+                }
+                Piece::Octets(mut octets) => {
+                    let rest = octets.split_off(room);
+                    out.extend_from_slice(&octets);
+                    self.pieces.push_front(Piece::Octets(rest));
+                }
+                Piece::File(file, range) => {
+                    let length = (range.end - range.start).min(room as u64);
+                    let start = out.len();
+                    out.resize(start + to_usize(length), 0);
+                    file.read_exact_at(out.get_mut(start..).unwrap_or_default(), range.start)?;
+                    if range.start + length < range.end {
+                        self.pieces
+                            .push_front(Piece::File(file, range.start + length..range.end));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, count: usize) {
+        if let Some(range) = self.ranges.front_mut() {
+            range.0 += count;
+            if range.0 >= range.1 {
+                self.ranges.pop_front();
+            }
+        }
+    }
+
+    /// Content ids that the cache lacks, of the messages next.
+    fn ask(&mut self) -> Vec<i64> {
+        let table = self.view.index().read();
+        let arena = self.contents.lock();
+        let account = self.view.index().account;
+        let mut ids = Vec::new();
+        let mut left = AHEAD;
+        let mut hint = self.renderer.hint;
+        for &(from, to) in &self.ranges {
+            let to = to.min(from + left);
+            for uid in self.uids.iter_from(from).take(to - from) {
+                if let Some(row) = table.find_near(uid, &mut hint)
+                    && !arena.contains((account, row.content))
+                {
+                    ids.push(row.content);
+                }
+            }
+            self.asked = to;
+            left -= to - from;
+            if left == 0 {
+                break;
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Render messages from memory until `out` is full. `true` when wire strings are needed.
+    fn render_rows(&mut self, out: &mut Vec<u8>, max: usize) -> std::io::Result<bool> {
+        let view = Arc::clone(&self.view);
+        let contents = Arc::clone(&self.contents);
+        let uids = Arc::clone(&self.uids);
+        let needs_contents = self.renderer.items.needs_contents();
+        while let Some((from, to)) = self.ranges.front().copied() {
+            let mut position = from;
+            let mut lacking = None;
+            {
+                let table = view.index().read();
+                let mut arena = needs_contents.then(|| contents.lock());
+                for uid in uids.iter_from(from).take(to - from) {
+                    if out.len() >= max {
+                        break;
+                    }
+                    let made = Made::Cached(arena.as_deref_mut());
+                    match self.renderer.render(
+                        out,
+                        &table,
+                        position,
+                        uid,
+                        made,
+                        Sections::default(),
+                    ) {
+                        Ok(()) => {}
+                        Err(Skip::Missing) => self.missing.push(uid),
+                        Err(Skip::Contents) => {
+                            lacking = Some((uid, table.find(uid).copied()));
+                            break;
+                        }
+                    }
+                    position += 1;
+                }
+            }
+            self.advance(position - from);
+            match lacking {
+                Some(_) if position >= self.asked => return Ok(true),
+                // The database has them not, or the cache is too small: made anew.
+                Some((uid, row)) => {
+                    self.describe(out, position, uid, row)?;
+                    self.advance(1);
+                }
+                None if out.len() >= max => break,
+                None => {}
+            }
+        }
+        Ok(false)
+    }
+
+    fn describe(
+        &mut self,
+        out: &mut Vec<u8>,
+        position: usize,
+        uid: u32,
+        row: Option<Row>,
+    ) -> std::io::Result<()> {
+        let view = Arc::clone(&self.view);
+        let file = match row {
+            Some(row) => self.files.open(view.index(), &row)?,
+            None => None,
+        };
+        let Some(mut file) = file else {
+            self.missing.push(uid);
+            return Ok(());
+        };
+        let mut data = Vec::new();
+        file.read_to_end(&mut data)?;
+        let description = esp_mime::describe(&data);
+        let table = view.index().read();
+        let made = Made::Now(&description);
+        let rendered = self
+            .renderer
+            .render(out, &table, position, uid, made, Sections::default());
+        if rendered.is_err() {
+            self.missing.push(uid);
+        }
+        Ok(())
+    }
+
+    /// Render one message with items from its file. `true` when wire strings are needed.
+    fn render_file(&mut self) -> std::io::Result<bool> {
+        let Some((position, _)) = self.ranges.front().copied() else {
+            return Ok(false);
+        };
+        let view = Arc::clone(&self.view);
+        let index = view.index();
+        let items = Arc::clone(&self.renderer.items);
+        let uid = self.uids.get(position).unwrap_or(0);
+        let row = index.read().find(uid).copied();
+        if let Some(row) = row
+            && items.changed_since.is_some_and(|since| row.modseq <= since)
+        {
+            self.advance(1);
+            return Ok(false);
+        }
+        let lacks = row.is_some_and(|row| {
+            items.needs_contents() && !self.contents.lock().contains((index.account, row.content))
+        });
+        if lacks && position >= self.asked {
+            return Ok(true);
+        }
+        self.advance(1);
+        let file = match row {
+            Some(row) => self.files.open(index, &row)?,
+            None => None,
+        };
+        let Some(file) = file else {
+            self.missing.push(uid);
+            return Ok(false);
+        };
+        let mut source = Source::new(file)?;
+        let wanted = items.items.iter().filter_map(|item| match item {
+            FetchItem::Section(section) => Some(section),
+            _ => None,
+        });
+        let values = source.values(&wanted.collect::<Vec<_>>())?;
+        let described = if lacks {
+            source.read_whole()?;
+            Some(esp_mime::describe(&source.data))
+        } else {
+            None
+        };
+        let mut out = Vec::new();
+        let mut pieces = VecDeque::new();
+        let sections = Sections {
+            values: values.into(),
+            pieces: Some(&mut pieces),
+        };
+        let contents = Arc::clone(&self.contents);
+        let mut arena = contents.lock();
+        let table = index.read();
+        let made = match &described {
+            Some(description) => Made::Now(description),
+            None => Made::Cached(Some(&mut arena)),
+        };
+        if self
+            .renderer
+            .render(&mut out, &table, position, uid, made, sections)
+            .is_err()
+        {
+            // Gone, or forgotten by the cache, between two looks; the client asks again.
+            self.missing.push(uid);
+            return Ok(false);
+        }
+        self.pieces.extend(pieces);
+        self.pieces.push_back(Piece::Octets(out));
+        Ok(false)
+    }
+}
+
+/// Where wire strings come from.
+enum Made<'a> {
+    Cached(Option<&'a mut Arena<3>>),
+    Now(&'a esp_mime::Description),
+}
+
+/// What the message's octets gave, in the order of the items.
+#[derive(Default)]
+struct Sections<'a> {
+    values: VecDeque<Value>,
+    pieces: Option<&'a mut VecDeque<Piece>>,
+}
+
+impl Renderer {
+    /// Append one response; what is too large for it goes to the pieces. Nothing is left of one that is skipped.
+    fn render(
+        &mut self,
+        out: &mut Vec<u8>,
+        table: &Table,
+        position: usize,
+        uid: u32,
+        made: Made<'_>,
+        sections: Sections<'_>,
+    ) -> Result<(), Skip> {
+        let start = out.len();
+        let result = self.write(out, table, position, uid, made, sections);
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+
+    fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        table: &Table,
+        position: usize,
+        uid: u32,
+        mut made: Made<'_>,
+        mut sections: Sections<'_>,
+    ) -> Result<(), Skip> {
+        let row = table.find_near(uid, &mut self.hint).ok_or(Skip::Missing)?;
+        if self
+            .items
+            .changed_since
+            .is_some_and(|since| row.modseq <= since)
+        {
+            return Ok(());
+        }
+        let strings = match &mut made {
+            _ if !self.items.needs_contents() => Default::default(),
+            Made::Now(description) => [
+                description.envelope.as_slice(),
+                &description.bodystructure,
+                &description.body,
+            ],
+            Made::Cached(arena) => arena
+                .as_mut()
+                .and_then(|arena| arena.get((table.account, row.content)))
+                .ok_or(Skip::Contents)?,
+        };
+        out.extend_from_slice(b"* ");
+        write_number(out, position as u64 + 1);
+        out.extend_from_slice(b" FETCH (");
+        let mut begun = false;
+        let mut name = |out: &mut Vec<u8>, name: &[u8]| {
+            if begun {
+                out.push(b' ');
+            }
+            begun = true;
+            out.extend_from_slice(name);
+        };
+        if self.with_uid && !self.items.items.contains(&FetchItem::Uid) {
+            name(out, b"UID ");
+            write_number(out, u64::from(uid));
+        }
+        let mut flags_told = false;
+        for item in &self.items.items {
+            match item {
+                FetchItem::Uid => {
+                    name(out, b"UID ");
+                    write_number(out, u64::from(uid));
+                }
+                FetchItem::Flags => {
+                    name(out, b"FLAGS ");
+                    flags::write(out, row.flags, self.is_recent(uid), &table.keywords);
+                    flags_told = true;
+                }
+                FetchItem::InternalDate => {
+                    name(out, b"INTERNALDATE ");
+                    date::write_date_time(out, row.internal_date);
+                }
+                FetchItem::SaveDate => {
+                    name(out, b"SAVEDATE ");
+                    date::write_date_time(out, row.saved_at);
+                }
+                FetchItem::Size => {
+                    name(out, b"RFC822.SIZE ");
+                    write_number(out, row.size);
+                }
+                FetchItem::Envelope => {
+                    name(out, b"ENVELOPE ");
+                    out.extend_from_slice(strings[0]);
+                }
+                FetchItem::BodyStructure => {
+                    name(out, b"BODYSTRUCTURE ");
+                    out.extend_from_slice(strings[1]);
+                }
+                FetchItem::Body => {
+                    name(out, b"BODY ");
+                    out.extend_from_slice(strings[2]);
+                }
+                FetchItem::ModSeq => {
+                    name(out, b"MODSEQ (");
+                    write_number(out, row.modseq.unsigned_abs());
+                    out.push(b')');
+                }
+                FetchItem::Section(section) => {
+                    name(out, section.label.as_bytes());
+                    out.push(b' ');
+                    sections.write_next(out, section.form);
+                }
+            }
+        }
+        // RFC 3501 §6.4.5: the response says that the flag is set now.
+        if row.flags & flags::SEEN != 0 && self.unseen.binary_search(&uid).is_ok() {
+            if !flags_told {
+                name(out, b"FLAGS ");
+                flags::write(out, row.flags, self.is_recent(uid), &table.keywords);
+            }
+            if self.condstore && !self.items.modseq() {
+                name(out, b"MODSEQ (");
+                write_number(out, row.modseq.unsigned_abs());
+                out.push(b')');
+            }
+            self.told.push((uid, row.modseq));
+        }
+        out.extend_from_slice(b")\r\n");
+        Ok(())
+    }
+
+    fn is_recent(&self, uid: u32) -> bool {
+        self.recent
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&uid))
+    }
+}
+
+impl Sections<'_> {
+    fn write_next(&mut self, out: &mut Vec<u8>, form: Form) {
+        match self.values.pop_front() {
+            None | Some(Value::Nil) if form == Form::DecodedSize => out.push(b'0'),
+            None | Some(Value::Nil) => out.extend_from_slice(b"NIL"),
+            Some(Value::Size(size)) => write_number(out, size),
+            Some(Value::Octets(piece)) => {
+                // RFC 3516 §4.2: a literal8 where a literal could not hold the octets.
+                if form == Form::Decoded
+                    && matches!(&piece, Piece::Octets(octets) if memchr::memchr(0, octets).is_some())
+                {
+                    out.push(b'~');
+                }
+                out.push(b'{');
+                write_number(out, piece.len());
+                out.extend_from_slice(b"}\r\n");
+                match (piece, &mut self.pieces) {
+                    (Piece::Octets(octets), _) if octets.len() <= 65_536 => {
+                        out.extend_from_slice(&octets);
+                    }
+                    (piece, Some(pieces)) => {
+                        pieces.push_back(Piece::Octets(std::mem::take(out)));
+                        pieces.push_back(piece);
+                    }
+                    (_, None) => {}
+                }
+            }
+        }
+    }
+}
+
+/// The octets of a message, read as far as needed.
+struct Source {
+    file: Arc<File>,
+    length: u64,
+    data: Vec<u8>,
+}
+
+/// Whether a section is (in) the header of the message itself.
+fn of_header(item: &SectionItem) -> bool {
+    item.section.path.is_empty()
+        && matches!(
+            item.section.text,
+            SectionText::Header | SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_)
+        )
+}
+
+fn is_whole(item: &SectionItem) -> bool {
+    item.section.path.is_empty() && item.section.text == SectionText::Whole
+}
+
+impl Source {
+    fn new(file: File) -> std::io::Result<Self> {
+        Ok(Self {
+            length: file.metadata()?.len(),
+            file: Arc::new(file),
+            data: Vec::new(),
+        })
+    }
+
+    fn read_to(&mut self, length: u64) -> std::io::Result<()> {
+        let start = self.data.len();
+        let end = to_usize(length.min(self.length));
+        if end > start {
+            self.data.resize(end, 0);
+            let there = self.data.get_mut(start..).unwrap_or_default();
+            self.file.read_exact_at(there, start as u64)?;
+        }
+        Ok(())
+    }
+
+    fn read_whole(&mut self) -> std::io::Result<()> {
+        self.read_to(self.length)
+    }
+
+    /// Read at least the header, and return where it ends.
+    fn read_header(&mut self) -> std::io::Result<usize> {
+        let mut length = HEADER as u64;
+        loop {
+            self.read_to(length)?;
+            if let Some(end) = esp_mime::header_end(&self.data) {
+                return Ok(end);
+            }
+            if self.data.len() as u64 >= self.length {
+                return Ok(self.data.len());
+            }
+            length *= 4;
+        }
+    }
+
+    /// The octets of all sections; the file is read once, and parsed once if it must be.
+    fn values(&mut self, items: &[&SectionItem]) -> std::io::Result<Vec<Value>> {
+        let header_only = items.iter().all(|item| of_header(item));
+        let whole_only = items.iter().all(|item| is_whole(item));
+        if header_only {
+            let end = self.read_header()?;
+            self.data.truncate(end);
+        } else if !whole_only || self.length <= SMALL {
+            self.read_whole()?;
+        }
+        let structure = (!whole_only).then(|| Structure::parse(&self.data));
+        let values = items
+            .iter()
+            .map(|item| {
+                let piece = if is_whole(item) {
+                    Some(self.range(0..to_usize(self.length)))
+                } else {
+                    structure.as_ref().and_then(|structure| {
+                        if item.form == Form::Raw {
+                            structure.section(&item.section).map(|octets| match octets {
+                                Octets::Range(range) => self.range(range),
+                                Octets::Owned(octets) => Piece::Octets(octets),
+                            })
+                        } else {
+                            let index = structure.find(&item.section.path)?;
+                            let octets = structure.decoded(index)?.into_owned();
+                            Some(Piece::Octets(octets))
+                        }
+                    })
+                };
+                match piece {
+                    None => Value::Nil,
+                    Some(piece) if item.form == Form::DecodedSize => Value::Size(piece.len()),
+                    Some(piece) => Value::Octets(piece.cut(item.partial)),
+                }
+            })
+            .collect();
+        Ok(values)
+    }
+
+    /// Octets of the file: copied when few, read while they are written when many.
+    fn range(&self, range: Range<usize>) -> Piece {
+        match self.data.get(range.clone()) {
+            Some(octets) if octets.len() as u64 <= SMALL => Piece::Octets(octets.to_vec()),
+            _ => Piece::File(Arc::clone(&self.file), range.start as u64..range.end as u64),
+        }
+    }
+}

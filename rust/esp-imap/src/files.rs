@@ -1,0 +1,85 @@
+//! Message files of one Maildir folder, found also after they were renamed.
+
+use crate::flags;
+use crate::index::{MailboxIndex, Row};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Opens message files; remembers one listing of the folder.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    listing: Option<HashMap<String, PathBuf>>,
+}
+
+/// Letters of Maildir for a flag set, in the order of the alphabet.
+fn letters(bits: i64) -> String {
+    [
+        (flags::DRAFT, 'D'),
+        (flags::FLAGGED, 'F'),
+        (flags::ANSWERED, 'R'),
+        (flags::SEEN, 'S'),
+        (flags::DELETED, 'T'),
+    ]
+    .into_iter()
+    .filter(|(bit, _)| bits & bit != 0)
+    .map(|(_, letter)| letter)
+    .collect()
+}
+
+fn try_open(path: &Path) -> std::io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn list(folder: &Path) -> HashMap<String, PathBuf> {
+    let mut listing = HashMap::new();
+    for part in ["new", "cur"] {
+        let Ok(entries) = std::fs::read_dir(folder.join(part)) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            if let Ok(name) = entry.file_name().into_string() {
+                let base = name.split(':').next().unwrap_or_default().to_owned();
+                listing.insert(base, entry.path());
+            }
+        }
+    }
+    listing
+}
+
+impl Files {
+    /// The file of a message, `None` when there is none any more.
+    ///
+    /// # Errors
+    /// Those of the file system, other than that there is no such file.
+    pub(crate) fn open(
+        &mut self,
+        index: &MailboxIndex,
+        row: &Row,
+    ) -> std::io::Result<Option<File>> {
+        let (base, known) = index.read().file(row);
+        let folder = &index.folder;
+        // Renamed since the row was read? Then a worker made the letters those of the flags, or another program did.
+        let cur = |letters: &str| folder.join("cur").join(format!("{base}:2,{letters}"));
+        let first = match &known {
+            Some(letters) => cur(letters),
+            None => folder.join("new").join(&base),
+        };
+        if let Some(file) = try_open(&first)? {
+            return Ok(Some(file));
+        }
+        if let Some(file) = try_open(&cur(&letters(row.flags)))? {
+            return Ok(Some(file));
+        }
+        let listing = self.listing.get_or_insert_with(|| list(folder));
+        match listing.get(&base) {
+            Some(path) => try_open(path),
+            None => Ok(None),
+        }
+    }
+}

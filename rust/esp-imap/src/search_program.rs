@@ -1,0 +1,441 @@
+//! The keys of a SEARCH (RFC 3501 §6.4.4; RFC 5032 OLDER and YOUNGER; RFC 7162 MODSEQ; RFC 8514 SAVED…).
+
+use crate::cursor::{Cursor, SyntaxError};
+use crate::flags;
+use crate::set::SequenceSet;
+use encoding_rs::Encoding;
+
+/// Which of a message's dates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DateOf {
+    /// INTERNALDATE
+    Internal,
+    /// The field `Date:`
+    Sent,
+    /// SAVEDATE
+    Saved,
+}
+
+/// Where a needle is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// TEXT: header or body.
+    Text,
+    /// BODY
+    Body,
+    /// HEADER with this name, in lower case. An empty needle asks whether the field is there.
+    Header(String),
+}
+
+/// One search key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// ALL
+    All,
+    /// Some of these bits are set.
+    Flag(i64),
+    /// KEYWORD, compared without regard to case.
+    Keyword(String),
+    /// RECENT
+    Recent,
+    /// A sequence-set
+    Numbers(SequenceSet),
+    /// UID
+    Uids(SequenceSet),
+    /// Days since the epoch, `from <= day < to`.
+    Day(DateOf, i64, i64),
+    /// LARGER
+    Larger(u64),
+    /// SMALLER
+    Smaller(u64),
+    /// YOUNGER, seconds
+    Younger(u64),
+    /// MODSEQ
+    ModSeq(i64),
+    /// A needle, as given; comparing folds it.
+    Contains(Place, String),
+    /// NOT
+    Not(Box<Key>),
+    /// OR
+    Any(Vec<Key>),
+    /// A list of keys
+    Every(Vec<Key>),
+}
+
+/// Why a search cannot be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SearchError {
+    /// It is no search.
+    Syntax(SyntaxError),
+    /// Its charset is unknown: `NO [BADCHARSET]`.
+    Charset,
+}
+
+impl From<SyntaxError> for SearchError {
+    fn from(error: SyntaxError) -> Self {
+        Self::Syntax(error)
+    }
+}
+
+/// The whole search.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchProgram {
+    /// What messages must have.
+    pub key: Key,
+}
+
+type Read<T> = Result<T, SearchError>;
+
+struct Reader<'c, 'a> {
+    cursor: &'c mut Cursor<'a>,
+    charset: &'static Encoding,
+}
+
+/// A charset by its name; RFC 3501 wants US-ASCII and UTF-8, the rest is courtesy.
+fn charset(name: &str) -> Option<&'static Encoding> {
+    // UTF-16 and the stateful "replacement" would not be what the command's octets are in.
+    Encoding::for_label(name.as_bytes()).filter(|encoding| encoding.is_ascii_compatible())
+}
+
+impl SearchProgram {
+    /// Parse a whole text.
+    ///
+    /// # Errors
+    /// As `SearchError` says.
+    pub fn parse(text: &[u8]) -> Read<Self> {
+        let mut cursor = Cursor::new(text);
+        let program = Self::read(&mut cursor)?;
+        cursor.end()?;
+        Ok(program)
+    }
+
+    /// `["CHARSET" SP astring SP] search-key *(SP search-key)`.
+    pub(crate) fn read(cursor: &mut Cursor<'_>) -> Read<Self> {
+        let mut encoding = encoding_rs::UTF_8;
+        if cursor.take_word("CHARSET") {
+            cursor.space()?;
+            encoding = charset(&cursor.astring_text()?).ok_or(SearchError::Charset)?;
+            cursor.space()?;
+        }
+        Self::read_in(cursor, encoding)
+    }
+
+    /// `charset SP search-key *(SP search-key)`, as SORT and THREAD have it.
+    pub(crate) fn read_sort(cursor: &mut Cursor<'_>) -> Read<Self> {
+        let encoding = charset(&cursor.astring_text()?).ok_or(SearchError::Charset)?;
+        cursor.space()?;
+        Self::read_in(cursor, encoding)
+    }
+
+    fn read_in(cursor: &mut Cursor<'_>, charset: &'static Encoding) -> Read<Self> {
+        let mut reader = Reader { cursor, charset };
+        let key = reader.keys(None)?;
+        Ok(Self { key })
+    }
+
+    fn any(key: &Key, wanted: &impl Fn(&Key) -> bool) -> bool {
+        wanted(key)
+            || match key {
+                Key::Not(inner) => Self::any(inner, wanted),
+                Key::Any(keys) | Key::Every(keys) => keys.iter().any(|key| Self::any(key, wanted)),
+                _ => false,
+            }
+    }
+
+    /// Whether some key looks into header or body.
+    #[must_use]
+    pub fn needs_text(&self) -> bool {
+        Self::any(&self.key, &|key| matches!(key, Key::Contains(..)))
+    }
+
+    /// Whether some key looks at `Date:`.
+    #[must_use]
+    pub fn needs_sent(&self) -> bool {
+        Self::any(&self.key, &|key| matches!(key, Key::Day(DateOf::Sent, ..)))
+    }
+
+    /// Whether the key MODSEQ is used.
+    #[must_use]
+    pub fn modseq(&self) -> bool {
+        Self::any(&self.key, &|key| matches!(key, Key::ModSeq(_)))
+    }
+}
+
+fn not(key: Key) -> Key {
+    match key {
+        Key::Not(inner) => *inner,
+        key => Key::Not(Box::new(key)),
+    }
+}
+
+impl Reader<'_, '_> {
+    /// Keys parted by spaces, up to `close` or the end.
+    fn keys(&mut self, close: Option<u8>) -> Read<Key> {
+        let mut keys = Vec::new();
+        loop {
+            match self.key()? {
+                Key::Every(inner) => keys.extend(inner),
+                key => keys.push(key),
+            }
+            match close {
+                None if self.cursor.at_end() => break,
+                Some(close) if self.cursor.take_octet(close) => break,
+                _ => self.cursor.space()?,
+            }
+        }
+        Ok(match <[Key; 1]>::try_from(keys) {
+            Ok([key]) => key,
+            Err(keys) => Key::Every(keys),
+        })
+    }
+
+    fn nested<T>(&mut self, inner: impl FnOnce(&mut Reader<'_, '_>) -> Read<T>) -> Read<T> {
+        let charset = self.charset;
+        // `descend` reads with its own error; a charset cannot be refused inside.
+        let mut result = None;
+        self.cursor.descend(|cursor| {
+            result = Some(inner(&mut Reader { cursor, charset }));
+            Ok(())
+        })?;
+        result.unwrap_or_else(|| Err(self.cursor.error("a search key").into()))
+    }
+
+    fn key(&mut self) -> Read<Key> {
+        match self.cursor.peek() {
+            Some(b'(') => {
+                self.cursor.expect(b'(')?;
+                return self.nested(|reader| reader.keys(Some(b')')));
+            }
+            Some(b'*' | b'$' | b'0'..=b'9') => {
+                return Ok(Key::Numbers(SequenceSet::read(self.cursor)?));
+            }
+            _ => {}
+        }
+        let start = self.cursor.offset();
+        let word = self.cursor.word("a search key")?;
+        let key = match word.as_str() {
+            "ALL" => Key::All,
+            "ANSWERED" => Key::Flag(flags::ANSWERED),
+            "DELETED" => Key::Flag(flags::DELETED),
+            "DRAFT" => Key::Flag(flags::DRAFT),
+            "FLAGGED" => Key::Flag(flags::FLAGGED),
+            "SEEN" => Key::Flag(flags::SEEN),
+            "UNANSWERED" => not(Key::Flag(flags::ANSWERED)),
+            "UNDELETED" => not(Key::Flag(flags::DELETED)),
+            "UNDRAFT" => not(Key::Flag(flags::DRAFT)),
+            "UNFLAGGED" => not(Key::Flag(flags::FLAGGED)),
+            "UNSEEN" => not(Key::Flag(flags::SEEN)),
+            "NEW" => Key::Every(vec![Key::Recent, not(Key::Flag(flags::SEEN))]),
+            "OLD" => not(Key::Recent),
+            "RECENT" => Key::Recent,
+            "KEYWORD" => Key::Keyword(self.keyword()?),
+            "UNKEYWORD" => not(Key::Keyword(self.keyword()?)),
+            "BEFORE" => self.day(DateOf::Internal, |day| (i64::MIN, day))?,
+            "ON" => self.day(DateOf::Internal, |day| (day, day + 1))?,
+            "SINCE" => self.day(DateOf::Internal, |day| (day, i64::MAX))?,
+            "SENTBEFORE" => self.day(DateOf::Sent, |day| (i64::MIN, day))?,
+            "SENTON" => self.day(DateOf::Sent, |day| (day, day + 1))?,
+            "SENTSINCE" => self.day(DateOf::Sent, |day| (day, i64::MAX))?,
+            "SAVEDBEFORE" => self.day(DateOf::Saved, |day| (i64::MIN, day))?,
+            "SAVEDON" => self.day(DateOf::Saved, |day| (day, day + 1))?,
+            "SAVEDSINCE" => self.day(DateOf::Saved, |day| (day, i64::MAX))?,
+            "SAVEDATESUPPORTED" => Key::All,
+            "LARGER" => Key::Larger(self.number()?),
+            "SMALLER" => Key::Smaller(self.number()?),
+            "YOUNGER" => Key::Younger(self.interval()?),
+            "OLDER" => not(Key::Younger(self.interval()?)),
+            "MODSEQ" => self.modseq()?,
+            "UID" => {
+                self.cursor.space()?;
+                Key::Uids(SequenceSet::read(self.cursor)?)
+            }
+            "TEXT" => Key::Contains(Place::Text, self.needle()?),
+            "BODY" => Key::Contains(Place::Body, self.needle()?),
+            "BCC" | "CC" | "FROM" | "SUBJECT" | "TO" => {
+                Key::Contains(Place::Header(word.to_ascii_lowercase()), self.needle()?)
+            }
+            "HEADER" => {
+                self.cursor.space()?;
+                let name = self.cursor.astring_text()?.to_ascii_lowercase();
+                Key::Contains(Place::Header(name), self.needle()?)
+            }
+            "NOT" => {
+                self.cursor.space()?;
+                not(self.nested(|reader| reader.key())?)
+            }
+            "OR" => self.alternatives()?,
+            _ => {
+                return Err(SyntaxError {
+                    offset: start,
+                    expected: "a search key".into(),
+                }
+                .into());
+            }
+        };
+        Ok(key)
+    }
+
+    /// `OR SP search-key SP search-key`; clients write long lists as `OR a OR b OR c d`, which is no nesting here.
+    fn alternatives(&mut self) -> Read<Key> {
+        let mut keys = Vec::new();
+        loop {
+            self.cursor.space()?;
+            keys.push(self.nested(|reader| reader.key())?);
+            self.cursor.space()?;
+            if !self.cursor.take_word("OR") {
+                break;
+            }
+        }
+        keys.push(self.nested(|reader| reader.key())?);
+        Ok(Key::Any(keys))
+    }
+
+    fn day(&mut self, of: DateOf, range: impl Fn(i64) -> (i64, i64)) -> Read<Key> {
+        self.cursor.space()?;
+        let (from, to) = range(self.cursor.date()?);
+        Ok(Key::Day(of, from, to))
+    }
+
+    fn number(&mut self) -> Read<u64> {
+        self.cursor.space()?;
+        Ok(self.cursor.number()?)
+    }
+
+    fn interval(&mut self) -> Read<u64> {
+        match self.number()? {
+            0 => Err(self.cursor.error("a number above zero").into()),
+            seconds => Ok(seconds),
+        }
+    }
+
+    fn keyword(&mut self) -> Read<String> {
+        self.cursor.space()?;
+        Ok(self.cursor.atom("a keyword")?.to_owned())
+    }
+
+    /// `"MODSEQ" [SP entry-name SP entry-type-req] SP mod-sequence-valzer` (RFC 7162 §3.1.5).
+    fn modseq(&mut self) -> Read<Key> {
+        self.cursor.space()?;
+        if self.cursor.peek() == Some(b'"') {
+            // Flags have no mod-sequences of their own here; the message's is never lower.
+            self.cursor.string()?;
+            self.cursor.space()?;
+            if !["PRIV", "SHARED", "ALL"]
+                .iter()
+                .any(|word| self.cursor.take_word(word))
+            {
+                return Err(self.cursor.error("priv, shared or all").into());
+            }
+            self.cursor.space()?;
+        }
+        Ok(Key::ModSeq(self.cursor.modseq()?))
+    }
+
+    fn needle(&mut self) -> Read<String> {
+        self.cursor.space()?;
+        let start = self.cursor.offset();
+        let octets = self.cursor.astring()?;
+        let text = self
+            .charset
+            .decode_without_bom_handling_and_without_replacement(&octets)
+            .ok_or(SyntaxError {
+                offset: start,
+                expected: "text in the charset of the search".into(),
+            })?;
+        Ok(text.into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn key(text: &str) -> Key {
+        SearchProgram::parse(text.as_bytes()).unwrap().key
+    }
+
+    #[test]
+    fn every_key_of_rfc_3501_is_known() {
+        for text in [
+            "1:3,5",
+            "ALL",
+            "ANSWERED",
+            "BCC x",
+            "BEFORE 1-Feb-1994",
+            "BODY x",
+            "CC x",
+            "DELETED",
+            "DRAFT",
+            "FLAGGED",
+            "FROM x",
+            "HEADER x-y \"\"",
+            "KEYWORD a",
+            "LARGER 1",
+            "NEW",
+            "NOT ALL",
+            "OLD",
+            "ON \"1-Feb-1994\"",
+            "OR ALL NEW",
+            "RECENT",
+            "SEEN",
+            "SENTBEFORE 1-Feb-1994",
+            "SENTON 1-Feb-1994",
+            "SENTSINCE 1-Feb-1994",
+            "SINCE 1-Feb-1994",
+            "SMALLER 1",
+            "SUBJECT x",
+            "TEXT x",
+            "TO x",
+            "UID 1:*",
+            "UNANSWERED",
+            "UNDELETED",
+            "UNDRAFT",
+            "UNFLAGGED",
+            "UNKEYWORD a",
+            "UNSEEN",
+            "(1 (2 3))",
+        ] {
+            assert!(SearchProgram::parse(text.as_bytes()).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_an_error() {
+        for text in [
+            "",
+            "FOO",
+            "ALL FOO",
+            "NOT",
+            "OR ALL",
+            "()",
+            "(ALL",
+            "ALL)",
+            "SINCE x",
+            "UID",
+            "ALL  NEW",
+            "SINCE 31-Feb-2020",
+        ] {
+            assert!(SearchProgram::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_is_decoded() {
+        let program = SearchProgram::parse(b"CHARSET ISO-8859-1 SUBJECT \"\xc4B\"").unwrap();
+        assert_eq!(program.key, key("SUBJECT \"ÄB\""));
+        assert_eq!(
+            SearchProgram::parse(b"CHARSET X-KLINGON ALL"),
+            Err(SearchError::Charset)
+        );
+    }
+
+    #[test]
+    fn long_alternatives_are_flat_and_deep_nesting_is_refused() {
+        let long = format!("{}ALL", "OR SEEN ".repeat(5_000));
+        assert!(matches!(key(&long), Key::Any(keys) if keys.len() == 5_001));
+        for deep in ["(", "NOT ", "OR OR "] {
+            assert!(SearchProgram::parse(deep.repeat(20_000).as_bytes()).is_err());
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Strings as responses carry them (RFC 3501 §4.3, §9), and LIST patterns.
+
+use crate::cursor::is_astring_char;
+use crate::utf7;
+
+/// Append an nstring: `NIL`, a quoted string, or a literal where that cannot hold it.
+pub fn write_nstring(out: &mut Vec<u8>, value: Option<&[u8]>) {
+    let Some(value) = value else {
+        out.extend_from_slice(b"NIL");
+        return;
+    };
+    // QUOTED-CHAR is seven bits (RFC 3501 §9); long text is easier on clients as a literal.
+    let quotable = value.len() <= 1000
+        && value
+            .iter()
+            .all(|octet| matches!(octet, 1..=0x7f) && !matches!(octet, b'\r' | b'\n'));
+    if quotable {
+        write_quoted(out, value);
+    } else {
+        out.extend_from_slice(format!("{{{}}}\r\n", value.len()).as_bytes());
+        out.extend_from_slice(value);
+    }
+}
+
+fn write_quoted(out: &mut Vec<u8>, value: &[u8]) {
+    out.push(b'"');
+    for &octet in value {
+        if matches!(octet, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(octet);
+    }
+    out.push(b'"');
+}
+
+/// A mailbox name as an astring.
+#[must_use]
+pub fn mailbox(name: &str, utf8: bool) -> Vec<u8> {
+    let wire = if utf8 {
+        name.to_owned()
+    } else {
+        utf7::encode(name)
+    };
+    let octets = wire.as_bytes();
+    let mut out = Vec::with_capacity(octets.len() + 2);
+    // RFC 3501 §4.5: the atom NIL would be read as no string at all.
+    if !octets.is_empty()
+        && octets.iter().all(|octet| is_astring_char(*octet))
+        && !wire.eq_ignore_ascii_case("NIL")
+    {
+        out.extend_from_slice(octets);
+    } else if utf8
+        && !octets
+            .iter()
+            .any(|octet| matches!(octet, 0 | b'\r' | b'\n'))
+    {
+        write_quoted(&mut out, octets);
+    } else {
+        write_nstring(&mut out, Some(octets));
+    }
+    out
+}
+
+/// Whether `name` matches a LIST pattern (RFC 3501 §6.3.8), in time of their product at most.
+#[must_use]
+pub fn list_matches(pattern: &str, name: &str, delimiter: char) -> bool {
+    let pattern: Vec<char> = pattern.chars().collect();
+    // Which places of the pattern the name read so far may have come to.
+    let mut places = vec![false; pattern.len() + 1];
+    let spread = |places: &mut Vec<bool>| {
+        for (place, wildcard) in pattern.iter().enumerate() {
+            if matches!(wildcard, '*' | '%')
+                && places.get(place) == Some(&true)
+                && let Some(next) = places.get_mut(place + 1)
+            {
+                *next = true;
+            }
+        }
+    };
+    if let Some(first) = places.first_mut() {
+        *first = true;
+    }
+    spread(&mut places);
+    let inbox = name.eq_ignore_ascii_case("INBOX");
+    for character in name.chars() {
+        let mut next = vec![false; pattern.len() + 1];
+        for (place, wanted) in pattern.iter().enumerate() {
+            if places.get(place) != Some(&true) {
+                continue;
+            }
+            let (stays, goes) = match wanted {
+                '*' => (true, false),
+                '%' => (character != delimiter, false),
+                wanted => (
+                    false,
+                    *wanted == character || (inbox && wanted.eq_ignore_ascii_case(&character)),
+                ),
+            };
+            if stays && let Some(here) = next.get_mut(place) {
+                *here = true;
+            }
+            if goes && let Some(there) = next.get_mut(place + 1) {
+                *there = true;
+            }
+        }
+        spread(&mut next);
+        places = next;
+    }
+    places.last() == Some(&true)
+}
+
+/// Decode base64 (RFC 4648 §4), strictly.
+pub(crate) fn base64(encoded: &[u8]) -> Option<Vec<u8>> {
+    if !encoded.len().is_multiple_of(4) {
+        return None;
+    }
+    let padding = encoded
+        .iter()
+        .rev()
+        .take_while(|octet| **octet == b'=')
+        .count();
+    let digits = encoded.get(..encoded.len() - padding)?;
+    if padding > 2 {
+        return None;
+    }
+    let mut out = Vec::with_capacity(encoded.len() / 4 * 3);
+    let (mut bits, mut count) = (0u32, 0u32);
+    for digit in digits {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6) | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push(u8::try_from((bits >> count) & 0xff).unwrap_or(0));
+            bits &= (1 << count) - 1;
+        }
+    }
+    (bits == 0).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_their_shortest_form() {
+        assert_eq!(mailbox("Sent", false), b"Sent");
+        assert_eq!(mailbox("nil", false), b"\"nil\"");
+        assert_eq!(mailbox("", false), b"\"\"");
+        assert_eq!(mailbox("A \"b\"", false), b"\"A \\\"b\\\"\"");
+        assert_eq!(mailbox("Entwürfe", false), b"Entw&APw-rfe");
+        assert_eq!(mailbox("Entwürfe", true), "\"Entwürfe\"".as_bytes());
+    }
+
+    #[test]
+    fn text_that_cannot_be_quoted_is_a_literal() {
+        let write = |value: Option<&[u8]>| {
+            let mut out = Vec::new();
+            write_nstring(&mut out, value);
+            out
+        };
+        assert_eq!(write(None), b"NIL");
+        assert_eq!(write(Some(b"a\r\nb")), b"{4}\r\na\r\nb");
+        assert_eq!(write(Some(b"a\\")), b"\"a\\\\\"");
+    }
+
+    #[test]
+    fn wildcards_match_as_the_rfc_says() {
+        for (pattern, name, matches) in [
+            ("*", "a/b/c", true),
+            ("%", "a/b", false),
+            ("%/%", "a/b", true),
+            ("a*c", "a/b/c", true),
+            ("a%c", "a/c", false),
+            ("inbox", "INBOX", true),
+            ("inbox/%", "INBOX/a", false),
+            ("", "", true),
+            ("", "a", false),
+            ("*%*%*%b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false),
+        ] {
+            assert_eq!(
+                list_matches(pattern, name, '/'),
+                matches,
+                "{pattern} {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn base64_is_strict() {
+        assert_eq!(base64(b"AGEAYg==").as_deref(), Some(b"\0a\0b".as_slice()));
+        for bad in [b"AGEAYg".as_slice(), b"AGEAYh==", b"A===", b"====", b"A GE"] {
+            assert_eq!(base64(bad), None);
+        }
+    }
+}
