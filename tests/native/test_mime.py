@@ -38,7 +38,7 @@ DIFFERENCES = {
     "no type": 'An unreadable Content-Type is text/plain (RFC 2045 §5.2); Dovecot says "" "".',
     "line end of the boundary": "The CRLF before a boundary belongs to it (RFC 2046 §5.1.1), also behind a"
     " multipart's last boundary or inside a header; Dovecot counts it to the part.",
-    "no empty line": "A header without empty line has none in HEADER.FIELDS (RFC 3501 §6.4.5); Dovecot adds it.",
+    "no empty line": "A header without empty line has none in HEADER.FIELDS (RFC 3501 §6.4.5); Dovecot adds.",
     "nul": "NUL cannot be in a literal (RFC 3501 §9); Dovecot puts 0x80, here the octets are as they are.",
 }
 """All differences from Dovecot 2.3.19, also in docs/reference/imap-differences.md."""

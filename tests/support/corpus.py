@@ -1,8 +1,8 @@
 """Messages of every kind: those that other programs are tested with, and nasty ones made here.
 
 Messages of others are not kept here. They are read from where they are installed: Python's own tests, the
-Rust crate `mail-parser` (a development dependency of `esp-mime`), the source package `libmime-tools-perl` where
-apt can bring it.
+Rust crate `mail-parser` (a development dependency of `esp-mime`), the source package `libmime-tools-perl`
+where apt can bring it.
 
     for message in corpus.messages(): …deliver message.octets; what comes back must be the same octets…
 """

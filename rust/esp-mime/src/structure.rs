@@ -233,6 +233,35 @@ impl<'a> Structure<'a> {
 struct Boundary<'a> {
     part: usize,
     text: Cow<'a, [u8]>,
+    /// Its first octets and which of them count, so that a line is compared with a hundred boundaries at once.
+    key: u128,
+    mask: u128,
+}
+
+impl<'a> Boundary<'a> {
+    fn new(part: usize, text: Cow<'a, [u8]>) -> Self {
+        let length = u32::try_from(text.len().min(KEY)).unwrap_or(0);
+        Self {
+            part,
+            key: key(&text),
+            mask: 1_u128
+                .checked_shl(length * 8)
+                .map_or(u128::MAX, |bit| bit - 1),
+            text,
+        }
+    }
+}
+
+const KEY: usize = 16;
+
+/// The first octets of a line as a number.
+fn key(line: &[u8]) -> u128 {
+    if let Some(first) = line.first_chunk::<KEY>() {
+        return u128::from_le_bytes(*first);
+    }
+    line.iter()
+        .rev()
+        .fold(0, |key, octet| key << 8 | u128::from(*octet))
 }
 
 /// A line that begins with a boundary.
@@ -424,10 +453,7 @@ impl<'a> Parser<'a> {
             if too_deep {
                 kind = Kind::Opaque;
             } else {
-                self.boundaries.push(Boundary {
-                    part: index,
-                    text: shortened(text),
-                });
+                self.boundaries.push(Boundary::new(index, shortened(text)));
             }
         }
         let mut end = header.end;
@@ -541,9 +567,11 @@ impl<'a> Parser<'a> {
         let [b'-', b'-', rest @ ..] = after(self.structure.data, line) else {
             return None;
         };
+        let line_key = key(rest);
         let mut best: Option<(usize, usize)> = None;
         for (level, boundary) in self.boundaries.iter().enumerate().rev() {
-            if rest.starts_with(&boundary.text)
+            if (line_key ^ boundary.key) & boundary.mask == 0
+                && rest.starts_with(&boundary.text)
                 && best.is_none_or(|(_, length)| length < boundary.text.len())
             {
                 best = Some((level, boundary.text.len()));
