@@ -1,5 +1,7 @@
 """What delivery and indexing ask about a message."""
 
+import base64
+
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -9,9 +11,28 @@ from esp import native
 SIZES = {"4 KiB": 4096, "64 KiB": 65536, "1 MiB": 1048576}
 
 
-@pytest.fixture(params=SIZES)
+def _newsletter() -> bytes:
+    """A multipart message of 49 KB with everything that must be decoded."""
+    plain = "".join(f"Größe {number} =C3=BC und mehr Text in dieser Zeile=\r\n" for number in range(200))
+    html = "".join(
+        f'<tr><td style="color: red">Größe {number}</td><td><a href="http://a.example/">mehr</a></td>\r\n'
+        for number in range(200)
+    )
+    picture = base64.encodebytes(bytes(range(256)) * 60).replace(b"\n", b"\r\n").decode()
+    return (
+        "From: =?utf-8?q?J=C3=BCrgen?= <a@example.org>\r\nTo: b@example.org\r\nSubject: =?utf-8?b?R3LDvMOfZQ==?=\r\n"
+        'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="o"\r\n\r\n--o\r\n'
+        'Content-Type: multipart/alternative; boundary="i"\r\n\r\n--i\r\n'
+        "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+        f"{plain}\r\n--i\r\nContent-Type: text/html; charset=utf-8\r\n\r\n{html}\r\n--i--\r\n--o\r\n"
+        'Content-Type: image/png; name="a.png"\r\nContent-Disposition: attachment; filename="a.png"\r\n'
+        f"Content-Transfer-Encoding: base64\r\n\r\n{picture}\r\n--o--\r\n"
+    ).encode()
+
+
+@pytest.fixture(params=[*SIZES, "49 KB multipart"])
 def message(request: pytest.FixtureRequest) -> bytes:
-    return Writer(1).message(1, SIZES[request.param])
+    return Writer(1).message(1, SIZES[request.param]) if request.param in SIZES else _newsletter()
 
 
 def test_describe(benchmark: BenchmarkFixture, message: bytes) -> None:

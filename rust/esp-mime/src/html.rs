@@ -19,19 +19,35 @@ impl Text<'_> {
     }
 
     fn words(&mut self, text: &str) {
-        for char in text.chars() {
-            self.char(char);
+        let mut rest = text;
+        while let Some(end) = rest.bytes().position(is_blank) {
+            let (word, behind) = rest.split_at_checked(end).unwrap_or((rest, ""));
+            self.word(word);
+            self.blank(' ');
+            rest = behind.trim_start_matches(|char: char| char.is_ascii() && is_blank(char as u8));
+        }
+        self.word(rest);
+    }
+
+    fn word(&mut self, word: &str) {
+        if !word.is_empty() {
+            self.out.push_str(word);
+            self.blank = false;
         }
     }
 
     fn char(&mut self, char: char) {
-        if matches!(char, ' ' | '\t' | '\r' | '\n' | '\u{c}') {
+        if char.is_ascii() && is_blank(char as u8) {
             self.blank(' ');
         } else {
             self.out.push(char);
             self.blank = false;
         }
     }
+}
+
+const fn is_blank(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t' | b'\r' | b'\n' | 0x0c)
 }
 
 /// Elements that end a line.

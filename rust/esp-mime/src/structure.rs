@@ -307,7 +307,11 @@ impl<'a> Parser<'a> {
                 return;
             };
             if kind == Kind::Message {
-                current = self.add_part(Some(current), header.end);
+                let begin = self
+                    .structure
+                    .part(current)
+                    .map_or(next, |part| part.body.start);
+                current = self.add_part(Some(current), begin);
                 continue;
             }
             match self.body(current, next) {
