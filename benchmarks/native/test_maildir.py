@@ -25,5 +25,5 @@ def test_deliver(benchmark: BenchmarkFixture, tmp_path: Path, octets: int, batch
         ]
         return (made,), {}
 
-    results = benchmark.pedantic(store.deliver, setup=items, rounds=30, warmup_rounds=2)
+    results = benchmark.pedantic(store.deliver, setup=items, rounds=30, warmup_rounds=2)  # type: ignore[no-untyped-call]
     assert all(isinstance(result, Stored) for result in results)
