@@ -1,7 +1,7 @@
 """`python -m benchmarks.profile`: where the time of a running ESP goes, by process and by function.
 
 Attaches to all processes below the supervisor while one load runs: `perf` for the kernel, Rust, PostgreSQL,
-Valkey, or (`--no-perf`) `py-spy` for Python functions with native frames. Writes flame-graph stacks (a line
+Valkey, or (`--no-perf`) `py-spy` for Python functions. Writes flame-graph stacks (a line
 `frame;frame;frame count` each, for speedscope or flamegraph.pl) and prints the top of each list.
 """
 
@@ -126,8 +126,8 @@ def main() -> int:
         for pid, name in known.items():
             if name in chosen.roles.split(","):
                 file = chosen.folder / f"{name}-{pid}.stacks"
-                command = [program, "record", "-p", str(pid), "-d", str(int(chosen.seconds)), "-r", "250"]
-                command += ["--native", "--nonblocking", "-f", "raw", "-o", str(file)]
+                command = [program, "record", "-p", str(pid), "-d", str(int(chosen.seconds)), "-r", "200"]
+                command += ["--gil", "-f", "raw", "-o", str(file)]
                 spies[file] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if chosen.smtp:
         load = Load(chosen.octets, chosen.sessions)
@@ -159,8 +159,10 @@ def main() -> int:
             check=True,
         ).stdout
         _by_role(script, known, chosen.folder)
-    for file in spies:
-        if file.exists():
+    for file, spied in spies.items():
+        if spied.returncode:
+            print(f"py-spy could not attach for {file.name}; it needs root, or kernel.yama.ptrace_scope=0")
+        else:
             _show(file.stem, file)
     return 0
 
