@@ -132,16 +132,22 @@ fn tag<'a>(text: &mut Text<'_>, html: &'a str) -> &'a str {
         .take_while(u8::is_ascii_alphanumeric)
         .take(16)
         .count();
-    let name = name_from
+    let mut lower = [0_u8; 16];
+    for (lower, octet) in lower.iter_mut().zip(name_from.bytes().take(length)) {
+        *lower = octet.to_ascii_lowercase();
+    }
+    let name = lower
         .get(..length)
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    if is_block(&name) {
+        .and_then(|name| std::str::from_utf8(name).ok())
+        .unwrap_or_default();
+    if is_block(name) {
         text.blank('\n');
     }
-    let rest = behind_first(html, ">");
-    match name.as_str() {
-        "script" | "style" if !closing => behind_element(rest, &name),
+    let rest = memchr::memchr(b'>', html.as_bytes())
+        .and_then(|end| html.get(end + 1..))
+        .unwrap_or_default();
+    match name {
+        "script" | "style" if !closing => behind_element(rest, name),
         _ => rest,
     }
 }

@@ -121,34 +121,54 @@ fn read_length(data: &mut &[u8], nibble: u8) -> Option<usize> {
     Some(length)
 }
 
-/// Add what `compress` was given to `out`, at most `limit` octets; `None` when `data` is nothing it made.
-pub(crate) fn decompress(mut data: &[u8], limit: usize, out: &mut Vec<u8>) -> Option<()> {
-    let start = out.len();
+/// Octets copied at once where it does not matter that some are too many.
+const STRIDE: usize = 16;
+
+/// Make `out` what `compress` was given, exactly `length` octets; `None` when `data` is nothing it made.
+pub(crate) fn decompress(mut data: &[u8], length: usize, out: &mut Vec<u8>) -> Option<()> {
+    out.clear();
+    out.resize(length + STRIDE, 0);
+    let mut at = 0_usize;
     loop {
         let (token, rest) = data.split_first()?;
         data = rest;
         let literals = read_length(&mut data, token >> 4)?;
-        let (text, rest) = data.split_at_checked(literals)?;
-        out.extend_from_slice(text);
-        data = rest;
-        if out.len() - start > limit {
+        if literals > length - at {
             return None;
         }
+        if literals <= STRIDE
+            && let Some(text) = data.first_chunk::<STRIDE>()
+        {
+            *out.get_mut(at..)?.first_chunk_mut::<STRIDE>()? = *text;
+        } else {
+            out.get_mut(at..at + literals)?
+                .copy_from_slice(data.get(..literals)?);
+        }
+        at += literals;
+        data = data.get(literals..)?;
         if data.is_empty() {
-            return Some(());
+            out.truncate(length);
+            return (at == length).then_some(());
         }
         let (offset, rest) = data.split_first_chunk::<2>()?;
         data = rest;
         let offset = usize::from(u16::from_le_bytes(*offset));
         let mut matched = read_length(&mut data, token & 15)?.checked_add(MIN_MATCH)?;
-        let from = out.len().checked_sub(offset)?;
-        if offset == 0 || from < start || matched > limit {
+        let from = at.checked_sub(offset)?;
+        if offset == 0 || matched > length - at {
             return None;
+        }
+        if offset >= STRIDE && matched <= STRIDE {
+            let text = *out.get(from..)?.first_chunk::<STRIDE>()?;
+            *out.get_mut(at..)?.first_chunk_mut::<STRIDE>()? = text;
+            at += matched;
+            continue;
         }
         // A match may reach into what it makes itself.
         while matched > 0 {
-            let chunk = matched.min(out.len() - from);
-            out.extend_from_within(from..from + chunk);
+            let chunk = matched.min(at - from);
+            out.copy_within(from..from + chunk, at);
+            at += chunk;
             matched -= chunk;
         }
     }

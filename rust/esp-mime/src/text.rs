@@ -86,7 +86,6 @@ impl SearchText {
         if length > rest.len().saturating_mul(255) {
             return None;
         }
-        self.octets.reserve(length);
         pack::decompress(rest, length, &mut self.octets)?;
         (self.octets.len() == length && self.headers <= self.parts && self.parts <= length)
             .then_some(())
