@@ -3,11 +3,22 @@
 
 use libfuzzer_sys::fuzz_target;
 
-const SECTIONS: [&[u8]; 6] = [b"", b"HEADER", b"TEXT", b"1", b"1.MIME", b"2.HEADER.FIELDS (Subject To)"];
+const SECTIONS: [&[u8]; 6] = [
+    b"",
+    b"HEADER",
+    b"TEXT",
+    b"1",
+    b"1.MIME",
+    b"2.HEADER.FIELDS (Subject To)",
+];
 
 fuzz_target!(|octets: &[u8]| {
     let description = esp_mime::describe(octets);
-    for wire in [&description.envelope, &description.bodystructure, &description.body] {
+    for wire in [
+        &description.envelope,
+        &description.bodystructure,
+        &description.body,
+    ] {
         assert!(wire.starts_with(b"(") && wire.ends_with(b")"));
         assert!(!wire.contains(&0));
     }

@@ -25,7 +25,11 @@ fn events(pieces: &[&[u8]]) -> Vec<Event> {
 
 fuzz_target!(|input: (usize, &[u8])| {
     let (cut, octets) = input;
-    let cut = if octets.is_empty() { 0 } else { cut % octets.len() };
+    let cut = if octets.is_empty() {
+        0
+    } else {
+        cut % octets.len()
+    };
     let (first, second) = octets.split_at(cut);
     assert_eq!(events(&[octets]), events(&[first, second]));
 });
