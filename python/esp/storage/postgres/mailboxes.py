@@ -12,8 +12,8 @@ import msgspec
 
 from esp.core.errors import AlreadyExistsError, NotFoundError
 from esp.core.mailbox import DELIMITER, Mailbox, MailboxId, ModSeq, SpecialUse, Uid
-from esp.core.quota import Quota
 from esp.core.principal import AccountId
+from esp.core.quota import Quota
 from esp.storage.postgres.pool import Connection
 
 _COLUMNS = """id, account_id, name, directory, uidvalidity, uidnext, highest_modseq,

@@ -1,0 +1,353 @@
+"""Messages of a mailbox: rows in bulk for the Rust index, flags, copies, expunges.
+
+Octets of `COPY … (FORMAT binary)` go to Rust as they come; Python sees single rows only where it decides something.
+Functions that change take a mailbox locked by `mailboxes.lock` in the same transaction, and give it one new
+mod-sequence, which is the value they return or hold.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from esp.core.mailbox import ContentId, Mailbox, MailboxId, ModSeq, Uid
+from esp.core.message import SystemFlag
+from esp.core.principal import AccountId
+from esp.native import CONTENT_COLUMNS, ROW_COLUMNS, SENT_COLUMNS, TEXT_COLUMNS, encode_set
+from esp.storage.postgres.pool import Connection
+
+Mode = Literal["replace", "add", "remove"]
+Sink = Callable[[bytes], Coroutine[Any, Any, None]]
+
+SYSTEM_BITS = 0xFF
+RENAME_DELAY = "5 seconds"
+"""A flag that is set and taken away again within this time costs one renaming, or none."""
+
+_SEEN = int(SystemFlag.SEEN)
+_DELETED = int(SystemFlag.DELETED)
+
+_NEW_FLAGS: dict[Mode, str] = {
+    "replace": "$4::bigint",
+    "add": "m.flags | $4::bigint",
+    "remove": "m.flags & ~$4::bigint",
+}
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """What a STORE did."""
+
+    modseq: ModSeq
+    """The mailbox's highest after it; a new one only if `uids` is not empty."""
+    uids: list[Uid]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """Where a message's file is, and what a copy of it needs to know."""
+
+    uid: Uid
+    content: ContentId
+    flags: int
+    size: int
+    file: str
+    file_flags: str | None
+    """Letters behind `:2,` in `cur`; `None` while it is in `new`."""
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """What a copy made: the n-th of `sources` has become the n-th of `uids`."""
+
+    modseq: ModSeq
+    sources: list[Uid]
+    uids: list[Uid]
+
+
+class Expunged(msgspec.Struct, frozen=True):
+    """What an expunge removed."""
+
+    modseq: ModSeq
+    rows: list[Row]
+
+
+async def copy_rows(
+    connection: Connection, account: AccountId, mailbox: MailboxId, after: ModSeq, sink: Sink
+) -> None:
+    """Send the rows changed after a mod-sequence to `sink`, as the octets of a binary COPY in the order of UIDs."""
+    await connection.copy_from_query(
+        f"SELECT {ROW_COLUMNS} FROM message"  # noqa: S608 - our constant and integers, COPY takes no parameters
+        f" WHERE account_id = {account:d} AND mailbox_id = {mailbox:d} AND modseq > {after:d} ORDER BY uid",
+        output=sink,
+        format="binary",
+    )
+
+
+async def copy_contents(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
+    """Return ENVELOPE, BODYSTRUCTURE and BODY of contents as binary COPY."""
+    return await _copied(connection, CONTENT_COLUMNS, "content", "id", account, contents)
+
+
+async def copy_sent(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
+    """Return the Date of contents as binary COPY."""
+    return await _copied(connection, SENT_COLUMNS, "content", "id", account, contents)
+
+
+async def copy_texts(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
+    """Return the searchable text of those contents that are indexed, as binary COPY."""
+    return await _copied(connection, TEXT_COLUMNS, "content_index", "content_id", account, contents)
+
+
+async def count_recent_and_deleted(connection: Connection, mailbox: Mailbox) -> tuple[int, int]:
+    """Return how many messages no read-write session has seen, and how many have `\\Deleted` (for STATUS)."""
+    row = await connection.fetchrow(
+        """
+        SELECT count(*) FILTER (WHERE m.uid >= b.first_recent) AS recent,
+            count(*) FILTER (WHERE m.flags & $3 <> 0) AS deleted
+        FROM message AS m JOIN mailbox AS b ON b.id = m.mailbox_id
+        WHERE m.account_id = $1 AND m.mailbox_id = $2
+        """,
+        mailbox.account,
+        mailbox.id,
+        _DELETED,
+    )
+    return (row["recent"], row["deleted"]) if row is not None else (0, 0)
+
+
+async def rows(connection: Connection, mailbox: Mailbox, uids: Sequence[int] | None) -> list[Row]:
+    """Return those of the messages that still exist, rising; `None` for all of the mailbox."""
+    found = await connection.fetch(
+        """
+        SELECT uid, content_id, flags, size, file, file_flags FROM message
+        WHERE account_id = $1 AND mailbox_id = $2 AND ($3::bigint[] IS NULL OR uid = ANY($3)) ORDER BY uid
+        """,
+        mailbox.account,
+        mailbox.id,
+        uids,
+    )
+    return [_row(row) for row in found]
+
+
+async def changed_since(
+    connection: Connection, mailbox: Mailbox, uids: Sequence[int], modseq: int
+) -> frozenset[int]:
+    """Return those of `uids` that were changed after a mod-sequence (RFC 7162 §3.1.3)."""
+    found = await connection.fetch(
+        """
+        SELECT uid FROM message
+        WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY($3::bigint[]) AND modseq > $4
+        """,
+        mailbox.account,
+        mailbox.id,
+        uids,
+        modseq,
+    )
+    return frozenset(row["uid"] for row in found)
+
+
+async def set_flags(tx: Connection, mailbox: Mailbox, uids: Sequence[int], mode: Mode, bits: int) -> Changed:
+    """Change the flags of a locked mailbox's messages, count, and leave word that file names are to follow."""
+    modseq = ModSeq(mailbox.highest_modseq + 1)
+    flags = _NEW_FLAGS[mode]
+    changed = await tx.fetchval(
+        f"""
+        WITH changed AS (
+            UPDATE message AS m SET flags = {flags}, modseq = $5
+            FROM message AS old
+            WHERE m.account_id = $1 AND m.mailbox_id = $2 AND m.uid = ANY($3::bigint[]) AND m.flags <> {flags}
+                AND old.account_id = $1 AND old.mailbox_id = $2 AND old.uid = m.uid
+            RETURNING m.uid, (old.flags & {_SEEN} <> 0)::int - (m.flags & {_SEEN} <> 0)::int AS unseen
+        ), sums AS (
+            SELECT count(*) AS messages, sum(unseen) AS unseen, array_agg(uid ORDER BY uid) AS uids FROM changed
+        ), counted AS (
+            UPDATE mailbox AS b SET highest_modseq = $5, unseen = b.unseen + sums.unseen
+            FROM sums WHERE b.id = $2 AND sums.messages > 0
+        ), told AS (
+            INSERT INTO outbox (topic, payload, not_before)
+            SELECT 'rename', jsonb_build_object('account', $1::bigint, 'mailbox', $2::bigint, 'uids', uids),
+                now() + interval '{RENAME_DELAY}'
+            FROM sums WHERE messages > 0
+        )
+        SELECT uids FROM sums
+        """,  # noqa: S608 - our constants
+        mailbox.account,
+        mailbox.id,
+        uids,
+        bits,
+        modseq,
+    )
+    return Changed(modseq=modseq if changed else mailbox.highest_modseq, uids=changed or [])
+
+
+async def add_copies(
+    tx: Connection,
+    source: Mailbox,
+    target: Mailbox,
+    copies: Sequence[tuple[Uid, str, str]],
+    keyword_bits: Sequence[tuple[int, int]],
+) -> Copied:
+    """Add rows to `target` (locked, as is `source`) for files linked into its folder.
+
+    Args:
+        tx: a transaction.
+        source: where the messages are.
+        target: where they shall be, too.
+        copies: UID in `source`, base name and flag letters of the new file in `cur`.
+        keyword_bits: for each keyword of `source`, its bit there and its bit in `target`.
+
+    Returns:
+        What was made; messages expunged from `source` meanwhile are left out.
+    """
+    modseq = ModSeq(target.highest_modseq + 1)
+    made = await tx.fetch(
+        f"""
+        WITH picked AS (
+            SELECT s.uid AS source_uid, $4::bigint - 1 + row_number() OVER (ORDER BY s.uid) AS uid,
+                s.content_id, s.size, s.internal_date, n.file, n.file_flags,
+                (s.flags & {SYSTEM_BITS}) | coalesce(
+                    (SELECT bit_or(k.target) FROM unnest($9::bigint[], $10::bigint[]) AS k(source, target)
+                     WHERE s.flags & k.source <> 0), 0) AS flags
+            FROM unnest($6::bigint[], $7::text[], $8::text[]) AS n(uid, file, file_flags)
+            JOIN message AS s ON s.account_id = $1 AND s.mailbox_id = $2 AND s.uid = n.uid
+        ), added AS (
+            INSERT INTO message (account_id, mailbox_id, uid, content_id, modseq, flags, size, internal_date,
+                file, file_flags)
+            SELECT $1, $3, uid, content_id, $5, flags, size, internal_date, file, file_flags FROM picked
+        ), counted AS (
+            UPDATE mailbox AS b SET highest_modseq = $5, uidnext = b.uidnext + s.messages,
+                messages = b.messages + s.messages, unseen = b.unseen + s.unseen, octets = b.octets + s.octets
+            FROM (SELECT count(*) AS messages, sum(size) AS octets,
+                      count(*) FILTER (WHERE flags & {_SEEN} = 0) AS unseen FROM picked) AS s
+            WHERE b.id = $3 AND s.messages > 0
+        )
+        SELECT source_uid, uid FROM picked ORDER BY uid
+        """,  # noqa: S608 - our constants
+        target.account,
+        source.id,
+        target.id,
+        target.uidnext,
+        modseq,
+        [uid for uid, _, _ in copies],
+        [file for _, file, _ in copies],
+        [letters for _, _, letters in copies],
+        [bit for bit, _ in keyword_bits],
+        [bit for _, bit in keyword_bits],
+    )
+    return Copied(
+        modseq=modseq if made else target.highest_modseq,
+        sources=[row["source_uid"] for row in made],
+        uids=[row["uid"] for row in made],
+    )
+
+
+async def expunge(
+    tx: Connection, mailbox: Mailbox, uids: Sequence[int], *, deleted_only: bool, keep_contents: bool = False
+) -> Expunged:
+    """Remove rows of a locked mailbox for good, count, and remember their UIDs for those who have not heard.
+
+    Args:
+        tx: a transaction.
+        mailbox: locked.
+        uids: of the messages.
+        deleted_only: pass over those that lack `\\Deleted` (now, whatever a session believes).
+        keep_contents: a MOVE: what is said about the octets stays in use.
+    """
+    modseq = ModSeq(mailbox.highest_modseq + 1)
+    gone = await tx.fetch(
+        """
+        DELETE FROM message
+        WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY($3::bigint[]) AND flags & $4 = $4
+        RETURNING uid, content_id, flags, size, file, file_flags
+        """,
+        mailbox.account,
+        mailbox.id,
+        uids,
+        _DELETED if deleted_only else 0,
+    )
+    if not gone:
+        return Expunged(modseq=mailbox.highest_modseq, rows=[])
+    rows = sorted((_row(row) for row in gone), key=lambda row: row.uid)
+    await tx.execute(
+        """
+        WITH remembered AS (
+            INSERT INTO expunged (account_id, mailbox_id, modseq, uids) VALUES ($1, $2, $3, $4)
+        )
+        UPDATE mailbox SET highest_modseq = $3, messages = messages - $5, unseen = unseen - $6, octets = octets - $7
+        WHERE id = $2
+        """,
+        mailbox.account,
+        mailbox.id,
+        modseq,
+        encode_set([row.uid for row in rows]),
+        len(rows),
+        sum(1 for row in rows if not row.flags & _SEEN),
+        sum(row.size for row in rows),
+    )
+    if not keep_contents:
+        await _forget_contents(tx, mailbox.account, [row.content for row in rows])
+    return Expunged(modseq=modseq, rows=rows)
+
+
+async def remove_all(tx: Connection, mailbox: Mailbox) -> list[Row]:
+    """Remove all rows of a locked mailbox that is to be deleted, without a trace, and return them."""
+    gone = await tx.fetch(
+        """
+        DELETE FROM message WHERE account_id = $1 AND mailbox_id = $2
+        RETURNING uid, content_id, flags, size, file, file_flags
+        """,
+        mailbox.account,
+        mailbox.id,
+    )
+    await tx.execute(
+        "DELETE FROM expunged WHERE account_id = $1 AND mailbox_id = $2", mailbox.account, mailbox.id
+    )
+    rows = [_row(row) for row in gone]
+    await _forget_contents(tx, mailbox.account, [row.content for row in rows])
+    return rows
+
+
+async def _forget_contents(tx: Connection, account: AccountId, contents: Sequence[ContentId]) -> None:
+    """Remove what no message of the account refers to any more.
+
+    Two sessions that expunge the last two copies at once each see the other's: the row then stays, which costs
+    room and nothing else.
+    """
+    await tx.execute(
+        """
+        WITH unused AS (
+            SELECT c.id FROM unnest($2::bigint[]) AS c(id)
+            WHERE NOT EXISTS (SELECT FROM message AS m WHERE m.account_id = $1 AND m.content_id = c.id)
+        ), unindexed AS (
+            DELETE FROM content_index AS i USING unused WHERE i.account_id = $1 AND i.content_id = unused.id
+        )
+        DELETE FROM content AS c USING unused WHERE c.account_id = $1 AND c.id = unused.id
+        """,
+        account,
+        contents,
+    )
+
+
+async def _copied(
+    connection: Connection, columns: str, table: str, key: str, account: AccountId, contents: Sequence[int]
+) -> bytes:
+    octets = bytearray()
+
+    async def take(chunk: bytes) -> None:
+        octets.extend(chunk)
+
+    wanted = ",".join(f"{content:d}" for content in contents)
+    await connection.copy_from_query(
+        f"SELECT {columns} FROM {table}"  # noqa: S608 - our constants and integers, COPY takes no parameters
+        f" WHERE account_id = {account:d} AND {key} = ANY('{{{wanted}}}'::bigint[])",
+        output=take,
+        format="binary",
+    )
+    return bytes(octets)
+
+
+def _row(row: Any) -> Row:
+    return Row(
+        uid=row["uid"],
+        content=row["content_id"],
+        flags=row["flags"],
+        size=row["size"],
+        file=row["file"],
+        file_flags=row["file_flags"],
+    )

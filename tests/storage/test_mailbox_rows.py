@@ -1,0 +1,256 @@
+"""Mailboxes and messages as rows: counters, mod-sequences, what is remembered of what is gone."""
+
+import asyncio
+import itertools
+from datetime import UTC, datetime
+
+import pytest
+
+from esp.core.errors import AlreadyExistsError, NotFoundError
+from esp.core.mailbox import Mailbox, MailboxId, ModSeq
+from esp.core.message import FIRST_KEYWORD_BIT, SystemFlag
+from esp.core.principal import AccountId
+from esp.storage.postgres import mailboxes, messages
+from esp.storage.postgres.pool import Connection, Database
+
+SEEN, DELETED, FLAGGED = int(SystemFlag.SEEN), int(SystemFlag.DELETED), int(SystemFlag.FLAGGED)
+_numbers = itertools.count(1)
+
+
+async def new_account(database: Database) -> AccountId:
+    number = next(_numbers)
+    async with database.transaction() as tx:
+        domain = await tx.fetchval("INSERT INTO domain (name) VALUES ($1) RETURNING id", f"rows{number}.test")
+        account: int = await tx.fetchval(
+            "INSERT INTO account (domain_id, local_part, maildir) VALUES ($1, 'a', $2) RETURNING id",
+            domain,
+            f"rows{number}.test/a",
+        )
+    return AccountId(account)
+
+
+async def new_mailbox(database: Database, account: AccountId, name: str) -> Mailbox:
+    async with database.transaction() as tx:
+        return await mailboxes.create(tx, account, name, f".{name}", None)
+
+
+async def fill(database: Database, mailbox: Mailbox, flags: list[int]) -> Mailbox:
+    """Put messages with these flags into the mailbox, of 100 octets each, as a delivery does."""
+    async with database.transaction() as tx:
+        for value in flags:
+            content = await tx.fetchval(
+                """
+                INSERT INTO content (account_id, size, envelope, bodystructure, body)
+                VALUES ($1, 100, 'e', 's', 'b') RETURNING id
+                """,
+                mailbox.account,
+            )
+            row = await tx.fetchrow(
+                """
+                UPDATE mailbox SET uidnext = uidnext + 1, highest_modseq = highest_modseq + 1,
+                    messages = messages + 1, unseen = unseen + $2, octets = octets + 100
+                WHERE id = $1 RETURNING uidnext - 1, highest_modseq
+                """,
+                mailbox.id,
+                int(not value & SEEN),
+            )
+            await tx.execute(
+                """
+                INSERT INTO message (account_id, mailbox_id, uid, content_id, modseq, flags, size, internal_date, file)
+                VALUES ($1, $2, $3, $4, $5, $6, 100, $7, $8)
+                """,
+                mailbox.account,
+                mailbox.id,
+                row[0],
+                content,
+                row[1],
+                value,
+                datetime(2026, 1, 1, tzinfo=UTC),
+                f"1.M{content}P1Q1.host,S=100",
+            )
+    return await fresh(database, mailbox.id)
+
+
+async def fresh(database: Database, mailbox: MailboxId) -> Mailbox:
+    async with database.connection() as connection:
+        return await mailboxes.by_id(connection, mailbox)
+
+
+async def locked(tx: Connection, mailbox: Mailbox) -> Mailbox:
+    return (await mailboxes.lock(tx, [mailbox.id]))[mailbox.id]
+
+
+async def uidvalidity_of_a_second(database: Database, account: AccountId) -> tuple[int, int]:
+    first = await new_mailbox(database, account, "A")
+    async with database.transaction() as tx:
+        await mailboxes.delete(tx, first.id)
+    return first.uidvalidity, (await new_mailbox(database, account, "A")).uidvalidity
+
+
+async def test_a_mailbox_made_again_has_a_greater_uidvalidity(database: Database) -> None:
+    before, after = await uidvalidity_of_a_second(database, await new_account(database))
+    assert after > before
+
+
+async def test_uidvalidity_rises_with_many_at_once(database: Database) -> None:
+    account = await new_account(database)
+    made = await asyncio.gather(*(new_mailbox(database, account, f"M{n}") for n in range(20)))
+    assert len({mailbox.uidvalidity for mailbox in made}) == 20
+
+
+async def test_a_name_is_taken_once(database: Database) -> None:
+    account = await new_account(database)
+    await new_mailbox(database, account, "A")
+    with pytest.raises(AlreadyExistsError):
+        await new_mailbox(database, account, "A")
+
+
+async def test_renaming_takes_children_along_and_nothing_else(database: Database) -> None:
+    account = await new_account(database)
+    for name in ("A", "A/b", "A/b/c", "Ab", "A%"):
+        await new_mailbox(database, account, name)
+    async with database.transaction() as tx:
+        await mailboxes.rename(tx, account, "A", "Z/y")
+        assert {m.name for m in await mailboxes.listed(tx, account)} == {
+            "Z/y",
+            "Z/y/b",
+            "Z/y/b/c",
+            "Ab",
+            "A%",
+        }
+
+
+async def test_a_rename_onto_a_taken_child_changes_nothing(database: Database) -> None:
+    account = await new_account(database)
+    for name in ("A", "A/b", "Z/b"):
+        await new_mailbox(database, account, name)
+    async with database.transaction() as tx:
+        with pytest.raises(AlreadyExistsError):
+            await mailboxes.rename(tx, account, "A", "Z")
+        assert {m.name for m in await mailboxes.listed(tx, account)} == {"A", "A/b", "Z/b"}
+
+
+async def test_only_what_changes_gets_a_modseq(database: Database) -> None:
+    mailbox = await fill(
+        database, await new_mailbox(database, await new_account(database), "A"), [0, SEEN, 0]
+    )
+    async with database.transaction() as tx:
+        changed = await messages.set_flags(tx, await locked(tx, mailbox), [1, 2, 3, 99], "add", SEEN)
+    after = await fresh(database, mailbox.id)
+    assert changed.uids == [1, 3]
+    assert changed.modseq == mailbox.highest_modseq + 1 == after.highest_modseq
+    assert (mailbox.unseen, after.unseen) == (2, 0)
+
+
+async def test_a_store_that_changes_nothing_takes_no_modseq(database: Database) -> None:
+    mailbox = await fill(database, await new_mailbox(database, await new_account(database), "A"), [SEEN])
+    async with database.transaction() as tx:
+        changed = await messages.set_flags(tx, await locked(tx, mailbox), [1], "add", SEEN)
+    assert changed.uids == []
+    assert (await fresh(database, mailbox.id)).highest_modseq == mailbox.highest_modseq
+    async with database.connection() as connection:
+        waiting = await connection.fetchval(
+            "SELECT count(*) FROM outbox WHERE topic = 'rename' AND payload->>'mailbox' = $1", str(mailbox.id)
+        )
+    assert waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "flags", "unseen"),
+    [("replace", FLAGGED, 2), ("remove", 0, 2), ("add", SEEN | FLAGGED, 0)],
+)
+async def test_flags_by_mode(mode: messages.Mode, flags: int, unseen: int, database: Database) -> None:
+    mailbox = await fill(database, await new_mailbox(database, await new_account(database), "A"), [SEEN, 0])
+    bits = FLAGGED if mode == "replace" else SEEN | FLAGGED
+    async with database.transaction() as tx:
+        await messages.set_flags(tx, await locked(tx, mailbox), [1, 2], mode, bits)
+        rows = await messages.rows(tx, mailbox, None)
+    assert [row.flags for row in rows] == [flags, flags]
+    assert (await fresh(database, mailbox.id)).unseen == unseen
+
+
+async def test_an_expunge_counts_remembers_and_forgets(database: Database) -> None:
+    account = await new_account(database)
+    mailbox = await fill(
+        database, await new_mailbox(database, account, "A"), [DELETED, 0, DELETED | SEEN, DELETED]
+    )
+    async with database.transaction() as tx:
+        expunged = await messages.expunge(tx, await locked(tx, mailbox), [1, 2, 3], deleted_only=True)
+    after = await fresh(database, mailbox.id)
+    assert [row.uid for row in expunged.rows] == [1, 3]
+    assert (after.messages, after.unseen, after.octets, after.uidnext) == (2, 2, 200, 5)
+    async with database.connection() as connection:
+        state = await mailboxes.state(connection, mailbox.id, mailbox.highest_modseq)
+        contents = await connection.fetchval("SELECT count(*) FROM content WHERE account_id = $1", account)
+    assert state.expunged == ("1,3",)
+    assert state.modseq == expunged.modseq
+    assert contents == 2
+
+
+async def test_copies_keep_flags_and_translate_keywords(database: Database) -> None:
+    account = await new_account(database)
+    keyword = 1 << (FIRST_KEYWORD_BIT + 1)
+    source = await fill(database, await new_mailbox(database, account, "A"), [SEEN | keyword, 0, keyword])
+    target = await fill(database, await new_mailbox(database, account, "B"), [0])
+    async with database.transaction() as tx:
+        both = await mailboxes.lock(tx, [target.id, source.id])
+        copied = await messages.add_copies(
+            tx,
+            both[source.id],
+            both[target.id],
+            [(3, "c", ""), (1, "a", "S"), (77, "x", "")],
+            [(keyword, 1 << FIRST_KEYWORD_BIT)],
+        )
+    assert (copied.sources, copied.uids) == ([1, 3], [2, 3])
+    async with database.connection() as connection:
+        rows = await messages.rows(connection, target, [2, 3])
+    assert [row.flags for row in rows] == [SEEN | 1 << FIRST_KEYWORD_BIT, 1 << FIRST_KEYWORD_BIT]
+    after = await fresh(database, target.id)
+    assert (after.messages, after.unseen, after.octets, after.uidnext) == (3, 2, 300, 4)
+    assert after.highest_modseq == copied.modseq
+
+
+async def test_what_is_said_about_octets_stays_while_a_copy_needs_it(database: Database) -> None:
+    account = await new_account(database)
+    source = await fill(database, await new_mailbox(database, account, "A"), [0])
+    target = await new_mailbox(database, account, "B")
+    async with database.transaction() as tx:
+        both = await mailboxes.lock(tx, [target.id, source.id])
+        await messages.add_copies(tx, both[source.id], both[target.id], [(1, "a", "")], [])
+        await messages.expunge(tx, both[source.id], [1], deleted_only=False)
+        assert await tx.fetchval("SELECT count(*) FROM content WHERE account_id = $1", account) == 1
+        await messages.remove_all(tx, target)
+        assert await tx.fetchval("SELECT count(*) FROM content WHERE account_id = $1", account) == 0
+
+
+async def test_a_deleted_mailbox_cannot_be_locked(database: Database) -> None:
+    mailbox = await new_mailbox(database, await new_account(database), "A")
+    async with database.transaction() as tx:
+        await mailboxes.delete(tx, mailbox.id)
+    async with database.transaction() as tx:
+        with pytest.raises(NotFoundError):
+            await mailboxes.lock(tx, [mailbox.id])
+
+
+async def test_recent_is_taken_once(database: Database) -> None:
+    mailbox = await fill(database, await new_mailbox(database, await new_account(database), "A"), [0, 0])
+    async with database.connection() as connection:
+        assert await mailboxes.first_recent(connection, mailbox.id) == 1
+        assert await mailboxes.take_recent(connection, mailbox.id) == 1
+        assert await mailboxes.take_recent(connection, mailbox.id) > 2
+        assert await messages.count_recent_and_deleted(connection, mailbox) == (0, 0)
+
+
+async def test_rows_come_as_binary_copy_after_a_modseq(database: Database) -> None:
+    mailbox = await fill(database, await new_mailbox(database, await new_account(database), "A"), [0, 0, 0])
+    octets = bytearray()
+
+    async def sink(chunk: bytes) -> None:
+        octets.extend(chunk)
+
+    async with database.connection() as connection:
+        await messages.copy_rows(
+            connection, mailbox.account, mailbox.id, ModSeq(mailbox.highest_modseq - 1), sink
+        )
+    assert octets.startswith(b"PGCOPY\n\xff\r\n\0")
+    assert octets.count(b"Q1.host,S=100") == 1
