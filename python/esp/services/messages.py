@@ -1,0 +1,264 @@
+"""Changing the messages of mailboxes: flags, copies, moves, expunges (RFC 3501 §6.4, RFC 6851).
+
+In: UIDs of one mailbox. Out: what was changed, after it is durable: files first, rows second, then word to the other
+processes. Every call is one transaction: all of it happened, or nothing did.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from errno import EDQUOT, ENOSPC
+from typing import NamedTuple
+
+import msgspec
+
+from esp.core.errors import EspError, LimitError, OverQuotaError, StorageFullError, UnavailableError
+from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
+from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS
+from esp.core.principal import Principal
+from esp.storage import maildir
+from esp.storage.maildir import Maildirs
+from esp.storage.postgres import mailboxes as mailboxes_sql
+from esp.storage.postgres import messages as sql
+from esp.storage.postgres import outbox
+from esp.storage.postgres.outbox import Topic
+from esp.storage.postgres.pool import Connection, Database
+from esp.storage.redis import Notifier
+
+PATHS_PER_ROW = 1000
+"""Of an `unlink` row of the outbox."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What a STORE did."""
+
+    modseq: ModSeq
+    changed: list[Uid]
+    modified: frozenset[int]
+    """Not changed: they were, by somebody else, after `unchanged_since` (RFC 7162 §3.1.3)."""
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """What COPY or MOVE did, for COPYUID (RFC 4315 §3): the n-th source has become the n-th copy."""
+
+    uidvalidity: int
+    sources: list[Uid]
+    copies: list[Uid]
+
+
+class Messages:
+    """Changes messages; one for each process."""
+
+    def __init__(
+        self, database: Database, maildirs: Maildirs, notifier: Notifier, unlink_after: float
+    ) -> None:
+        self._database = database
+        self._maildirs = maildirs
+        self._notifier = notifier
+        self._unlink_after = unlink_after
+
+    async def add_keywords(self, mailbox: MailboxId, keywords: tuple[str, ...]) -> None:
+        """Have the mailbox know keywords, so that there are bits for them.
+
+        Raises:
+            NotFoundError: the mailbox was deleted.
+            LimitError: it would have too many.
+        """
+        async with self._database.transaction() as tx:
+            locked = await _lock(tx, mailbox)
+            await _add_keywords(tx, locked, keywords)
+
+    async def store(
+        self,
+        mailbox: MailboxId,
+        uids: list[int],
+        mode: sql.Mode,
+        bits: int,
+        unchanged_since: int | None = None,
+    ) -> Stored:
+        """Change flags.
+
+        Raises:
+            NotFoundError: the mailbox was deleted.
+        """
+        modified: frozenset[int] = frozenset()
+        async with self._database.transaction() as tx:
+            locked = await _lock(tx, mailbox)
+            if unchanged_since is not None:
+                modified = await sql.changed_since(tx, locked, uids, unchanged_since)
+                uids = [uid for uid in uids if uid not in modified]
+            changed = await sql.set_flags(tx, locked, uids, mode, bits)
+        if changed.uids:
+            await self._notifier.publish([(mailbox, changed.modseq)])
+        return Stored(modseq=changed.modseq, changed=changed.uids, modified=modified)
+
+    async def expunge(self, principal: Principal, mailbox: MailboxId, uids: list[int]) -> ModSeq:
+        """Remove those of the messages that have `\\Deleted` now, and return the mailbox's highest mod-sequence.
+
+        Raises:
+            NotFoundError: the mailbox was deleted.
+        """
+        async with self._database.transaction() as tx:
+            locked = await _lock(tx, mailbox)
+            expunged = await sql.expunge(tx, locked, uids, deleted_only=True)
+            await leave_to_unlink(tx, principal, locked, expunged.rows, self._unlink_after)
+        if expunged.rows:
+            await self._notifier.publish([(mailbox, expunged.modseq)])
+        return expunged.modseq
+
+    async def copy(
+        self, principal: Principal, source: MailboxId, target: MailboxId, uids: list[int]
+    ) -> Copied:
+        """Copy messages with flags, keywords and internal date; all of those that still exist, or none.
+
+        Raises:
+            NotFoundError: one of the mailboxes was deleted.
+            OverQuotaError: the account has no room for them.
+        """
+        return await self._copy(principal, source, target, uids, move=False)
+
+    async def move(
+        self, principal: Principal, source: MailboxId, target: MailboxId, uids: list[int] | None
+    ) -> Copied:
+        """Move messages (`None`: all): as `copy`, and they are gone from `source` in the same transaction.
+
+        Raises:
+            NotFoundError: one of the mailboxes was deleted.
+        """
+        return await self._copy(principal, source, target, uids, move=True)
+
+    async def _copy(
+        self,
+        principal: Principal,
+        source_id: MailboxId,
+        target_id: MailboxId,
+        uids: list[int] | None,
+        *,
+        move: bool,
+    ) -> Copied:
+        async with self._database.connection() as connection:
+            source = await mailboxes_sql.by_id(connection, source_id)
+            target = await mailboxes_sql.by_id(connection, target_id)
+            rows = await sql.rows(connection, source, uids)
+            if not move:
+                await _check_quota(connection, principal, rows)
+        if not rows:
+            return Copied(uidvalidity=target.uidvalidity, sources=[], copies=[])
+        linked = await self._link(principal, source, target, rows)
+        try:
+            async with self._database.transaction() as tx:
+                if not move:
+                    await mailboxes_sql.lock_quota(tx, principal.account)
+                    await _check_quota(tx, principal, [copy.row for copy in linked])
+                locked = await mailboxes_sql.lock(tx, {source_id, target_id})
+                source, target = locked[source_id], locked[target_id]
+                copied = await _add_copies(tx, source, target, linked)
+                changes = [(target_id, copied.modseq)]
+                if move:
+                    source = await _lock(tx, source_id)  # counted anew when it is the target as well
+                    expunged = await sql.expunge(
+                        tx, source, copied.sources, deleted_only=False, keep_contents=True
+                    )
+                    await leave_to_unlink(tx, principal, source, expunged.rows, self._unlink_after)
+                    changes.append((source_id, expunged.modseq))
+        except UnavailableError:
+            # Whether the commit took place is not known: an orphan is found by the janitor, a lost file by nobody.
+            raise
+        except EspError:
+            await self._maildirs.unlink([copy.path for copy in linked])
+            raise
+        made = set(copied.sources)
+        # Expunged between the linking and the transaction:
+        await self._maildirs.unlink([copy.path for copy in linked if copy.row.uid not in made])
+        await self._notifier.publish(changes)
+        return Copied(uidvalidity=target.uidvalidity, sources=copied.sources, copies=copied.uids)
+
+    async def _link(
+        self, principal: Principal, source: Mailbox, target: Mailbox, rows: list[sql.Row]
+    ) -> "list[_Linked]":
+        folder = maildir.folder(principal.maildir, target.directory)
+        letters = [maildir.flag_letters(row.flags) for row in rows]
+        with file_errors():
+            bases = await self._maildirs.link(
+                [path_of(principal, source, row) for row in rows], folder, letters
+            )
+        return [
+            _Linked(row, base, flags, f"{folder}/cur/{base}:2,{flags}")
+            for row, flags, base in zip(rows, letters, bases, strict=True)
+            if base is not None  # expunged meanwhile
+        ]
+
+
+@contextmanager
+def file_errors() -> Iterator[None]:
+    """Raise what a failure of the mail storage means in place of it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {ENOSPC, EDQUOT}:
+            raise StorageFullError("The disk is full") from error
+        raise UnavailableError("The mail storage does not answer") from error
+
+
+class _Linked(NamedTuple):
+    row: sql.Row
+    base: str
+    letters: str
+    path: str
+
+
+def path_of(principal: Principal, mailbox: Mailbox, row: sql.Row) -> str:
+    """Return where a message's file is, below the root of all Maildirs."""
+    folder = maildir.folder(principal.maildir, mailbox.directory)
+    if row.file_flags is None:
+        return f"{folder}/new/{row.file}"
+    return f"{folder}/cur/{row.file}:2,{row.file_flags}"
+
+
+async def leave_to_unlink(
+    tx: Connection, principal: Principal, mailbox: Mailbox, rows: Sequence[sql.Row], delay: float
+) -> None:
+    """Have a worker remove the files of rows that are no more, when nobody can be reading them any longer."""
+    paths = [path_of(principal, mailbox, row) for row in rows]
+    payloads = [
+        outbox.Unlink(paths=paths[start : start + PATHS_PER_ROW])
+        for start in range(0, len(paths), PATHS_PER_ROW)
+    ]
+    if payloads:
+        await outbox.add_all(tx, Topic.UNLINK, payloads, delay)
+
+
+async def _lock(tx: Connection, mailbox: MailboxId) -> Mailbox:
+    return (await mailboxes_sql.lock(tx, [mailbox]))[mailbox]
+
+
+async def _check_quota(connection: Connection, principal: Principal, rows: Sequence[sql.Row]) -> None:
+    quota = await mailboxes_sql.quota(connection, principal.account)
+    if not quota.fits(sum(row.size for row in rows), len(rows)):
+        raise OverQuotaError("The account has no room for this")
+
+
+async def _add_keywords(tx: Connection, mailbox: Mailbox, keywords: Sequence[str]) -> tuple[str, ...]:
+    """Have a locked mailbox know keywords, and return all it knows then."""
+    known = {keyword.lower() for keyword in mailbox.keywords}
+    new = [keyword for keyword in dict.fromkeys(keywords) if keyword.lower() not in known]
+    if len(mailbox.keywords) + len(new) > MAX_KEYWORDS:
+        raise LimitError("The mailbox has too many keywords")
+    if new:
+        await mailboxes_sql.add_keywords(tx, mailbox.id, new)
+    return (*mailbox.keywords, *new)
+
+
+async def _add_copies(tx: Connection, source: Mailbox, target: Mailbox, linked: list[_Linked]) -> sql.Copied:
+    used = 0
+    for copy in linked:
+        used |= copy.row.flags
+    bit_of = {keyword: 1 << (FIRST_KEYWORD_BIT + n) for n, keyword in enumerate(source.keywords)}
+    carried = [keyword for keyword, bit in bit_of.items() if used & bit]
+    known = target.keywords if source.id == target.id else await _add_keywords(tx, target, carried)
+    target_bit = {keyword.lower(): 1 << (FIRST_KEYWORD_BIT + n) for n, keyword in enumerate(known)}
+    bits = [
+        (bit, target_bit[keyword.lower()]) for keyword, bit in bit_of.items() if keyword.lower() in target_bit
+    ]
+    return await sql.add_copies(
+        tx, source, target, [(copy.row.uid, copy.base, copy.letters) for copy in linked], bits
+    )

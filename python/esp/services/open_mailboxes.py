@@ -1,0 +1,259 @@
+"""The mailboxes that this process has open: one Rust index each, shared by all sessions that selected it.
+
+In: a mailbox to open, word from other processes, a session that wants to know. Out: an index that is as new as
+PostgreSQL, and a call to whoever listens when it became newer. An index stays warm for a while after its last session,
+within a memory bound, so that selecting again costs what has changed since.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from esp.core.errors import EspError, NotFoundError
+from esp.core.mailbox import Mailbox, MailboxId, ModSeq
+from esp.core.principal import Principal
+from esp.native import MailboxIndex
+from esp.storage import maildir
+from esp.storage.postgres import mailboxes as mailboxes_sql
+from esp.storage.postgres import messages as messages_sql
+from esp.storage.postgres.pool import Database
+from esp.storage.redis import Changes, Notifier
+from esp.telemetry.log import get_logger
+
+WARM_OCTETS = 64 * 1024 * 1024
+"""Of indexes without a session."""
+WARM_SECONDS = 600.0
+CONNECTED_FACTOR = 6
+"""While Redis tells of changes, looking for lost ones is this much rarer."""
+
+log = get_logger(__name__)
+
+
+class OpenMailbox:
+    """An index and those who want to hear when it has become newer."""
+
+    __slots__ = (
+        "_account",
+        "_behind",
+        "_database",
+        "_filling",
+        "deleted",
+        "index",
+        "listeners",
+        "mailbox",
+        "released",
+        "users",
+    )
+
+    def __init__(self, database: Database, mailbox: Mailbox, folder: str) -> None:
+        self.mailbox = mailbox.id
+        self.index = MailboxIndex(mailbox.account, mailbox.id, folder, mailbox.uidvalidity)
+        self.listeners: set[Callable[[], None]] = set()
+        """Called when the index has changed, or the mailbox was deleted; they must not block."""
+        self.users = 0
+        self.released = 0.0
+        self.deleted = False
+        self._account = mailbox.account
+        self._database = database
+        self._behind = 1
+        self._filling = asyncio.Lock()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is known to have changed that the index lacks."""
+        return self._behind > self.index.modseq
+
+    def heard(self, modseq: int) -> None:
+        """Take word that the mailbox has come to a mod-sequence."""
+        self._behind = max(self._behind, modseq)
+
+    async def refresh(self, *, ask: bool = False) -> None:
+        """Bring the index up to date, if it is known to be behind, or in any case with `ask`.
+
+        Raises:
+            NotFoundError: the mailbox was deleted.
+            UnavailableError: PostgreSQL does not answer; the index is as it was.
+        """
+        if self.deleted:
+            raise NotFoundError("Mailbox does not exist")
+        if not (ask or self.is_behind):
+            return
+        before = self.index.modseq
+        async with self._filling:
+            # Another session may have done it while this one waited; what was known on entering is what counts.
+            if not ask and not self.is_behind:
+                return
+            try:
+                if self.is_behind or await self._has_changed():
+                    await self._fill()
+            except NotFoundError:
+                self.deleted = True
+                self._tell()
+                raise
+        if self.index.modseq != before:
+            self._tell()
+
+    async def _has_changed(self) -> bool:
+        # Mostly nothing has, and one cheap statement says so.
+        async with self._database.connection() as connection:
+            modseqs = await mailboxes_sql.modseqs(connection, [self.mailbox])
+        if self.mailbox not in modseqs:
+            raise NotFoundError("Mailbox does not exist")
+        return modseqs[self.mailbox] > self.index.modseq
+
+    async def _fill(self) -> None:
+        index = self.index
+        known = ModSeq(index.modseq)
+        heard = self._behind
+        try:
+            async with (
+                self._database.connection() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                state = await mailboxes_sql.state(connection, self.mailbox, known)
+                await messages_sql.copy_rows(connection, self._account, self.mailbox, known, self._feed)
+        except BaseException:
+            index.abandon()
+            raise
+        index.commit(
+            modseq=state.modseq,
+            uidnext=state.uidnext,
+            keywords=state.keywords,
+            expunged=state.expunged if known else (),
+        )
+        if self._behind == heard:  # else there was word of something newer than what was read
+            self._behind = state.modseq
+
+    async def _feed(self, octets: bytes) -> None:
+        self.index.feed(bytes(octets))  # asyncpg hands out its own bytearray
+
+    def _tell(self) -> None:
+        for listener in tuple(self.listeners):
+            listener()
+
+
+class OpenMailboxes:
+    """All open mailboxes of the process."""
+
+    def __init__(self, database: Database, notifier: Notifier, root: Path, poll_interval: float) -> None:
+        self._database = database
+        self._notifier = notifier
+        self._root = root
+        self._poll_interval = poll_interval
+        self._open: dict[MailboxId, OpenMailbox] = {}
+        self._refreshing: dict[MailboxId, asyncio.Task[None]] = {}
+        self._poller: asyncio.Task[None] | None = None
+        notifier.subscribe(self._heard)
+        notifier.subscribe_connection(self._connection_changed)
+        self._look_now = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin to look for changes of which nobody told."""
+        self._poller = asyncio.create_task(self._poll(), name="open-mailboxes")
+
+    async def close(self) -> None:
+        """Stop, and forget everything."""
+        tasks = [task for task in (self._poller, *self._refreshing.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._open.clear()
+
+    async def open(self, principal: Principal, mailbox: Mailbox) -> OpenMailbox:
+        """Return the mailbox with an index that is up to date; `release` it when it is not needed any more.
+
+        Raises:
+            NotFoundError: the mailbox was deleted meanwhile.
+            UnavailableError: PostgreSQL does not answer.
+        """
+        opened = self._open.get(mailbox.id)
+        if opened is None or opened.deleted:
+            folder = self._root / maildir.folder(principal.maildir, mailbox.directory)
+            opened = self._open[mailbox.id] = OpenMailbox(self._database, mailbox, str(folder))
+        opened.users += 1
+        try:
+            opened.heard(mailbox.highest_modseq)
+            await opened.refresh()
+        except BaseException:
+            self.release(opened)
+            raise
+        return opened
+
+    def release(self, opened: OpenMailbox) -> None:
+        """Give back what `open` returned."""
+        opened.users -= 1
+        if opened.users == 0:
+            opened.released = asyncio.get_running_loop().time()
+            if opened.deleted or opened.index.modseq == 0:
+                self._forget(opened)
+            else:
+                self._shrink()
+
+    def heard(self, mailbox: MailboxId, modseq: ModSeq) -> None:
+        """Take word of a change that this process has made itself."""
+        self._heard([(mailbox, modseq)])
+
+    def _heard(self, changes: Changes) -> None:
+        for mailbox, modseq in changes:
+            opened = self._open.get(mailbox)
+            if opened is None or opened.index.modseq >= modseq:
+                continue
+            opened.heard(modseq)
+            # Without a listener it is enough to know: the next command, or the next SELECT, brings it up to date.
+            if opened.listeners and mailbox not in self._refreshing:
+                self._refreshing[mailbox] = asyncio.create_task(self._refresh(opened))
+
+    async def _refresh(self, opened: OpenMailbox) -> None:
+        try:
+            while opened.is_behind and not opened.deleted:
+                before = opened.index.modseq
+                await opened.refresh()
+                if opened.index.modseq == before:
+                    break
+        except NotFoundError:
+            pass
+        except EspError as error:
+            log.warning("mailbox_refresh_failed", mailbox=opened.mailbox, error=str(error))
+        finally:
+            self._refreshing.pop(opened.mailbox, None)
+
+    def _connection_changed(self, _: bool) -> None:
+        self._look_now.set()  # word may have been lost until now, or will be from now on
+
+    async def _poll(self) -> None:
+        while True:
+            factor = CONNECTED_FACTOR if self._notifier.connected else 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look_now.wait(), self._poll_interval * factor)
+            self._look_now.clear()
+            self._shrink()
+            try:
+                await self._look()
+            except EspError as error:
+                log.warning("mailbox_poll_failed", error=str(error))
+
+    async def _look(self) -> None:
+        used = [mailbox for mailbox, opened in self._open.items() if opened.users]
+        if not used:
+            return
+        async with self._database.connection() as connection:
+            modseqs = await mailboxes_sql.modseqs(connection, used)
+        gone = ModSeq(2**63 - 1)
+        self._heard([(mailbox, modseqs.get(mailbox, gone)) for mailbox in used])
+
+    def _shrink(self) -> None:
+        now = asyncio.get_running_loop().time()
+        unused = sorted(self._unused(), key=lambda opened: opened.released, reverse=True)
+        octets = 0
+        for opened in unused:
+            octets += opened.index.octets
+            if octets > WARM_OCTETS or now - opened.released > WARM_SECONDS:
+                self._forget(opened)
+
+    def _unused(self) -> Iterable[OpenMailbox]:
+        return [opened for opened in self._open.values() if not opened.users]
+
+    def _forget(self, opened: OpenMailbox) -> None:
+        if self._open.get(opened.mailbox) is opened:
+            del self._open[opened.mailbox]
