@@ -1,0 +1,48 @@
+"""What the server says it can do: only what works, and only what is of use in the session's state (RFC 3501 §6.1.1)."""
+
+from typing import Final
+
+ALWAYS: Final = ("IMAP4rev1", "LITERAL+", "ID", "ENABLE", "SASL-IR")
+MECHANISMS: Final = ("AUTH=SCRAM-SHA-256", "AUTH=PLAIN", "AUTH=LOGIN")
+AUTHENTICATED: Final = (
+    "APPENDLIMIT",
+    "CHILDREN",
+    "CONDSTORE",
+    "CREATE-SPECIAL-USE",
+    "ESEARCH",
+    "IDLE",
+    "LIST-EXTENDED",
+    "LIST-STATUS",
+    "MOVE",
+    "NAMESPACE",
+    "QUOTA",
+    "QUOTA=RES-MESSAGE",
+    "QUOTA=RES-STORAGE",
+    "SEARCHRES",
+    "SPECIAL-USE",
+    "STATUS=SIZE",
+    "UIDPLUS",
+    "UNSELECT",
+    "WITHIN",
+)
+"""Shown before login as well: clients decide by them whether they log in at all."""
+
+
+def capabilities(*, authenticated: bool, starttls: bool, plaintext_login: bool, append_limit: int) -> str:
+    """Return the capability list for a session.
+
+    Args:
+        authenticated: whether the login is over.
+        starttls: whether TLS can still be begun.
+        plaintext_login: whether a password may be shown now: under TLS, or from a trusted network.
+        append_limit: octets of the largest APPEND (RFC 7889).
+    """
+    names = list(ALWAYS)
+    if not authenticated:
+        if starttls:
+            names.append("STARTTLS")
+        # RFC 3501 §6.2.3: LOGINDISABLED as long as LOGIN would be refused; no mechanism is offered either, for SCRAM's
+        # messages in clear text can be attacked offline.
+        names.extend(MECHANISMS if plaintext_login else ("LOGINDISABLED",))
+    names.extend(f"APPENDLIMIT={append_limit}" if name == "APPENDLIMIT" else name for name in AUTHENTICATED)
+    return " ".join(names)

@@ -1,0 +1,110 @@
+"""Which command is answered by what, and in which states it is allowed (RFC 3501 §6)."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from esp.imap import (
+    appending,
+    authenticating,
+    fetching,
+    idling,
+    naming,
+    searching,
+    selecting,
+    storing,
+)
+from esp.imap.responses import Refusal
+from esp.native import AppendLiteral, Command, RawLine
+
+if TYPE_CHECKING:
+    from esp.imap.appending import Append
+    from esp.imap.session import Session
+
+Answer = Callable[["Session", Command], Awaitable[str | None]]
+"""Writes the untagged responses and returns what follows the tag; `None` when the command is not complete yet."""
+
+
+class _Entry(NamedTuple):
+    answer: Answer
+    state: str
+    expunges: bool = True
+    """RFC 3501 §7.4.1: whether EXPUNGE may be sent while the command is answered, when it has no UID before it."""
+
+
+_ANY, _BEFORE, _AFTER, _SELECTED = "any", "before", "after", "selected"
+
+_COMMANDS: dict[str, _Entry] = {
+    "CAPABILITY": _Entry(authenticating.capability, _ANY),
+    "NOOP": _Entry(selecting.noop, _ANY),
+    "LOGOUT": _Entry(authenticating.logout, _ANY),
+    "ID": _Entry(authenticating.identify, _ANY),
+    "STARTTLS": _Entry(authenticating.starttls, _BEFORE),
+    "LOGIN": _Entry(authenticating.login, _BEFORE),
+    "AUTHENTICATE": _Entry(authenticating.authenticate, _BEFORE),
+    "ENABLE": _Entry(selecting.enable, _AFTER),
+    "SELECT": _Entry(selecting.select, _AFTER),
+    "EXAMINE": _Entry(selecting.select, _AFTER),
+    "CREATE": _Entry(naming.create, _AFTER),
+    "DELETE": _Entry(naming.delete, _AFTER),
+    "RENAME": _Entry(naming.rename, _AFTER),
+    "SUBSCRIBE": _Entry(naming.subscribe, _AFTER),
+    "UNSUBSCRIBE": _Entry(naming.unsubscribe, _AFTER),
+    "LIST": _Entry(naming.list_names, _AFTER),
+    "LSUB": _Entry(naming.list_names, _AFTER),
+    "NAMESPACE": _Entry(naming.namespace, _AFTER),
+    "STATUS": _Entry(naming.status, _AFTER),
+    "GETQUOTA": _Entry(naming.get_quota, _AFTER),
+    "GETQUOTAROOT": _Entry(naming.get_quota_root, _AFTER),
+    "APPEND": _Entry(appending.append, _AFTER),
+    "IDLE": _Entry(idling.idle, _AFTER),
+    "CHECK": _Entry(selecting.noop, _SELECTED),
+    "CLOSE": _Entry(selecting.close, _SELECTED),
+    "UNSELECT": _Entry(selecting.unselect, _SELECTED),
+    "EXPUNGE": _Entry(storing.expunge, _SELECTED),
+    "SEARCH": _Entry(searching.search, _SELECTED, expunges=False),
+    "FETCH": _Entry(fetching.fetch, _SELECTED, expunges=False),
+    "STORE": _Entry(storing.store, _SELECTED, expunges=False),
+    "COPY": _Entry(storing.copy, _SELECTED),
+    "MOVE": _Entry(storing.move, _SELECTED),
+}
+"""SORT, THREAD and UNAUTHENTICATE are read by the parser already and answered by nothing yet."""
+
+
+async def execute(session: "Session", command: Command) -> str | None:
+    """Answer a command, and return what follows its tag.
+
+    Raises:
+        Refusal, EspError: it was not done.
+    """
+    entry = _COMMANDS.get(command.name)
+    if entry is None:
+        raise Refusal(f"BAD {command.name} is not supported")
+    if entry.state == _BEFORE and session.principal is not None:
+        raise Refusal("BAD Already authenticated")
+    if entry.state in {_AFTER, _SELECTED} and session.principal is None:
+        raise Refusal("BAD Log in first")
+    if entry.state == _SELECTED and session.selected is None:
+        raise Refusal("BAD No mailbox is selected")
+    try:
+        response = await entry.answer(session, command)
+    finally:
+        # Whatever became of it, the session hears of its mailbox before the tagged response.
+        if response_allowed(session, command):
+            session.tell(expunges=entry.expunges or command.uid, uid=command.uid)
+    return response
+
+
+def response_allowed(session: "Session", command: Command) -> bool:
+    """Return whether untagged responses about the selected mailbox may go before this command's end."""
+    # SELECT's own responses have said all; after CLOSE and UNSELECT nothing is selected.
+    return session.selected is not None and command.name not in {"SELECT", "EXAMINE", "LOGOUT"}
+
+
+async def begin_append(session: "Session", literal: AppendLiteral) -> "Append | None":
+    """Decide whether a message may come (RFC 3501 §6.3.11)."""
+    return await appending.begin(session, literal)
+
+
+async def end_idle(session: "Session", line: RawLine) -> None:
+    """Take the line that ends IDLE."""
+    await idling.done(session, line)

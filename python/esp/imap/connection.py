@@ -1,0 +1,248 @@
+"""One TCP or TLS connection: octets in, events of the Rust reader out, and back-pressure both ways.
+
+While a client is idle there is nothing here but this object: no task, no timer, no buffer. A task runs from the octets
+that bring an event until the last event is answered, so pipelined commands are executed one after another
+(RFC 3501 §5.5 lets a server do so). A client that sends more than it waits for is not read from; one that does not read
+is not written to, and what waits for it gives up with the connection's deadline.
+"""
+
+import asyncio
+import ssl
+from typing import Protocol, cast
+
+from esp.native import (
+    AppendLiteral,
+    AppendOctets,
+    BadCommand,
+    Command,
+    CommandReader,
+    ContinueRequest,
+    RawLine,
+)
+
+Event = Command | ContinueRequest | AppendLiteral | AppendOctets | BadCommand | RawLine
+
+READ_AHEAD = 256 * 1024
+"""Octets fed and not yet handled before reading pauses."""
+WRITE_HIGH = 256 * 1024
+WRITE_LOW = 64 * 1024
+HANDSHAKE_TIMEOUT = 30.0
+
+
+class Handler(Protocol):
+    """What a connection tells its owner."""
+
+    async def handle(self, event: Event) -> None:
+        """Answer an event; the next one comes when this returns."""
+
+    async def opened(self) -> None:
+        """Write the greeting."""
+
+    def writable(self) -> None:
+        """The client reads again."""
+
+    def silent(self) -> None:
+        """Nothing has come for as long as `deadline` allowed."""
+
+    def failed(self, error: Exception) -> None:
+        """`handle` raised what it should have answered; the connection is being closed."""
+
+    def closed(self) -> None:
+        """The connection is gone; called once."""
+
+
+class Connection(asyncio.Protocol):
+    """Feeds a `CommandReader` and runs a `Handler` on its events."""
+
+    __slots__ = ("_closing", "_flow", "_line", "_loop", "_paused", "_task", "_throttled", "deadline", "handler",
+                 "patience", "peer", "reader", "secure", "transport")  # fmt: skip
+
+    def __init__(self, handler: Handler, reader: CommandReader, patience: float) -> None:
+        self.handler = handler
+        self.reader = reader
+        self.patience = patience
+        """Seconds of silence after which `Handler.silent` is called."""
+        self.deadline = 0.0
+        self.secure = False
+        self.peer = ""
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._flow: asyncio.Future[None] | None = None
+        self._line: asyncio.Future[None] | None = None
+        self._paused = False
+        self._throttled = False
+        self._closing = False
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        self.secure = transport.get_extra_info("ssl_object") is not None
+        self.deadline = self._loop.time() + self.patience
+        self._task = self._loop.create_task(self._greet())
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        self.deadline = self._loop.time() + self.patience
+        self.reader.feed(data)
+        if self._line is not None:
+            if not self._line.done():
+                self._line.set_result(None)
+        elif self._task is None:
+            self._task = self._loop.create_task(self._work())
+        if not self._throttled and self.reader.buffered > READ_AHEAD:
+            self._throttled = True
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self.deadline = self._loop.time() + self.patience
+        if self._flow is not None and not self._flow.done():
+            self._flow.set_result(None)
+        self.handler.writable()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        for waiter in (self._flow, self._line):
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(ConnectionResetError("the client is gone"))
+        if self._task is not None:
+            # What is being done is finished, so that nothing durable stays untold to the other sessions;
+            # only its waits for the client end, by the exception above.
+            self._task.add_done_callback(lambda _: self.handler.closed())
+        else:
+            self.handler.closed()
+
+    # What the handler calls
+
+    @property
+    def busy(self) -> bool:
+        """Whether an event is being handled now."""
+        return self._task is not None
+
+    @property
+    def paused(self) -> bool:
+        """Whether the client does not read what was written."""
+        return self._paused
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing more will be read."""
+        return self._closing
+
+    def write(self, octets: bytes) -> None:
+        """Send octets; whoever sends many awaits `drain` between."""
+        if octets and not self._closing:
+            self.transport.write(octets)
+
+    async def drain(self) -> None:
+        """Wait while the client does not read.
+
+        Raises:
+            ConnectionResetError: it went away.
+        """
+        if self._closing:
+            raise ConnectionResetError("the client is gone")
+        if self._paused:
+            self._flow = self._loop.create_future()
+            try:
+                await self._flow
+            finally:
+                self._flow = None
+
+    async def next_line(self) -> bytes:
+        """Wait for a line that is no command, and return it (SASL).
+
+        Raises:
+            ConnectionResetError: the client went away.
+            ValueError: the line is too long.
+        """
+        self.reader.expect_line()
+        while (event := self.reader.next()) is None:
+            self._resume_reading()
+            self._line = self._loop.create_future()
+            try:
+                await self._line
+            finally:
+                self._line = None
+        if not isinstance(event, RawLine):
+            raise ValueError("the line is too long")
+        return event.octets
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Shake hands; from then on everything is protected.
+
+        Raises:
+            ConnectionError, ssl.SSLError, TimeoutError: it failed, and the connection is closed.
+        """
+        transport = await self._loop.start_tls(
+            self.transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT
+        )
+        if transport is None or self._closing:
+            raise ConnectionResetError("the client is gone")
+        self.transport = transport
+        self.transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
+        # RFC 3501 §6.2.1, CVE-2011-0411: nothing sent in clear text may count as sent under TLS.
+        self.reader.discard()
+        self.secure = True
+
+    def close(self) -> None:
+        """End the connection when what was written is sent."""
+        if not self._closing:
+            self._closing = True
+            self.transport.close()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._closing = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    def expired(self) -> None:
+        """Called by the wheel when `deadline` has passed."""
+        if self._closing:
+            if self.transport is not None:
+                self.transport.abort()  # asked to close a whole patience ago, and it still does not read
+        elif self._paused:
+            self.abort()
+        else:
+            self.handler.silent()
+
+    # The task
+
+    async def _greet(self) -> None:
+        await self._guarded(self.handler.opened())
+        await self._work()
+
+    async def _work(self) -> None:
+        try:
+            while not self._closing and (event := self.reader.next()) is not None:
+                await self._guarded(self.handler.handle(event))
+                self._resume_reading()
+        finally:
+            self._task = None
+
+    async def _guarded(self, answer: "asyncio.Future[None] | object") -> None:
+        try:
+            await answer  # type: ignore[misc]
+        except ConnectionError:
+            self.close()
+        except Exception as error:  # the top of the door
+            self.handler.failed(error)
+            self.close()
+
+    def _resume_reading(self) -> None:
+        if self._throttled and not self._closing and self.reader.buffered <= READ_AHEAD:
+            self._throttled = False
+            self.transport.resume_reading()

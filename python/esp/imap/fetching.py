@@ -1,0 +1,59 @@
+"""FETCH: Rust renders, this writes, in pieces no larger than the client reads (RFC 3501 §6.4.5)."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from esp.core.message import SystemFlag
+from esp.imap.responses import Refusal
+from esp.imap.selecting import enable_condstore
+from esp.native import Command, Fetch, FetchArguments
+
+if TYPE_CHECKING:
+    from esp.imap.session import Session
+
+STEP = 128 * 1024
+
+
+async def fetch(session: "Session", command: Command) -> str:
+    """FETCH and UID FETCH."""
+    arguments = command.arguments
+    selected = session.selected
+    assert isinstance(arguments, FetchArguments)
+    assert selected is not None
+    if arguments.items.vanished:
+        raise Refusal("BAD VANISHED needs QRESYNC")
+    if arguments.items.modseq:
+        enable_condstore(session)
+    await session.refresh()
+    try:
+        fetching = selected.view.fetch(
+            arguments.set, arguments.items, uid=command.uid, contents=session.door.contents
+        )
+    except ValueError as error:
+        raise Refusal(f"BAD {error}") from error
+    if fetching.unseen:
+        await session.door.messages.store(
+            selected.opened.mailbox, fetching.unseen, "add", int(SystemFlag.SEEN)
+        )
+        # Durable before it is told, and in the index before it is rendered.
+        await selected.opened.refresh(ask=True)
+    await _write(session, fetching, in_thread=arguments.items.reads_files)
+    if fetching.missing:
+        # RFC 2180 §4.1.3: the client hears of the expunge as soon as it may.
+        return "NO [EXPUNGEISSUED] Some of the messages were expunged"
+    return f"OK {'UID ' if command.uid else ''}FETCH completed"
+
+
+async def _write(session: "Session", fetching: Fetch, *, in_thread: bool) -> None:
+    connection = session.connection
+    while True:
+        step = await asyncio.to_thread(fetching.step, STEP) if in_thread else fetching.step(STEP)
+        if step is None:
+            return
+        if isinstance(step, bytes):
+            connection.write(step)
+            await connection.drain()
+            if not in_thread:
+                await asyncio.sleep(0)  # others have their turn between two steps
+        else:
+            await session.door.load_contents(session.owner.account, step)

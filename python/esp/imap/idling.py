@@ -1,0 +1,31 @@
+"""IDLE: news comes by itself until the client says DONE (RFC 2177). No task waits: the connection's next event ends it."""
+
+from typing import TYPE_CHECKING
+
+from esp.native import Command, RawLine
+
+if TYPE_CHECKING:
+    from esp.imap.session import Session
+
+
+async def idle(session: "Session", command: Command) -> None:
+    """Begin."""
+    session.connection.reader.expect_line()
+    session.idle_tag = command.tag
+    if session.selected is not None:
+        session.selected.opened.listeners.add(session.mailbox_changed)
+        # What happened before this listener was there is asked for once.
+        await session.refresh(ask=True)
+    session.connection.write(b"+ idling\r\n")
+
+
+async def done(session: "Session", line: RawLine) -> None:
+    """End, at DONE; anything else is an error that ends it too."""
+    tag, session.idle_tag = session.idle_tag, None
+    if session.selected is not None:
+        session.selected.opened.listeners.discard(session.mailbox_changed)
+        session.tell()
+    if tag is None:
+        return
+    finished = line.octets.strip().upper() == b"DONE"
+    session.tagged(tag, "OK IDLE completed" if finished else "BAD Expected DONE")

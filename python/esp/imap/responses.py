@@ -1,0 +1,55 @@
+"""What errors are called on the wire: one table from `core.errors` to response codes (RFC 5530, RFC 3501 §7.1)."""
+
+from esp.core.errors import (
+    AccountDisabledError,
+    AlreadyExistsError,
+    AuthenticationError,
+    DeniedError,
+    EspError,
+    InvalidError,
+    LimitError,
+    NotFoundError,
+    OverQuotaError,
+    StorageFullError,
+    ThrottledError,
+    TooLargeError,
+    UnavailableError,
+)
+
+_CODES: dict[type[EspError], str] = {
+    InvalidError: "CANNOT",
+    NotFoundError: "NONEXISTENT",
+    AlreadyExistsError: "ALREADYEXISTS",
+    DeniedError: "CANNOT",
+    # RFC 5530 §3: CONTACTADMIN says that only the administrator can help.
+    AccountDisabledError: "CONTACTADMIN",
+    AuthenticationError: "AUTHENTICATIONFAILED",
+    # UNAVAILABLE ("temporary failure") rather than AUTHENTICATIONFAILED, at which clients ask for another password.
+    ThrottledError: "UNAVAILABLE",
+    OverQuotaError: "OVERQUOTA",
+    LimitError: "LIMIT",
+    TooLargeError: "TOOBIG",  # RFC 7889 §4
+    StorageFullError: "UNAVAILABLE",
+    UnavailableError: "UNAVAILABLE",
+}
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not a fault
+    """A tagged NO or BAD of the door's own: what follows the tag."""
+
+    def __init__(self, response: str) -> None:
+        super().__init__(response)
+        self.response = response
+
+
+def response_for(error: EspError) -> str:
+    """Return what follows the tag for `error`; an error the table lacks is answered as its nearest ancestor."""
+    for kind in type(error).__mro__:
+        if (code := _CODES.get(kind)) is not None:
+            return f"NO [{code}] {text(error.detail)}"
+    return "NO [SERVERBUG] Internal error"
+
+
+def text(detail: str) -> str:
+    """Return `detail` as `text` (RFC 3501 §9): one line of ASCII."""
+    return detail.encode("ascii", "replace").decode().replace("\r", " ").replace("\n", " ") or "-"

@@ -1,0 +1,248 @@
+"""The listening door: takes connections, holds what sessions share, and lets them go when it closes."""
+
+import asyncio
+import ipaddress
+from collections import Counter
+from collections.abc import Sequence
+from typing import TypeVar
+
+from esp.config.sections import Settings
+from esp.core.principal import AccountId, Principal
+from esp.imap.connection import Connection
+from esp.imap.selected import Selected
+from esp.imap.session import Session
+from esp.imap.wheel import Wheel
+from esp.native import ContentCache, Spool, Store
+from esp.services import certificates
+from esp.services.authentication import Authentication
+from esp.services.dispatch import Dispatch
+from esp.services.mailboxes import Mailboxes
+from esp.services.messages import Messages, file_errors
+from esp.services.open_mailboxes import OpenMailboxes
+from esp.services.search import Searching
+from esp.storage.postgres import messages as messages_sql
+from esp.storage.postgres.pool import Database
+from esp.telemetry import metrics
+from esp.telemetry.log import get_logger
+
+BACKLOG = 1024
+HANDSHAKE_TIMEOUT = 30.0
+MOST_CONNECTIONS_PER_ADDRESS = 1000
+"""Of one process; not for `security.limit_exempt_networks`."""
+
+log = get_logger(__name__)
+
+
+class ImapServer:
+    """The IMAP door of one process, and what its sessions share.
+
+    `start` begins to listen, `drain` says goodbye to everyone.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        store: Store,
+        authentication: Authentication,
+        mailboxes: Mailboxes,
+        messages: Messages,
+        open_mailboxes: OpenMailboxes,
+        searching: Searching,
+        dispatch: Dispatch,
+    ) -> None:
+        """Make the door; nothing listens yet.
+
+        Raises:
+            OSError: the certificate or its key cannot be read.
+            ssl.SSLError: they are none, or not a pair.
+        """
+        self.settings = settings.imap
+        self.hostname = settings.server.hostname
+        self.authentication = authentication
+        self.mailboxes = mailboxes
+        self.messages = messages
+        self.open_mailboxes = open_mailboxes
+        self.searching = searching
+        self.dispatch = dispatch
+        self.tls = certificates.server_context(settings.tls)
+        self.ports: list[int] = []
+        """Where it listens; told apart from the settings when these say 0 in a test."""
+        self.contents = ContentCache()
+        self.wheel: Wheel
+        self._database = database
+        self._store = store
+        self._tls_settings = settings.tls
+        self._plaintext = _networks(settings.security.plaintext_login_networks)
+        self._exempt = _networks(settings.security.limit_exempt_networks)
+        self._sessions: set[Session] = set()
+        self._by_address: Counter[str] = Counter()
+        self._by_account: Counter[AccountId] = Counter()
+        self._servers: list[asyncio.Server] = []
+        self._draining = False
+        self._empty = asyncio.Event()
+
+    # The life of the door
+
+    async def start(self) -> None:
+        """Listen on the ports that are configured (0: not); several processes on the same ones.
+
+        Raises:
+            OSError: an address is taken or not ours.
+        """
+        await self.listen(self.settings.port or None, self.settings.imaps_port or None)
+
+    async def listen(self, port: int | None, imaps_port: int | None) -> None:
+        """Listen on two ports; `None` for no port, 0 for any that is free.
+
+        Raises:
+            OSError: an address is taken or not ours.
+        """
+        loop = asyncio.get_running_loop()
+        self.wheel = Wheel(loop)
+        for wanted, secure in ((port, False), (imaps_port, True)):
+            if wanted is None:
+                continue
+            if secure and self.tls is None:
+                log.warning("no certificate, so no imaps door", port=wanted)
+                continue
+            server = await loop.create_server(
+                self._connection,
+                self.settings.address,
+                wanted,
+                ssl=self.tls if secure else None,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT if secure else None,
+                backlog=BACKLOG,
+                reuse_port=True,
+            )
+            self._servers.append(server)
+            self.ports.append(server.sockets[0].getsockname()[1])
+        self.open_mailboxes.start()
+        log.info("listening", door="imap", ports=self.ports)
+
+    def reload(self) -> None:
+        """Read the certificate anew; connections keep theirs, and a bad one changes nothing.
+
+        Raises:
+            OSError, ssl.SSLError: as when it was made.
+        """
+        if self.tls is not None:
+            certificates.reload(self.tls, self._tls_settings)
+
+    async def drain(self, timeout: float) -> None:
+        """Take no more connections, say BYE, and wait until commands that are being done are done."""
+        self._draining = True
+        for server in self._servers:
+            server.close()
+        for session in tuple(self._sessions):
+            if not session.connection.busy:
+                session.bye("The server is going down")
+        try:
+            async with asyncio.timeout(timeout):
+                while self._sessions:
+                    self._empty.clear()
+                    await self._empty.wait()
+        except TimeoutError:
+            for session in tuple(self._sessions):
+                session.bye("The server is going down")
+                session.connection.abort()
+        self.wheel.close()
+        await self.open_mailboxes.close()
+
+    @property
+    def draining(self) -> bool:
+        """Whether sessions are to end after their present command."""
+        return self._draining
+
+    # Who comes, who stays
+
+    def _connection(self) -> Connection:
+        return Session(self).connection
+
+    def admit(self, session: Session) -> str | None:
+        """Count a connection in, and return why it may not stay, if so."""
+        connection = session.connection
+        self._sessions.add(session)
+        self._by_address[connection.peer] += 1
+        self.wheel.add(connection)
+        metrics.IMAP_CONNECTIONS.labels("imaps" if connection.secure else "imap").inc()
+        if self._draining:
+            return "The server is going down"
+        if len(self._sessions) > self.settings.max_connections:
+            return "[UNAVAILABLE] Too many connections"
+        if self._by_address[connection.peer] > MOST_CONNECTIONS_PER_ADDRESS and not _within(
+            connection.peer, self._exempt
+        ):
+            return "[UNAVAILABLE] Too many connections from this address"
+        return None
+
+    def admit_login(self, session: Session, principal: Principal) -> str | None:
+        """Count a login in, and return why it may not be, if so."""
+        if self._by_account[principal.account] >= self.settings.max_connections_per_user and not _within(
+            session.connection.peer, self._exempt
+        ):
+            return "Too many connections of this account"
+        self._by_account[principal.account] += 1
+        return None
+
+    def dismiss(self, session: Session) -> None:
+        """Count a connection out."""
+        if session not in self._sessions:
+            return
+        self._sessions.discard(session)
+        _decrease(self._by_address, session.connection.peer)
+        if session.principal is not None:
+            _decrease(self._by_account, session.principal.account)
+        if not self._sessions:
+            self._empty.set()
+
+    def is_plaintext_network(self, peer: str) -> bool:
+        """Return whether a peer may show a password without TLS (`security.plaintext_login_networks`)."""
+        return bool(self._plaintext) and _within(peer, self._plaintext)
+
+    # What sessions share
+
+    async def load_contents(self, account: AccountId, contents: list[int]) -> None:
+        """Bring wire strings into the cache that all sessions render from."""
+        async with self._database.connection() as connection:
+            self.contents.load(account, await messages_sql.copy_contents(connection, account, contents))
+
+    def close_selected(self, selected: Selected) -> None:
+        """Give a selected mailbox back."""
+        self.open_mailboxes.release(selected.opened)
+
+    def spool(self) -> Spool:
+        """Return a place on the disk for a large message.
+
+        Raises:
+            StorageFullError, UnavailableError: there is none.
+        """
+        with file_errors():
+            return self._store.spool()
+
+
+Key = TypeVar("Key")
+Networks = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
+
+
+def _networks(texts: Sequence[str]) -> Networks:
+    return [ipaddress.ip_network(text, strict=False) for text in texts]
+
+
+def _within(peer: str, networks: Networks) -> bool:
+    if not networks:
+        return False
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)
+
+
+def _decrease(counter: Counter[Key], key: Key) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]

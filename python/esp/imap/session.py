@@ -1,0 +1,234 @@
+"""What the server knows of one client: who it is, what it has selected, how it wants to be told (RFC 3501 §3)."""
+
+import asyncio
+from traceback import format_exception
+from typing import TYPE_CHECKING
+
+from esp.core.errors import EspError, NotFoundError
+from esp.core.principal import Principal
+from esp.imap import commands, responses
+from esp.imap.capabilities import capabilities
+from esp.imap.connection import Connection, Event
+from esp.imap.selected import Selected
+from esp.native import (
+    AppendLiteral,
+    AppendOctets,
+    BadCommand,
+    Command,
+    CommandReader,
+    ContinueRequest,
+    RawLine,
+)
+from esp.telemetry import metrics
+from esp.telemetry.log import bind, get_logger
+
+if TYPE_CHECKING:
+    from esp.imap.appending import Append
+    from esp.imap.server import ImapServer
+
+log = get_logger(__name__)
+
+MOST_BAD_COMMANDS = 20
+"""In a row; whoever sends them does not speak IMAP."""
+
+
+class Session:
+    """Handles the events of one connection, one at a time."""
+
+    __slots__ = ("append", "bad_commands", "condstore", "connection", "door", "failed_logins", "idle_tag", "principal",
+                 "selected")  # fmt: skip
+
+    def __init__(self, door: "ImapServer") -> None:
+        self.door = door
+        self.connection = Connection(
+            self, CommandReader(max_append=door.settings.max_literal), door.settings.login_timeout
+        )
+        self.principal: Principal | None = None
+        self.selected: Selected | None = None
+        self.append: Append | None = None
+        self.idle_tag: str | None = None
+        self.condstore = False
+        self.bad_commands = 0
+        self.failed_logins = 0
+
+    # Facts
+
+    @property
+    def owner(self) -> Principal:
+        """Who is logged in; commands that need it are not allowed before."""
+        assert self.principal is not None
+        return self.principal
+
+    @property
+    def may_show_password(self) -> bool:
+        """Whether a password may come over this connection (SPEC §0)."""
+        return self.connection.secure or self.door.is_plaintext_network(self.connection.peer)
+
+    def capabilities(self) -> str:
+        """Return the capability list as it is now."""
+        return capabilities(
+            authenticated=self.principal is not None,
+            starttls=self.door.tls is not None and not self.connection.secure,
+            plaintext_login=self.may_show_password,
+            append_limit=self.door.settings.max_literal,
+        )
+
+    # Words
+
+    def untagged(self, response: str) -> None:
+        """Write an untagged response."""
+        self.connection.write(f"* {response}\r\n".encode())
+
+    def tagged(self, tag: str, response: str) -> None:
+        """Write the response that completes a command."""
+        self.connection.write(f"{tag} {response}\r\n".encode())
+
+    def bye(self, reason: str) -> None:
+        """Say why, and close."""
+        self.untagged(f"BYE {reason}")
+        self.connection.close()
+
+    # Events
+
+    async def opened(self) -> None:
+        """Greet (RFC 3501 §7.1.1, §7.1.5)."""
+        if (reason := self.door.admit(self)) is not None:
+            self.bye(reason)
+            return
+        self.untagged(f"OK [CAPABILITY {self.capabilities()}] {self.door.hostname} ready")
+
+    async def handle(self, event: Event) -> None:
+        """Answer an event of the reader."""
+        match event:
+            case Command():
+                await self._command(event)
+            case AppendOctets():
+                await self._append_octets(event)
+            case AppendLiteral():
+                self.append = await commands.begin_append(self, event)
+            case ContinueRequest():
+                self.connection.write(b"+ OK\r\n")
+            case RawLine():
+                await commands.end_idle(self, event)
+            case BadCommand():
+                self._bad(event)
+
+    async def _command(self, command: Command) -> None:
+        started = asyncio.get_running_loop().time()
+        name = command.name
+        try:
+            with bind(connection=id(self)):
+                response = await commands.execute(self, command)
+        except responses.Refusal as refusal:
+            response = refusal.response
+        except EspError as error:
+            if error.transient:
+                log.warning("command failed", command=name, error=repr(error), cause=repr(error.__cause__))
+            response = responses.response_for(error)
+        finally:
+            self.append = None
+        if response is None:
+            return  # it goes on (IDLE), or has written its own
+        self.tagged(command.tag, response)
+        outcome = response.partition(" ")[0]
+        self.bad_commands = self.bad_commands + 1 if outcome == "BAD" else 0
+        self._check_manners()
+        metrics.IMAP_COMMANDS.labels(name, outcome).inc()
+        metrics.IMAP_COMMAND_SECONDS.labels(name).observe(asyncio.get_running_loop().time() - started)
+        if self.selected is not None and self.selected.opened.deleted:
+            self._mailbox_gone()
+        elif self.door.draining:
+            self.bye("The server is going down")
+
+    async def _append_octets(self, event: AppendOctets) -> None:
+        if self.append is None:
+            return
+        try:
+            await self.append.take(event)
+        except EspError as error:
+            # The rest of the literal is passed over (or was sent already), the connection stays in step.
+            tag, self.append = self.append.tag, None
+            self.connection.reader.refuse()
+            self.tagged(tag, responses.response_for(error))
+
+    def _bad(self, event: BadCommand) -> None:
+        self.append = None
+        self.tagged(event.tag or "*", event.response)
+        self.bad_commands += 1
+        if event.fatal:
+            self.bye("The connection cannot be followed any longer")
+        else:
+            self._check_manners()
+
+    def _check_manners(self) -> None:
+        if self.bad_commands >= MOST_BAD_COMMANDS:
+            self.bye("Too many bad commands")
+
+    # Changes of the selected mailbox
+
+    async def refresh(self, *, ask: bool = False) -> None:
+        """Bring the selected mailbox up to date before a command; a failure of the database is no reason to fail it.
+
+        Raises:
+            NotFoundError: the mailbox was deleted.
+        """
+        if self.selected is not None:
+            try:
+                await self.selected.opened.refresh(ask=ask)
+            except NotFoundError:
+                raise
+            except EspError as error:
+                log.warning("refresh failed", error=repr(error))
+
+    def tell(self, *, expunges: bool = True, uid: bool = False) -> None:
+        """Write what the session has not been told of its selected mailbox."""
+        if self.selected is not None:
+            self.connection.write(self.selected.view.sync(expunges=expunges, uid=uid))
+
+    def mailbox_changed(self) -> None:
+        """The index is newer (a listener of `OpenMailbox`, only while the session idles)."""
+        if self.selected is None or self.idle_tag is None or self.connection.busy or self.connection.paused:
+            return
+        if self.selected.opened.deleted:
+            self._mailbox_gone()
+        else:
+            self.tell()
+
+    def select(self, selected: Selected | None) -> None:
+        """Change the selected mailbox."""
+        if self.selected is not None:
+            self.selected.opened.listeners.discard(self.mailbox_changed)
+            self.door.close_selected(self.selected)
+        self.selected = selected
+
+    def _mailbox_gone(self) -> None:
+        # RFC 2180 §3.3: a client cannot be told otherwise that its mailbox is no more.
+        self.bye("The selected mailbox was deleted")
+
+    # The connection's life
+
+    def writable(self) -> None:
+        """The client reads again: tell it what was held back."""
+        self.mailbox_changed()
+
+    def silent(self) -> None:
+        """The patience with this client is over, unless it is we who keep it waiting."""
+        if self.connection.busy and self.principal is not None:
+            self.connection.deadline += self.connection.patience
+            self.door.wheel.add(self.connection)
+            return
+        self.bye("Idle for too long")
+        self.connection.deadline += self.connection.patience
+        self.door.wheel.add(self.connection)
+
+    def failed(self, error: Exception) -> None:
+        """A bug, by definition; the client is told that it is not its own."""
+        # The text of a traceback, not the log's own rendering of it, which shows the values of variables.
+        log.error("command crashed", error=repr(error), traceback="".join(format_exception(error)))
+        self.untagged("BYE [SERVERBUG] Internal error")
+
+    def closed(self) -> None:
+        """Let go of everything."""
+        self.append = None
+        self.select(None)
+        self.door.dismiss(self)

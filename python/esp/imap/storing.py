@@ -1,0 +1,184 @@
+"""STORE, COPY, MOVE, EXPUNGE (RFC 3501 §6.4.3, §6.4.6-7; RFC 4315; RFC 6851; RFC 7162 §3.1.3)."""
+
+from typing import TYPE_CHECKING, cast
+
+from esp.core.errors import NotFoundError, UnavailableError
+from esp.core.mailbox import Mailbox
+from esp.imap.responses import Refusal
+from esp.imap.selected import Selected
+from esp.imap.selecting import enable_condstore
+from esp.native import (
+    Command,
+    CopyArguments,
+    ExpungeArguments,
+    SequenceSet,
+    StoreArguments,
+    StorePlan,
+    encode_set,
+)
+from esp.services.messages import Copied
+from esp.storage.postgres.messages import Mode
+
+if TYPE_CHECKING:
+    from esp.imap.session import Session
+
+
+async def store(session: "Session", command: Command) -> str:
+    """STORE and UID STORE."""
+    arguments = command.arguments
+    assert isinstance(arguments, StoreArguments)
+    selected = _writable(session)
+    if arguments.unchanged_since is not None:
+        enable_condstore(session)
+    await session.refresh()
+    bits = arguments.flags | await _keyword_bits(session, selected, arguments)
+    plan = _plan(selected, command, arguments, bits)
+    modified, numbers = plan.modified, plan.modified_numbers
+    modseq = 0
+    if plan.changing:
+        stored = await session.door.messages.store(
+            selected.opened.mailbox,
+            plan.changing,
+            cast("Mode", arguments.mode),
+            bits,
+            arguments.unchanged_since,
+        )
+        modseq = stored.modseq
+        selected.opened.heard(modseq)
+        await selected.opened.refresh()
+        if stored.modified:
+            # Somebody was faster than our knowledge; by now it has come.
+            plan = _plan(selected, command, arguments, bits)
+            modified, numbers = plan.modified, plan.modified_numbers
+    refused = frozenset(modified)
+    named = [uid for uid in plan.uids if uid not in refused]
+    session.connection.write(
+        selected.view.sync(
+            expunges=command.uid,
+            uid=command.uid,
+            announce=() if arguments.silent else named,
+            silent=named if arguments.silent else (),
+            silent_modseq=modseq,
+        )
+    )
+    name = f"{'UID ' if command.uid else ''}STORE"
+    if modified:
+        return f"OK [MODIFIED {encode_set(modified if command.uid else numbers)}] Conditional {name} failed"
+    if plan.vanished:
+        return "NO [EXPUNGEISSUED] Some of the messages were expunged"
+    return f"OK {name} completed"
+
+
+async def expunge(session: "Session", command: Command) -> str:
+    """EXPUNGE and UID EXPUNGE (RFC 4315 §2.1)."""
+    arguments = command.arguments
+    selected = _writable(session)
+    await session.refresh()
+    wanted = arguments.set if isinstance(arguments, ExpungeArguments) else None
+    if uids := selected.view.deleted(wanted):
+        modseq = await session.door.messages.expunge(session.owner, selected.opened.mailbox, uids)
+        selected.opened.heard(modseq)
+        await selected.opened.refresh()
+    session.tell()
+    name = f"{'UID ' if command.uid else ''}EXPUNGE"
+    if session.condstore:
+        # RFC 7162 §3.1.4 (and §3.2.7): the client may take this for what it has now.
+        return f"OK [HIGHESTMODSEQ {selected.opened.index.modseq}] {name} completed"
+    return f"OK {name} completed"
+
+
+async def copy(session: "Session", command: Command) -> str:
+    """COPY and UID COPY."""
+    arguments = command.arguments
+    selected = session.selected
+    assert isinstance(arguments, CopyArguments)
+    assert selected is not None
+    await session.refresh()
+    uids = _uids(selected, arguments.set, uid=command.uid)
+    target = await target_of(session, arguments.mailbox)
+    copied = await session.door.messages.copy(session.owner, selected.opened.mailbox, target.id, uids)
+    await _hear(session, selected, target)
+    code = _copyuid(copied)
+    if len(copied.sources) < len(uids):
+        return "NO [EXPUNGEISSUED] Some of the messages were expunged; the others were copied"
+    return f"OK {code}{'UID ' if command.uid else ''}COPY completed"
+
+
+async def move(session: "Session", command: Command) -> str:
+    """MOVE and UID MOVE (RFC 6851)."""
+    arguments = command.arguments
+    assert isinstance(arguments, CopyArguments)
+    selected = _writable(session)
+    await session.refresh()
+    uids = _uids(selected, arguments.set, uid=command.uid)
+    target = await target_of(session, arguments.mailbox)
+    moved = await session.door.messages.move(session.owner, selected.opened.mailbox, target.id, uids)
+    if moved.sources:
+        # RFC 6851 §4.3: COPYUID in an untagged OK, before the EXPUNGE responses.
+        session.untagged(f"OK {_copyuid(moved)}Moved")
+    await _hear(session, selected, target)
+    session.tell(uid=command.uid)
+    return f"OK {'UID ' if command.uid else ''}MOVE completed"
+
+
+async def target_of(session: "Session", name: str) -> Mailbox:
+    """Return the mailbox that messages are to go to.
+
+    Raises:
+        Refusal: there is none; the client may make it and try again (RFC 3501 §6.3.11, §6.4.7).
+    """
+    try:
+        return await session.door.mailboxes.find(session.owner, name)
+    except NotFoundError as error:
+        raise Refusal("NO [TRYCREATE] Mailbox does not exist") from error
+
+
+async def _hear(session: "Session", selected: Selected, target: Mailbox) -> None:
+    try:
+        await selected.opened.refresh(ask=True)
+    except UnavailableError:
+        return  # it was done; the next command tells
+
+
+async def _keyword_bits(session: "Session", selected: Selected, arguments: StoreArguments) -> int:
+    bits, unknown = selected.opened.index.keyword_bits(arguments.keywords)
+    if unknown and arguments.mode != "remove":
+        await session.door.messages.add_keywords(selected.opened.mailbox, unknown)
+        await selected.opened.refresh(ask=True)
+        bits, _ = selected.opened.index.keyword_bits(arguments.keywords)
+    return bits
+
+
+def _plan(selected: Selected, command: Command, arguments: StoreArguments, bits: int) -> StorePlan:
+    try:
+        return selected.view.store(
+            arguments.set,
+            uid=command.uid,
+            mode=arguments.mode,
+            bits=bits,
+            unchanged_since=arguments.unchanged_since,
+        )
+    except ValueError as error:
+        raise Refusal(f"BAD {error}") from error
+
+
+def _uids(selected: Selected, wanted: SequenceSet, *, uid: bool) -> list[int]:
+    try:
+        return selected.view.uids(wanted, uid=uid)
+    except ValueError as error:
+        raise Refusal(f"BAD {error}") from error
+
+
+def _writable(session: "Session") -> Selected:
+    selected = session.selected
+    assert selected is not None
+    if selected.view.read_only:
+        raise Refusal("NO [CANNOT] The mailbox was opened with EXAMINE")
+    return selected
+
+
+def _copyuid(copied: Copied) -> str:
+    # RFC 4315 §3: not when nothing was copied, as with a UID COPY of messages that are not there.
+    if not copied.sources:
+        return ""
+    return f"[COPYUID {copied.uidvalidity} {encode_set(copied.sources)} {encode_set(copied.copies)}] "

@@ -1,0 +1,64 @@
+"""When connections have been silent for too long: one timer for all of them.
+
+A connection stands in the slot of its deadline. Activity moves only the connection's own `deadline`, an attribute; that
+it stands in too early a slot is noticed when that slot comes, and it is put into the right one. So a busy connection
+costs an assignment, and ten thousand idle ones cost nothing until their time has come.
+"""
+
+import asyncio
+from typing import Protocol
+
+TICK = 1.0
+
+
+class Timed(Protocol):
+    """What can stand in a wheel."""
+
+    deadline: float
+    """By the clock of the event loop; may move at any time."""
+
+    def expired(self) -> None:
+        """Called once, within `TICK` after `deadline`; set a later deadline and `add` again to go on."""
+
+
+class Wheel:
+    """Calls `expired` of those whose deadline is past."""
+
+    __slots__ = ("_at", "_handle", "_loop", "_slots")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._slots: dict[int, set[Timed]] = {}
+        self._at = int(loop.time() / TICK)
+        self._handle: asyncio.TimerHandle | None = None
+
+    def add(self, timed: Timed) -> None:
+        """Take `timed` in, at its present deadline."""
+        slot = max(int(timed.deadline / TICK) + 1, self._at + 1)
+        self._slots.setdefault(slot, set()).add(timed)
+        if self._handle is None:
+            self._handle = self._loop.call_later(TICK, self._turn)
+
+    def close(self) -> None:
+        """Forget all."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._slots.clear()
+
+    def _turn(self) -> None:
+        self._handle = None
+        now = self._loop.time()
+        for slot in range(self._at + 1, int(now / TICK) + 1):
+            for timed in self._slots.pop(slot, ()):
+                if timed.deadline > now:
+                    self._slots.setdefault(max(int(timed.deadline / TICK) + 1, slot + 1), set()).add(timed)
+                else:
+                    timed.expired()
+        self._at = max(self._at, int(now / TICK))
+        # Slots at or before `_at` that a re-insertion made while this ran late:
+        for slot in [slot for slot in self._slots if slot <= self._at]:
+            for timed in self._slots.pop(slot):
+                self._slots.setdefault(self._at + 1, set()).add(timed)
+        if self._slots and self._handle is None:
+            self._handle = self._loop.call_later(TICK, self._turn)

@@ -1,0 +1,153 @@
+"""Doors over real stores, as processes have them; only who may log in is faked."""
+
+import itertools
+from pathlib import Path
+
+import msgspec
+
+from esp.config import sections
+from esp.core.errors import AuthenticationError
+from esp.core.mailbox import DEFAULT_MAILBOXES
+from esp.core.principal import AccountId, Principal
+from esp.core.sasl import Challenge, PasswordShown, Plain
+from esp.imap import ImapServer
+from esp.native import Store
+from esp.services.dispatch import Dispatch
+from esp.services.mailboxes import Mailboxes
+from esp.services.messages import Messages
+from esp.services.open_mailboxes import OpenMailboxes
+from esp.services.search import Searching
+from esp.storage import redis
+from esp.storage.maildir import Maildirs
+from esp.storage.postgres.pool import Database
+from tests.imap.client import Client
+
+_numbers = itertools.count(1)
+
+
+class FakeExchange:
+    """PLAIN only."""
+
+    def __init__(self, authentication: "FakeAuthentication") -> None:
+        self._authentication = authentication
+        self._machine = Plain()
+
+    async def respond(self, response: bytes | None) -> Challenge | Principal:
+        step = self._machine.respond(response)
+        if isinstance(step, PasswordShown):
+            return await self._authentication.password(step.username, step.password, remote="", door="imap")
+        return step
+
+
+class FakeAuthentication:
+    """Everybody's password is `secret`."""
+
+    def __init__(self) -> None:
+        self.principals: dict[str, Principal] = {}
+
+    async def password(self, username: str, password: str, *, remote: str, door: str) -> Principal:
+        if password != "secret" or username not in self.principals:
+            raise AuthenticationError("Authentication failed")
+        return self.principals[username]
+
+    def exchange(self, mechanism: str, *, remote: str, door: str) -> FakeExchange:
+        return FakeExchange(self)
+
+
+class Imap:
+    """One door, as a process has it."""
+
+    def __init__(self, door: ImapServer, parts: dict[str, object]) -> None:
+        self.door = door
+        self.port = 0
+        self.imaps_port = 0
+        self.parts = parts
+
+    async def login(self, username: str) -> Client:
+        return await Client.login(self.port, username)
+
+
+class World:
+    """Stores, accounts, and as many doors as a test wants."""
+
+    def __init__(self, database: Database, valkey: str, root: Path, tls: sections.Tls) -> None:
+        self.database = database
+        self.valkey = valkey
+        self.root = root
+        self.tls = tls
+        self.authentication = FakeAuthentication()
+        self.plaintext: tuple[str, ...] = ("127.0.0.0/8",)
+        self.doors: list[Imap] = []
+
+    async def account(self, quota: int | None = None, messages: int | None = None) -> str:
+        """Make an account with the default mailboxes, and return its address."""
+        number = next(_numbers)
+        address = f"user{number}@example.test"
+        async with self.database.transaction() as tx:
+            domain = await tx.fetchval(
+                """
+                INSERT INTO domain (name) VALUES ('example.test')
+                ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id
+                """
+            )
+            account = await tx.fetchval(
+                """
+                INSERT INTO account (domain_id, local_part, maildir, quota_octets, quota_messages)
+                VALUES ($1, $2, $3, $4, $5) RETURNING id
+                """,
+                domain,
+                f"user{number}",
+                f"example.test/user{number}",
+                quota,
+                messages,
+            )
+        principal = Principal(AccountId(account), address, f"example.test/user{number}")
+        mailboxes = self.doors[0].door.mailboxes
+        for name, use in DEFAULT_MAILBOXES:
+            await mailboxes.create(principal, name, use)
+            await mailboxes.subscribe(principal, name)
+        self.authentication.principals[address] = principal
+        return address
+
+    async def open_door(
+        self, *, valkey: str | None = None, poll_interval: float = 60.0, **settings: object
+    ) -> Imap:
+        """Open a further door, as a further process would."""
+        store = Store(str(self.root), 4, False, "test")
+        notifier = redis.Notifier(redis.connect(sections.Redis(url=valkey or self.valkey)))
+        files = Maildirs(store, self.root)
+        messages = Messages(self.database, files, notifier, 60.0)
+        dispatch = Dispatch(store, self.database, notifier)
+        door = ImapServer(
+            sections.Settings(
+                server=sections.Server(hostname="mail.example.test"),
+                tls=self.tls,
+                imap=msgspec.structs.replace(
+                    sections.Imap(address="127.0.0.1", poll_interval=poll_interval), **settings
+                ),
+                security=sections.Security(
+                    plaintext_login_networks=self.plaintext, limit_exempt_networks=("127.0.0.0/8",)
+                ),
+            ),
+            database=self.database,
+            store=store,
+            authentication=self.authentication,  # type: ignore[arg-type]
+            mailboxes=Mailboxes(self.database, files, messages, notifier, 60.0),
+            messages=messages,
+            open_mailboxes=OpenMailboxes(self.database, notifier, self.root, poll_interval),
+            searching=Searching(self.database, 16 * 1024 * 1024),
+            dispatch=dispatch,
+        )
+        imap = Imap(door, {"notifier": notifier, "dispatch": dispatch})
+        notifier.start()
+        await door.listen(0, 0)
+        imap.port, imap.imaps_port = door.ports
+        self.doors.append(imap)
+        return imap
+
+    async def close_door(self, imap: Imap) -> None:
+        """Close one."""
+        self.doors.remove(imap)
+        await imap.door.drain(2.0)
+        await imap.parts["dispatch"].close()  # type: ignore[attr-defined]
+        await imap.parts["notifier"].close()  # type: ignore[attr-defined]
