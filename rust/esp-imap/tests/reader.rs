@@ -1,0 +1,365 @@
+//! Commands from octets, however they are cut.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use esp_imap::{Arguments, CommandReader, Event, Limits};
+use proptest::prelude::*;
+
+const LIMITS: Limits = Limits {
+    line: 500,
+    literals: 200,
+    append: 1_000,
+};
+
+/// All events, message literals accepted and their octets joined.
+fn events(octets: &[u8], cuts: &[usize]) -> Vec<Event> {
+    let mut reader = CommandReader::new(LIMITS);
+    let mut events: Vec<Event> = Vec::new();
+    let mut from = 0;
+    for to in cuts.iter().copied().chain([octets.len()]) {
+        reader.feed(&octets[from..to]);
+        from = to;
+        while let Some(event) = reader.next_event() {
+            if matches!(event, Event::AppendLiteral(_)) {
+                assert!(reader.accept());
+            }
+            match (events.last_mut(), event) {
+                (
+                    Some(Event::AppendOctets {
+                        octets,
+                        last: end @ false,
+                    }),
+                    Event::AppendOctets { octets: more, last },
+                ) => {
+                    octets.extend(more);
+                    *end = last;
+                }
+                (_, event) => events.push(event),
+            }
+        }
+    }
+    events
+}
+
+fn one(text: &[u8]) -> Event {
+    let mut events = events(text, &[]);
+    assert_eq!(events.len(), 1, "{events:?}");
+    events.remove(0)
+}
+
+fn bad(text: &[u8]) -> (Option<String>, String, bool) {
+    match one(text) {
+        Event::Bad { refusal, fatal } => (refusal.tag, refusal.response, fatal),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn arguments(text: &[u8]) -> Arguments {
+    match one(text) {
+        Event::Command(command) => command.arguments,
+        other => panic!("{other:?}"),
+    }
+}
+
+const DIALOGUE: &[u8] = b"a1 LOGIN {3}\r\njoe \"pass \\\"word\"\r\n\
+    a2 SELECT inbox\r\n\
+    a3 UID FETCH 1:* (FLAGS BODY.PEEK[HEADER.FIELDS (DATE FROM)]<0.10>)\r\n\
+    a4 APPEND {4+}\r\nSent (\\Seen $Work) \"17-Jul-1996 02:44:25 -0700\" {11}\r\nhello\r\na {3}\r\n\
+    a5 APPEND Sent {5+}\r\nfirst (\\Draft) ~{6+}\r\nsecond\r\n\
+    a6 SEARCH OR SUBJECT {3+}\r\nabc NOT TEXT \"x y\"\r\n\
+    \r\n\
+    a7 FOO\r\n\
+    a8 APPEND Sent {0}\r\n\r\n\
+    a9 STORE 1,3:4 +FLAGS.SILENT (\\Deleted)\n";
+
+#[test]
+fn a_dialogue_gives_its_commands() {
+    let names: Vec<String> = events(DIALOGUE, &[])
+        .into_iter()
+        .map(|event| match event {
+            Event::Command(command) => format!("{} {}", command.tag, command.name),
+            Event::Continue => "+".to_owned(),
+            Event::AppendLiteral(literal) => format!(
+                "{} literal {} of {} with {:?}",
+                literal.mailbox, literal.position, literal.size, literal.flags.keywords
+            ),
+            Event::AppendOctets { octets, last } => {
+                format!("{:?} {last}", String::from_utf8(octets).unwrap())
+            }
+            Event::Bad { refusal, .. } => format!("{:?} {}", refusal.tag, refusal.response),
+            Event::Line(line) => format!("{line:?}"),
+        })
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "+",
+            "a1 LOGIN",
+            "a2 SELECT",
+            "a3 FETCH",
+            "Sent literal 0 of 11 with [\"$Work\"]",
+            "\"hello\\r\\na {3\" true",
+            "Some(\"a4\") BAD Expected the end of the command at octet 1",
+            "Sent literal 0 of 5 with []",
+            "\"first\" true",
+            "Sent literal 1 of 6 with []",
+            "\"second\" true",
+            "a5 APPEND",
+            "a6 SEARCH",
+            "Some(\"a7\") BAD Unknown command FOO",
+            "Sent literal 0 of 0 with []",
+            "\"\" true",
+            "a8 APPEND",
+            "a9 STORE",
+        ]
+    );
+}
+
+#[test]
+fn commands_have_typed_arguments() {
+    assert_eq!(
+        arguments(b"a LOGIN \"j\\\\oe\" {1+}\r\np\r\n"),
+        Arguments::Login {
+            username: "j\\oe".to_owned(),
+            password: "p".to_owned()
+        }
+    );
+    assert_eq!(
+        arguments(b"a authenticate plain AGEAYg==\r\n"),
+        Arguments::Authenticate {
+            mechanism: "PLAIN".to_owned(),
+            initial: Some(b"\0a\0b".to_vec())
+        }
+    );
+    assert_eq!(
+        arguments(b"a AUTHENTICATE EXTERNAL =\r\n"),
+        Arguments::Authenticate {
+            mechanism: "EXTERNAL".to_owned(),
+            initial: Some(Vec::new())
+        }
+    );
+    assert_eq!(
+        arguments(b"a RENAME \"Entw&APw-rfe\" inBOX\r\n"),
+        Arguments::Rename {
+            mailbox: "Entw\u{fc}rfe".to_owned(),
+            new_name: "INBOX".to_owned()
+        }
+    );
+    let Arguments::List(list) = arguments(
+        b"a LIST (SUBSCRIBED RECURSIVEMATCH) \"\" (INBOX \"Sent/%\") RETURN (CHILDREN STATUS (MESSAGES UNSEEN))\r\n",
+    ) else {
+        panic!("no LIST");
+    };
+    assert_eq!(list.patterns, ["INBOX", "Sent/%"]);
+    assert_eq!(list.selection, ["SUBSCRIBED", "RECURSIVEMATCH"]);
+    assert_eq!(list.returns, ["CHILDREN", "STATUS"]);
+    assert_eq!(list.status, ["MESSAGES", "UNSEEN"]);
+    let Arguments::Select { qresync, .. } = arguments(
+        b"a SELECT INBOX (QRESYNC (67890007 90060115194045000 41:211,214 (1,9 2:3)))\r\n",
+    ) else {
+        panic!("no SELECT");
+    };
+    let qresync = qresync.unwrap();
+    assert_eq!(qresync.modseq, 90_060_115_194_045_000);
+    assert_eq!(qresync.known_uids.unwrap().to_string(), "41:211,214");
+}
+
+#[test]
+fn what_is_not_understood_is_refused_with_its_tag() {
+    for text in [
+        "a\r\n",
+        "a \r\n",
+        "a NOOP x\r\n",
+        "a UID NOOP\r\n",
+        "a LOGIN joe\r\n",
+        "a LOGIN joe \"x\r\n",
+        "a SEARCH UNKNOWN\r\n",
+        "a SEARCH ALL UNKNOWN\r\n",
+        "a SEARCH RETURN (FOO) ALL\r\n",
+        "a FETCH 0 FLAGS\r\n",
+        "a FETCH 1 (FLAGS\r\n",
+        "a STORE 1 FLAGS (\\Foo)\r\n",
+        "a STATUS INBOX ()\r\n",
+        "a STATUS INBOX (FOO)\r\n",
+        "a LIST \"\" % RETURN (FOO)\r\n",
+        "a LIST (RECURSIVEMATCH) \"\" %\r\n",
+        "a APPEND Sent\r\n",
+        "a SELECT \"a\0b\"\r\n",
+        "a LOGIN joe\0 x\r\n",
+        "a COPY 1\r\n",
+    ] {
+        let (tag, response, fatal) = bad(text.as_bytes());
+        assert!(tag.is_none_or(|tag| tag == "a"), "{text}");
+        assert!(response.starts_with("BAD "), "{text}");
+        assert!(!fatal, "{text}");
+    }
+    let (tag, response, _) = bad(b"a SEARCH CHARSET X-NONE ALL\r\n");
+    assert_eq!(tag.as_deref(), Some("a"));
+    assert!(response.starts_with("NO [BADCHARSET ("));
+}
+
+#[test]
+fn a_huge_literal_is_refused_at_once() {
+    let (_, response, fatal) = bad(b"a LOGIN {1073741824}\r\n");
+    assert!(response.contains("[TOOBIG]") && !fatal);
+    let (_, response, fatal) = bad(b"a LOGIN {99999999999999999999999+}\r\n");
+    assert!(response.contains("[TOOBIG]") && fatal);
+    let (tag, response, fatal) = bad(b"a APPEND Sent {1073741824}\r\n");
+    assert_eq!(tag.as_deref(), Some("a"));
+    assert!(response.starts_with("NO [TOOBIG]") && !fatal);
+    // One without `+` in the way is read past, and what follows is a command again.
+    let mut text = b"a LOGIN {300+}\r\n".to_vec();
+    text.extend([b'x'; 300]);
+    text.extend(b" y {4+}\r\n\r\nzz w\r\nb NOOP\r\n");
+    assert!(matches!(
+        events(&text, &[]).as_slice(),
+        [Event::Bad { fatal: false, .. }, Event::Command(command)] if command.tag == "b"
+    ));
+}
+
+#[test]
+fn an_endless_line_is_the_end() {
+    let mut reader = CommandReader::new(LIMITS);
+    for _ in 0..10 {
+        reader.feed(&[b'a'; 100]);
+        match reader.next_event() {
+            None => assert!(reader.buffered() <= 500),
+            Some(event) => {
+                assert!(matches!(event, Event::Bad { fatal: true, .. }));
+                break;
+            }
+        }
+    }
+    reader.feed(b"\r\na NOOP\r\n");
+    assert_eq!(reader.next_event(), None);
+    assert_eq!(reader.buffered(), 0);
+}
+
+#[test]
+fn a_refused_message_is_passed_over() {
+    for (text, waits) in [
+        (b"a APPEND Sent {5}\r\n".as_slice(), true),
+        (b"a APPEND Sent {5+}\r\nhello {3+}\r\nabc\r\n", false),
+    ] {
+        let mut reader = CommandReader::new(LIMITS);
+        reader.feed(text);
+        let Some(Event::AppendLiteral(literal)) = reader.next_event() else {
+            panic!("no literal");
+        };
+        assert_eq!(literal.synchronising, waits);
+        assert_eq!(reader.next_event(), None);
+        assert!(reader.refuse());
+        reader.feed(b"b NOOP\r\n");
+        assert!(matches!(reader.next_event(), Some(Event::Command(command)) if command.tag == "b"));
+    }
+}
+
+#[test]
+fn raw_lines_stand_between_commands() {
+    let mut reader = CommandReader::new(LIMITS);
+    reader.feed(b"a IDLE\r\nDONE\r\nb NOOP\r\n");
+    assert!(matches!(reader.next_event(), Some(Event::Command(_))));
+    reader.expect_line();
+    assert_eq!(reader.next_event(), Some(Event::Line(b"DONE".to_vec())));
+    assert_eq!(reader.discard(), 8);
+    assert_eq!(reader.next_event(), None);
+}
+
+#[test]
+fn names_are_utf8_once_it_is_enabled() {
+    let mut reader = CommandReader::new(LIMITS);
+    reader.utf8 = true;
+    reader.feed("a DELETE \"A&APw-\u{fc}\"\r\n".as_bytes());
+    assert!(matches!(
+        reader.next_event(),
+        Some(Event::Command(command))
+            if command.arguments == Arguments::Mailbox("A&APw-\u{fc}".to_owned())
+    ));
+}
+
+/// Words that commands are made of, so that chance gets far into the grammar.
+fn words() -> impl Strategy<Value = Vec<u8>> {
+    let word = prop::sample::select(vec![
+        "a",
+        " ",
+        " ",
+        " ",
+        "UID ",
+        "FETCH ",
+        "STORE ",
+        "SEARCH ",
+        "LIST ",
+        "APPEND ",
+        "LOGIN ",
+        "1:*",
+        "(",
+        ")",
+        "\"",
+        "\\",
+        "\\Seen",
+        "FLAGS",
+        "+FLAGS",
+        "BODY[",
+        "]",
+        "HEADER.FIELDS",
+        "<0.1>",
+        "{3}\r\n",
+        "{3+}\r\n",
+        "~{2+}\r\n",
+        "abc",
+        "\r\n",
+        "\n",
+        "NOT ",
+        "OR ",
+        "TEXT ",
+        "\"x\"",
+        "RETURN ",
+        "CHARSET ",
+        "UTF-8 ",
+        "\0",
+        "\u{fc}",
+        "$",
+        "*",
+        "%",
+        "NIL",
+        "ID ",
+        "1-Feb-1994",
+        "MODSEQ ",
+        "7",
+        "IDLE",
+        "NOOP",
+    ]);
+    prop::collection::vec(word, 0..60).prop_map(|words| words.concat().into_bytes())
+}
+
+fn cuts(octets: &[u8], seeds: &[prop::sample::Index]) -> Vec<usize> {
+    let mut cuts: Vec<usize> = seeds
+        .iter()
+        .map(|seed| seed.index(octets.len() + 1))
+        .collect();
+    cuts.sort_unstable();
+    cuts
+}
+
+proptest! {
+    #[test]
+    fn any_cutting_gives_the_same_events(
+        octets in prop_oneof![Just(DIALOGUE.to_vec()), words()],
+        seeds in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
+    ) {
+        let cuts = cuts(&octets, &seeds);
+        prop_assert_eq!(events(&octets, &cuts), events(&octets, &[]));
+        let all: Vec<usize> = (0..octets.len()).collect();
+        prop_assert_eq!(events(&octets, &all), events(&octets, &[]));
+    }
+
+    #[test]
+    fn arbitrary_octets_never_panic(octets in prop::collection::vec(any::<u8>(), 0..400)) {
+        events(&octets, &[]);
+    }
+}

@@ -1,0 +1,345 @@
+//! What sessions are told, against a client that believes it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod support;
+
+use esp_imap::{DELETED, MailboxIndex, SEEN, SequenceSet, StoreMode, Sync, View};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use support::{Message, apply};
+
+fn index() -> Arc<MailboxIndex> {
+    Arc::new(MailboxIndex::new(1, 2, PathBuf::from("/nonexistent"), 7))
+}
+
+fn filled(count: u32) -> Arc<MailboxIndex> {
+    let index = index();
+    let messages: Vec<Message> = (1..=count)
+        .map(|uid| Message::new(uid, i64::from(uid), 0))
+        .collect();
+    apply(&index, &messages, i64::from(count), count + 1, &[]);
+    index
+}
+
+fn set(text: &str) -> SequenceSet {
+    SequenceSet::parse(text.as_bytes()).unwrap()
+}
+
+fn all() -> Sync {
+    Sync {
+        expunges: true,
+        ..Sync::default()
+    }
+}
+
+fn text(octets: Vec<u8>) -> String {
+    String::from_utf8(octets).unwrap()
+}
+
+#[test]
+fn expunges_are_held_back_and_numbers_stay() {
+    let index = filled(5);
+    let view = View::new(Arc::clone(&index), false, u32::MAX);
+    apply(&index, &[Message::new(6, 7, 0)], 7, 7, &[2, 4]);
+    assert_eq!(
+        text(view.sync(&Sync::default())),
+        "* 6 EXISTS\r\n* 1 RECENT\r\n"
+    );
+    assert!(view.pending());
+    assert_eq!(view.uids(&set("1:6"), false).unwrap(), [1, 3, 5, 6]);
+    assert!(view.has_vanished(&set("2"), false));
+    assert!(!view.has_vanished(&set("3"), false));
+    assert_eq!(text(view.sync(&Sync::default())), "");
+    assert_eq!(text(view.sync(&all())), "* 4 EXPUNGE\r\n* 2 EXPUNGE\r\n");
+    assert!(!view.pending());
+    assert_eq!(view.uids(&set("4"), false).unwrap(), [6]);
+}
+
+#[test]
+fn qresync_sessions_hear_of_uids() {
+    let index = filled(5);
+    let view = View::new(Arc::clone(&index), false, u32::MAX);
+    view.enable_qresync();
+    apply(&index, &[Message::new(5, 9, SEEN)], 9, 6, &[1, 2, 4]);
+    assert_eq!(
+        text(view.sync(&Sync { uid: true, ..all() })),
+        "* VANISHED 1:2,4\r\n* 2 FETCH (UID 5 FLAGS (\\Seen) MODSEQ (9))\r\n"
+    );
+}
+
+#[test]
+fn a_silent_store_is_not_told_unless_another_came_after() {
+    let index = filled(3);
+    let view = View::new(Arc::clone(&index), false, u32::MAX);
+    let other = View::new(Arc::clone(&index), false, u32::MAX);
+    apply(
+        &index,
+        &[Message::new(1, 4, SEEN), Message::new(2, 5, DELETED)],
+        5,
+        4,
+        &[],
+    );
+    let silent = Sync {
+        silent: vec![1, 2],
+        silent_modseq: 4,
+        ..all()
+    };
+    assert_eq!(
+        text(view.sync(&silent)),
+        "* 2 FETCH (FLAGS (\\Deleted))\r\n"
+    );
+    assert_eq!(text(view.sync(&all())), "");
+    other.enable_condstore();
+    assert_eq!(
+        text(other.sync(&Sync {
+            uid: true,
+            ..silent
+        })),
+        "* 1 FETCH (UID 1 MODSEQ (4))\r\n* 2 FETCH (UID 2 FLAGS (\\Deleted) MODSEQ (5))\r\n"
+    );
+}
+
+#[test]
+fn an_announced_message_is_told_once_changed_or_not() {
+    let index = filled(3);
+    let view = View::new(Arc::clone(&index), false, u32::MAX);
+    apply(&index, &[Message::new(2, 4, 1 << 8)], 4, 4, &[]);
+    let sync = Sync {
+        announce: vec![1, 2],
+        ..all()
+    };
+    assert_eq!(
+        text(view.sync(&sync)),
+        "* 1 FETCH (FLAGS ())\r\n* 2 FETCH (FLAGS ($Work))\r\n"
+    );
+    assert_eq!(text(view.sync(&all())), "");
+}
+
+#[test]
+fn one_session_takes_recent() {
+    let index = filled(3);
+    let reader = View::new(Arc::clone(&index), true, 2);
+    let first = View::new(Arc::clone(&index), false, 2);
+    let second = View::new(Arc::clone(&index), false, 2);
+    assert_eq!(
+        (reader.recent(), first.recent(), second.recent()),
+        (2, 2, 0)
+    );
+    apply(&index, &[Message::new(4, 4, 0)], 4, 5, &[3]);
+    assert_eq!(
+        text(second.sync(&all())),
+        "* 3 EXPUNGE\r\n* 3 EXISTS\r\n* 1 RECENT\r\n"
+    );
+    assert_eq!(
+        text(first.sync(&all())),
+        "* 3 EXPUNGE\r\n* 3 EXISTS\r\n* 1 RECENT\r\n"
+    );
+    assert_eq!((first.recent_taken(), second.recent_taken()), (4, 5));
+}
+
+#[test]
+fn numbers_beyond_exists_are_errors_and_uids_are_not() {
+    let view = View::new(filled(3), false, u32::MAX);
+    for bad in ["4", "4:5", "1,9"] {
+        assert!(view.uids(&set(bad), false).is_err(), "{bad}");
+    }
+    assert_eq!(view.uids(&set("2:9"), false).unwrap(), [2, 3]);
+    assert_eq!(view.uids(&set("9:*"), true).unwrap(), [3]);
+    assert_eq!(view.uids(&set("7"), true).unwrap(), [] as [u32; 0]);
+    let empty = View::new(filled(0), false, u32::MAX);
+    assert_eq!(empty.uids(&set("1:*"), false).unwrap(), [] as [u32; 0]);
+    assert_eq!(empty.uids(&set("1:*"), true).unwrap(), [] as [u32; 0]);
+    view.save(&[3, 1]);
+    assert_eq!(view.uids(&set("$"), false).unwrap(), [1, 3]);
+}
+
+#[test]
+fn a_store_names_what_changes() {
+    let index = filled(3);
+    apply(&index, &[Message::new(2, 9, SEEN | DELETED)], 9, 4, &[]);
+    let view = View::new(index, false, u32::MAX);
+    let plan = |mode, bits, since| view.store(&set("1:3"), false, mode, bits, since).unwrap();
+    assert_eq!(plan(StoreMode::Add, SEEN, None).changing, [1, 3]);
+    assert_eq!(plan(StoreMode::Add, SEEN, None).uids, [1, 2, 3]);
+    assert_eq!(plan(StoreMode::Remove, SEEN, None).changing, [2]);
+    assert_eq!(
+        plan(StoreMode::Replace, SEEN | DELETED, None).changing,
+        [1, 3]
+    );
+    assert_eq!(plan(StoreMode::Add, SEEN, Some(5)).modified, [2]);
+    assert_eq!(view.deleted(None), [2]);
+    assert_eq!(view.deleted(Some(&set("3:*"))), [] as [u32; 0]);
+}
+
+#[test]
+fn memory_of_expunged_messages_comes_back() {
+    let index = filled(2_000);
+    let before = index.octets();
+    let view = View::new(Arc::clone(&index), false, u32::MAX);
+    let gone: Vec<u32> = (1..=1_990).collect();
+    apply(&index, &[], 2_001, 2_001, &gone);
+    assert!(index.octets() > before);
+    assert_eq!(view.sync(&all()).is_empty(), false);
+    assert!(index.octets() < before);
+    assert_eq!(index.views(), 1);
+    drop(view);
+    assert_eq!(index.views(), 0);
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Add(usize),
+    Expunge(Vec<prop::sample::Index>),
+    Flag(Vec<prop::sample::Index>, i64),
+    Sync { view: usize, expunges: bool },
+    Reopen(usize),
+}
+
+fn happenings() -> impl Strategy<Value = Vec<Event>> {
+    let some = || prop::collection::vec(any::<prop::sample::Index>(), 1..6);
+    let event = prop_oneof![
+        (1usize..700).prop_map(Event::Add),
+        some().prop_map(Event::Expunge),
+        (some(), prop::sample::select(vec![0, 1, 8, 12]))
+            .prop_map(|(some, flags)| Event::Flag(some, flags)),
+        (0usize..3, any::<bool>()).prop_map(|(view, expunges)| Event::Sync { view, expunges }),
+        (0usize..3, any::<bool>()).prop_map(|(view, expunges)| Event::Sync { view, expunges }),
+        (0usize..3).prop_map(Event::Reopen),
+    ];
+    prop::collection::vec(event, 1..60)
+}
+
+/// A client: its list by sequence number; `None` where it does not know the UID yet.
+#[derive(Default)]
+struct Client {
+    numbers: Vec<Option<u32>>,
+    flags: BTreeMap<u32, String>,
+}
+
+impl Client {
+    fn hear(&mut self, responses: &str) {
+        for line in responses.lines() {
+            let mut words = line.splitn(4, ' ');
+            let (star, number, word) = (words.next(), words.next().unwrap(), words.next().unwrap());
+            assert_eq!(star, Some("*"));
+            let Ok(number) = number.parse::<usize>() else {
+                continue;
+            };
+            match word {
+                "EXISTS" => {
+                    assert!(number > self.numbers.len());
+                    self.numbers.resize(number, None);
+                }
+                "EXPUNGE" => {
+                    self.numbers.remove(number - 1);
+                }
+                "FETCH" => {
+                    let rest = words.next().unwrap();
+                    let uid = rest
+                        .strip_prefix("(UID ")
+                        .unwrap()
+                        .split(' ')
+                        .next()
+                        .unwrap()
+                        .parse()
+                        .unwrap();
+                    let known = &mut self.numbers[number - 1];
+                    assert!(known.is_none_or(|known| known == uid));
+                    *known = Some(uid);
+                    self.flags.insert(uid, rest.to_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn a_client_that_believes_all_it_hears_knows_the_mailbox(happenings in happenings()) {
+        let index = index();
+        let mut model: BTreeMap<u32, Message> = BTreeMap::new();
+        let (mut modseq, mut uidnext) = (1i64, 1u32);
+        apply(&index, &[], modseq, uidnext, &[]);
+        let mut sessions: Vec<(View, Client)> = (0..3)
+            .map(|_| (View::new(Arc::clone(&index), false, u32::MAX), Client::default()))
+            .collect();
+        for happening in happenings {
+            match happening {
+                Event::Add(count) => {
+                    modseq += 1;
+                    let added: Vec<Message> = (0..count as u32)
+                        .map(|step| Message::new(uidnext + step * 3, modseq, 0))
+                        .collect();
+                    uidnext = added[count - 1].uid + 1;
+                    apply(&index, &added, modseq, uidnext, &[]);
+                    model.extend(added.into_iter().map(|message| (message.uid, message)));
+                }
+                Event::Expunge(which) if !model.is_empty() => {
+                    modseq += 1;
+                    let uids: Vec<u32> = model.keys().copied().collect();
+                    let gone: Vec<u32> = which.iter().map(|which| *which.get(&uids)).collect();
+                    apply(&index, &[], modseq, uidnext, &gone);
+                    model.retain(|uid, _| !gone.contains(uid));
+                }
+                Event::Flag(which, flags) if !model.is_empty() => {
+                    modseq += 1;
+                    let uids: Vec<u32> = model.keys().copied().collect();
+                    let mut changed = BTreeMap::new();
+                    for which in which {
+                        let message = model.get_mut(which.get(&uids)).unwrap();
+                        (message.flags, message.modseq) = (flags, modseq);
+                        changed.insert(message.uid, message.clone());
+                    }
+                    apply(&index, &changed.into_values().collect::<Vec<_>>(), modseq, uidnext, &[]);
+                }
+                Event::Sync { view, expunges } => {
+                    let (view, client) = &mut sessions[view];
+                    let responses = text(view.sync(&Sync { expunges, uid: true, ..Sync::default() }));
+                    prop_assert!(expunges || !responses.contains("EXPUNGE"));
+                    client.hear(&responses);
+                    prop_assert_eq!(client.numbers.len(), view.messages());
+                    prop_assert_eq!(view.pending() && expunges, false);
+                    // What the client knows by number is what the view means by it.
+                    for (position, uid) in client.numbers.iter_mut().enumerate() {
+                        let number = set(&(position + 1).to_string());
+                        let there = view.uids(&number, false).unwrap();
+                        if there.is_empty() {
+                            prop_assert!(view.has_vanished(&number, false));
+                        } else {
+                            prop_assert!(uid.is_none_or(|uid| there == [uid]));
+                            *uid = Some(there[0]);
+                        }
+                    }
+                    if expunges {
+                        let known: Vec<u32> = client.numbers.iter().map(|uid| uid.unwrap()).collect();
+                        prop_assert_eq!(known, model.keys().copied().collect::<Vec<_>>());
+                        for (uid, told) in &client.flags {
+                            if let Some(message) = model.get(uid) {
+                                prop_assert_eq!(told.contains("\\Seen"), message.flags & SEEN != 0);
+                            }
+                        }
+                    }
+                }
+                Event::Reopen(at) => {
+                    let view = View::new(Arc::clone(&index), false, u32::MAX);
+                    let mut client = Client::default();
+                    client.numbers = model.keys().map(|uid| Some(*uid)).collect();
+                    sessions[at] = (view, client);
+                }
+                _ => {}
+            }
+            prop_assert_eq!(index.views(), 3);
+        }
+    }
+}
