@@ -488,8 +488,10 @@ class ContentCache:
 
 @final
 class TextCache:
-    """Searchable text of messages, by account and content id; one for each process. Bounded like
-    `ContentCache`."""
+    """Searchable text of messages, decoded, by account and content id; one for each process.
+
+    Bounded like `ContentCache`.
+    """
 
     def __new__(cls, max_octets: int = 134_217_728) -> Self: ...
     def load(self, account: int, copy: bytes) -> None:
@@ -812,7 +814,8 @@ def mailbox_from_utf7(name: str) -> str:
     """
 
 def list_matches(pattern: str, name: str, delimiter: str = "/") -> bool:
-    """Whether `name` matches a LIST pattern (RFC 3501 §6.3.8); `INBOX` in any case. Linear in both."""
+    """Whether `name` matches a LIST pattern (RFC 3501 §6.3.8); `INBOX` in any case. Takes at most the product of
+    their lengths."""
 
 # ----------------------------------------------------------------------------------------------------
 # smtp: what a client of the SMTP and LMTP doors says (rust/esp-smtp)

@@ -1,6 +1,7 @@
 //! What is kept of messages by content id, for all mailboxes of a process and within a bound.
 
 use crate::copy::{CopyError, CopyReader};
+use esp_mime::SearchText;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -179,23 +180,6 @@ macro_rules! cache {
             pub fn octets(&self) -> usize {
                 self.lock().octets
             }
-
-            /// Take a whole COPY stream.
-            ///
-            /// # Errors
-            /// `CopyError` when it is none.
-            pub fn load(&self, account: i64, octets: &[u8]) -> Result<(), CopyError> {
-                let mut arena = self.lock();
-                CopyReader::whole(octets, $parts + 1, |mut fields| {
-                    let content = fields.i64()?;
-                    let mut parts = [[].as_slice(); $parts];
-                    for part in &mut parts {
-                        *part = fields.required()?;
-                    }
-                    arena.insert((account, content), parts);
-                    Ok(())
-                })
-            }
         }
     };
 }
@@ -205,9 +189,71 @@ cache!(
     ContentCache, 3
 );
 cache!(
-    /// Signature and packed text.
+    /// Signature and text; decoded, as that takes most of the time of a search.
     TextCache, 2
 );
+
+impl ContentCache {
+    /// Take a whole COPY stream of `CONTENT_COLUMNS`.
+    ///
+    /// # Errors
+    /// `CopyError` when it is none.
+    pub fn load(&self, account: i64, octets: &[u8]) -> Result<(), CopyError> {
+        let mut arena = self.lock();
+        CopyReader::whole(octets, 4, |mut fields| {
+            let content = fields.i64()?;
+            let parts = [fields.required()?, fields.required()?, fields.required()?];
+            arena.insert((account, content), parts);
+            Ok(())
+        })
+    }
+}
+
+impl TextCache {
+    /// Take a whole COPY stream of `TEXT_COLUMNS`.
+    ///
+    /// # Errors
+    /// `CopyError` when it is none.
+    pub fn load(&self, account: i64, octets: &[u8]) -> Result<(), CopyError> {
+        let mut text = SearchText::default();
+        CopyReader::whole(octets, 3, |mut fields| {
+            let content = fields.i64()?;
+            let signature = fields.required()?;
+            // A text that cannot be read is left out, and the message's file looked at instead.
+            if text.unpack(fields.required()?) {
+                self.keep((account, content), signature, &text);
+            }
+            Ok(())
+        })
+    }
+
+    pub(crate) fn keep(&self, key: ContentKey, signature: &[u8], text: &SearchText) {
+        let lengths = (
+            u32::try_from(text.headers().len()),
+            u32::try_from(text.text().len()),
+        );
+        let (Ok(headers), Ok(body)) = lengths else {
+            return;
+        };
+        let mut octets = Vec::with_capacity(text.all().len() + 8);
+        octets.extend_from_slice(&headers.to_le_bytes());
+        octets.extend_from_slice(&body.to_le_bytes());
+        octets.extend_from_slice(text.all());
+        self.lock().insert(key, [signature, &octets]);
+    }
+}
+
+/// Make `text` what `TextCache::keep` was given.
+pub(crate) fn read_text(octets: &[u8], text: &mut SearchText) -> Option<()> {
+    let (headers, rest) = octets.split_first_chunk()?;
+    let (body, all) = rest.split_first_chunk()?;
+    text.assign(
+        all,
+        usize::try_from(u32::from_le_bytes(*headers)).ok()?,
+        usize::try_from(u32::from_le_bytes(*body)).ok()?,
+    );
+    Some(())
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! A SEARCH being answered: cheap keys first, text only where it decides.
 
-use crate::cache::{Arena, TextCache};
+use crate::cache::{Arena, TextCache, read_text};
 use crate::date::DAY;
 use crate::encode_set;
 use crate::files::Files;
@@ -394,9 +394,10 @@ impl Search {
             if self.test.judge(&subject, Look::Text(&text)) == Verdict::Yes {
                 self.hits.push(position);
             }
-            texts.lock().insert(
+            texts.keep(
                 (account, row.content),
-                [&esp_mime::signature(text.all()), &text.pack()],
+                &esp_mime::signature(text.all()),
+                &text,
             );
         }
         Ok(())
@@ -490,12 +491,12 @@ fn judge_cached(
     account: i64,
     text: &mut SearchText,
 ) -> Option<bool> {
-    let [signature, packed] = arena.get((account, subject.row.content))?;
+    let [signature, octets] = arena.get((account, subject.row.content))?;
     match test.judge(subject, Look::Signature(signature)) {
         Verdict::Yes => return Some(true),
         Verdict::No => return Some(false),
         Verdict::Sent | Verdict::Text => {}
     }
-    text.unpack(packed)
-        .then(|| test.judge(subject, Look::Text(text)) == Verdict::Yes)
+    read_text(octets, text)?;
+    Some(test.judge(subject, Look::Text(text)) == Verdict::Yes)
 }

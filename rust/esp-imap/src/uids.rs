@@ -134,9 +134,16 @@ impl UidList {
 
     /// UIDs of this list that `other` has not; chunks that both share are not looked at.
     pub(crate) fn missing_in(&self, other: &Self) -> Vec<u32> {
+        let same = self
+            .chunks
+            .iter()
+            .zip(&other.chunks)
+            .take_while(|(one, other)| Arc::ptr_eq(one, other))
+            .count();
+        let rest = |list: &Self| list.chunks.get(same..).unwrap_or_default().to_vec();
         let shared: std::collections::HashSet<*const u32> =
-            other.chunks.iter().map(|chunk| chunk.as_ptr()).collect();
-        self.chunks
+            rest(other).iter().map(|chunk| chunk.as_ptr()).collect();
+        rest(self)
             .iter()
             .filter(|chunk| !shared.contains(&chunk.as_ptr()))
             .flat_map(|chunk| chunk.iter().copied())

@@ -187,7 +187,7 @@ fn memory_of_expunged_messages_comes_back() {
     let gone: Vec<u32> = (1..=1_990).collect();
     apply(&index, &[], 2_001, 2_001, &gone);
     assert!(index.octets() > before);
-    assert_eq!(view.sync(&all()).is_empty(), false);
+    assert!(!view.sync(&all()).is_empty());
     assert!(index.octets() < before);
     assert_eq!(index.views(), 1);
     drop(view);
@@ -309,7 +309,7 @@ proptest! {
                     prop_assert!(expunges || !responses.contains("EXPUNGE"));
                     client.hear(&responses);
                     prop_assert_eq!(client.numbers.len(), view.messages());
-                    prop_assert_eq!(view.pending() && expunges, false);
+                    prop_assert!(!(view.pending() && expunges));
                     // What the client knows by number is what the view means by it.
                     for (position, uid) in client.numbers.iter_mut().enumerate() {
                         let number = set(&(position + 1).to_string());
@@ -333,8 +333,10 @@ proptest! {
                 }
                 Event::Reopen(at) => {
                     let view = View::new(Arc::clone(&index), false, u32::MAX);
-                    let mut client = Client::default();
-                    client.numbers = model.keys().map(|uid| Some(*uid)).collect();
+                    let client = Client {
+                        numbers: model.keys().map(|uid| Some(*uid)).collect(),
+                        ..Client::default()
+                    };
                     sessions[at] = (view, client);
                 }
                 _ => {}

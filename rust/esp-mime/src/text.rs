@@ -53,6 +53,14 @@ impl SearchText {
         &self.octets
     }
 
+    /// Make this what another's `all`, with `headers` and `text` of these lengths, was; its memory is used again.
+    pub fn assign(&mut self, all: &[u8], headers: usize, text: usize) {
+        self.octets.clear();
+        self.octets.extend_from_slice(all);
+        self.parts = all.len().saturating_sub(text);
+        self.headers = headers.min(self.parts);
+    }
+
     /// As it is stored, compressed.
     #[must_use]
     pub fn pack(&self) -> Vec<u8> {
