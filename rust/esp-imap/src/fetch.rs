@@ -414,8 +414,9 @@ impl Fetch {
             pieces: Some(&mut pieces),
         };
         let contents = Arc::clone(&self.contents);
-        let mut arena = contents.lock();
+        // The table before the cache, as everywhere: a writer that waits between two readers must not stop both.
         let table = index.read();
+        let mut arena = contents.lock();
         let made = match &described {
             Some(description) => Made::Now(description),
             None => Made::Cached(Some(&mut arena)),
