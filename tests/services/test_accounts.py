@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from esp.core.address import Address, parse
-from esp.core.errors import AlreadyExistsError, InvalidError, NotFoundError
+from esp.core.errors import AlreadyExistsError, DeniedError, InvalidError, NotFoundError
 from esp.core.mailbox import DEFAULT_MAILBOXES, MailboxId, ModSeq
 from esp.core.routing import Local, NoSuchUser
 from esp.native import Store
@@ -202,7 +202,7 @@ async def test_another_name_of_a_domain_is_only_that(house: House) -> None:
 async def test_a_domain_with_accounts_is_not_removed_by_accident(house: House) -> None:
     await house.accounts.create(house.at("alice"), None)
     await house.aliases.add(house.at("info"), [house.at("alice")])
-    with pytest.raises(InvalidError, match="1 account"):
+    with pytest.raises(DeniedError, match="1 account"):
         await house.domains.remove(house.name)
     await house.accounts.remove(house.at("alice"))
     await house.domains.remove(house.name)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from esp.cli import server
+from esp.cli import admin, server
 from esp.config import reference
 from esp.telemetry import metrics
 
@@ -81,9 +81,7 @@ def _logged(path: Path, package: Path) -> Iterator[str]:
 
 
 def _cli() -> str:
-    apps = [server.app]
-    if (administration := sys.modules.get("esp.cli.admin")) is not None:
-        apps.append(administration.app)
+    apps = [server.app, admin.app]
     # The usage lines begin with the program that runs, which is this one.
     running, sys.argv = sys.argv, ["esp"]
     try:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from esp.core.address import Address, parse, parse_domain
-from esp.core.errors import InvalidError
+from esp.core.errors import DeniedError, InvalidError
 from esp.services.directory import MAX_ADDRESSES
 from esp.storage.postgres import directory as rows
 from esp.storage.postgres.directory import AliasRow, DomainRow
@@ -76,12 +76,12 @@ class Domains:
 
         Raises:
             NotFoundError: there is no such domain.
-            InvalidError: it still has accounts.
+            DeniedError: it still has accounts.
         """
         async with self._database.transaction() as tx:
             found = await rows.domain(tx, _domain(name))
             if found.accounts:
-                raise InvalidError(
+                raise DeniedError(
                     f"Domain {found.name} still has {found.accounts} accounts: remove them first"
                 )
             await rows.remove_domain(tx, found.id)

@@ -1,0 +1,77 @@
+"""What `esp-cli` works with: the services of an installation, made for the length of one command."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from esp.config.sections import Settings
+from esp.native import Store
+from esp.services.accounts import Accounts
+from esp.services.domains import Aliases, Domains
+from esp.services.passwords import Passwords
+from esp.storage.maildir import Maildirs
+from esp.storage.postgres.pool import Database
+from esp.storage.redis import Notifier, connect
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Administration(msgspec.Struct, frozen=True):
+    """The services."""
+
+    settings: Settings
+    database: Database
+    domains: Domains
+    accounts: Accounts
+    aliases: Aliases
+    store: Store
+    notifier: Notifier
+
+
+@asynccontextmanager
+async def administration(settings: Settings) -> AsyncIterator[Administration]:
+    """Make the services, and end them after the block.
+
+    Raises:
+        UnavailableError: the database does not answer.
+    """
+    become_owner(settings.storage.path)
+    async with AsyncExitStack() as stack:
+        database = await Database.open(settings.database)
+        stack.push_async_callback(database.close)
+        notifier = Notifier(connect(settings.redis))
+        stack.push_async_callback(notifier.close)
+        passwords = Passwords()
+        stack.callback(passwords.close)
+        root = settings.storage.path
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = Store(
+            str(root), settings.storage.sync_threads, settings.storage.sync, settings.server.hostname
+        )
+        yield Administration(
+            settings=settings,
+            database=database,
+            domains=Domains(database, notifier),
+            accounts=Accounts(database, Maildirs(store, root), passwords, notifier),
+            aliases=Aliases(database, notifier),
+            store=store,
+            notifier=notifier,
+        )
+
+
+def become_owner(root: "Path") -> None:
+    """Where root administers the mail of another user, go on as that user: its server must be able to write."""
+    if os.geteuid() != 0:
+        return
+    try:
+        owner = root.stat()
+    except FileNotFoundError:
+        return
+    if owner.st_uid != 0:
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)

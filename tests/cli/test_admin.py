@@ -1,0 +1,270 @@
+"""`esp-cli` from the command line to the rows and back: exit codes, tables, JSON."""
+
+import io
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from esp.cli import admin, console
+from esp.config import sections
+
+_numbers = itertools.count(1)
+
+
+class Run(msgspec.Struct):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Run]
+
+
+@pytest.fixture
+def cli(
+    database_settings: sections.Database,
+    valkey: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Cli:
+    config = tmp_path / "esp.yaml"
+    config.write_text(
+        f"database: {{dsn: '{database_settings.dsn}'}}\n"
+        f"redis: {{url: '{valkey}'}}\n"
+        f"storage: {{path: {tmp_path / 'mail'}}}\n"
+        "smtp: {submissions_port: 0}\n"
+        "imap: {imaps_port: 0}\n"
+    )
+
+    def run(*arguments: str, text: str = "") -> Run:
+        monkeypatch.setattr(sys, "argv", ["esp-cli", "--config", str(config), *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        capsys.readouterr()
+        try:
+            admin.main()
+            code = 0
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        streams = capsys.readouterr()
+        return Run(code, streams.out, streams.err)
+
+    return run
+
+
+@pytest.fixture
+def domain(cli: Cli) -> str:
+    name = f"cli{next(_numbers)}.test"
+    assert cli("domain", "add", name).code == 0
+    return name
+
+
+def test_a_domain_is_added_listed_switched_and_removed(cli: Cli, domain: str) -> None:
+    assert domain in cli("domain", "list").out
+    assert domain in {d["name"] for d in cli("domain", "list", "--json").json}
+    assert cli("domain", "disable", domain, "--json").json["enabled"] is False
+    assert cli("domain", "enable", domain).out == f"enabled {domain}\n"
+    assert "accounts       0" in cli("domain", "show", domain).out
+    assert cli("domain", "remove", domain, "--json").json == {"removed": domain}
+    gone = cli("domain", "show", domain)
+    assert (gone.code, gone.out, gone.err) == (1, "", f"esp-cli: Domain {domain} does not exist\n")
+
+
+def test_an_account_lives_its_life(cli: Cli, domain: str, tmp_path: Path) -> None:
+    address = f"alice@{domain}"
+    made = cli(
+        "user", "add", address, "--password-stdin", "--quota", "1GiB", "--admin", "--json", text="secret\n"
+    )
+    assert made.code == 0, made.err
+    assert (made.json["address"], made.json["quota"]["limit"], made.json["admin"]) == (address, 1 << 30, True)
+    assert (tmp_path / "mail" / domain / "alice" / "new").is_dir()
+    assert "1 GiB" in cli("user", "list").out
+    assert [u["address"] for u in cli("user", "list", "--domain", domain, "--json").json] == [address]
+    assert cli("user", "quota", address, "none").out == f"{address}: 0 B used of none\n"
+    assert (
+        cli("user", "quota", address, "5MiB", "--messages", "7", "--json").json["quota"]["message_limit"] == 7
+    )
+    assert cli("user", "password", address, "--password-stdin", text="another\n").code == 0
+    assert cli("user", "disable", address).out == f"disabled {address}\n"
+    assert "can log in     no" in cli("user", "show", address).out
+    assert cli("user", "enable", address, "--json").json["enabled"] is True
+    assert cli("user", "remove", address.upper()).out == f"removed {address}\n"
+    assert not (tmp_path / "mail" / domain / "alice").exists()
+
+
+def test_no_secret_is_ever_printed(cli: Cli, domain: str) -> None:
+    address = f"alice@{domain}"
+    for arguments in (("add", address), ("password", address)):
+        done = cli("user", *arguments, "--password-stdin", "--json", text="open sesame\n")
+        assert done.code == 0
+        assert "sesame" not in done.out + done.err
+        assert "argon2" not in cli("user", "show", address, "--json").out
+
+
+def test_aliases_of_every_kind_are_handled_alike(cli: Cli, domain: str) -> None:
+    cli("user", "add", f"alice@{domain}", "--password-stdin", text="secret\n")
+    other = f"other-{domain}"
+    assert cli("alias", "add", f"info@{domain}", f"alice@{domain}", "bob@elsewhere.test").code == 0
+    assert cli("alias", "add", f"@{domain}", f"alice@{domain}").out == f"added @{domain}\n"
+    assert cli("alias", "add", f"@{other}", f"@{domain}").code == 0
+    listed = {a["alias"]: a["targets"] for a in cli("alias", "list", "--domain", domain, "--json").json}
+    assert listed == {
+        f"info@{domain}": [f"alice@{domain}", "bob@elsewhere.test"],
+        f"@{domain}": [f"alice@{domain}"],
+        f"@{other}": [f"@{domain}"],
+    }
+    assert f"alice@{domain}, bob@elsewhere.test" in cli("alias", "list").out
+    for alias in listed:
+        assert cli("alias", "remove", alias).out == f"removed {alias}\n"
+    assert cli("alias", "list", "--domain", domain, "--json").json == []
+    assert cli("alias", "remove", f"@{domain}").code == 1
+
+
+def test_many_accounts_are_imported_and_the_others_named(cli: Cli, domain: str, tmp_path: Path) -> None:
+    cli("user", "add", f"u1@{domain}", "--password-stdin", text="secret\n")
+    file = tmp_path / "users.csv"
+    lines = [f'u{n}@{domain},"pass, word {n}",{"5MiB" if n % 2 else ""}' for n in range(40)]
+    file.write_text(
+        "email,password,quota\n" + "\n".join([*lines, "not an address,x", f"empty@{domain},", ""])
+    )
+    done = cli("user", "import", str(file), "--json")
+    assert done.code == 1
+    assert done.json["created"] == 39
+    assert [f["line"] for f in done.json["failed"]] == [3, 42, 43]
+    users = {u["address"]: u for u in cli("user", "list", "--domain", domain, "--json").json}
+    assert len(users) == 40
+    assert users[f"u3@{domain}"]["quota"]["limit"] == 5 << 20
+    text = cli("user", "import", str(file))
+    assert "added 0 of 42" in text.out
+    assert f"users.csv:3: u1@{domain}: An account with this address already exists" in text.err
+
+
+def test_an_import_may_make_its_domains(cli: Cli, domain: str, tmp_path: Path) -> None:
+    file = tmp_path / "users.csv"
+    file.write_text("".join(f"u{n}@new{n % 3}.{domain},secret{n}\n" for n in range(9)))
+    assert cli("user", "import", str(file)).code == 1
+    assert cli("user", "import", str(file), "--add-domains", "--json").json == {"created": 9, "failed": []}
+
+
+def test_what_there_is_is_counted(cli: Cli, domain: str) -> None:
+    before = cli("stats", "--json").json
+    cli("user", "add", f"alice@{domain}", "--password-stdin", text="secret\n")
+    after = cli("stats", "--json").json
+    assert (after["accounts"], after["mailboxes"]) == (before["accounts"] + 1, before["mailboxes"] + 6)
+    assert "accounts" in cli("stats").out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("user", "show", "nobody@nowhere.test"),
+        ("user", "list", "--domain", "nowhere.test"),
+        ("domain", "remove", "nowhere.test"),
+        ("alias", "add", "a@nowhere.test", "b@nowhere.test"),
+        ("user", "import", "/nonexistent.csv"),
+    ],
+)
+def test_what_fails_exits_1_with_one_line(cli: Cli, arguments: tuple[str, ...]) -> None:
+    done = cli(*arguments)
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert done.err.startswith("esp-cli: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("user", "add", "no address", "--password-stdin"),
+        ("user", "add", "a@b.test"),
+        ("user", "add", "a@b.test", "--password-stdin", "--quota", "much"),
+        ("user", "quota", "a@b.test"),
+        ("user", "paint", "a@b.test"),
+        ("users",),
+        ("domain", "add", "-.test"),
+        ("domain", "list", "--colour"),
+        ("alias", "add", "a@b.test"),
+    ],
+)
+def test_wrong_usage_exits_2_and_says_what(cli: Cli, arguments: tuple[str, ...]) -> None:
+    done = cli(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("esp-cli: ")
+
+
+def test_a_configuration_that_is_none_exits_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (
+        ["domain", "list", "--config", "/none.yaml"],
+        ["--config=/none.yaml", "domain", "list"],
+    ):
+        monkeypatch.setattr(sys, "argv", ["esp-cli", *arguments])
+        with pytest.raises(SystemExit, match="2"):
+            admin.main()
+        assert "/none.yaml" in capsys.readouterr().err
+
+
+def test_a_database_that_is_away_is_said_in_one_line(tmp_path: Path) -> None:
+    config = tmp_path / "esp.yaml"
+    config.write_text(
+        f"database: {{dsn: 'postgresql://esp@/esp?host={tmp_path}'}}\nredis: {{url: 'unix://{tmp_path}/r'}}\n"
+        f"storage: {{path: {tmp_path / 'mail'}}}\n"
+        "smtp: {submissions_port: 0}\n"
+        "imap: {imaps_port: 0}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "esp.cli.admin", "domain", "list", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("esp-cli: No connection to the database")
+    assert done.stderr.count("\n") == 1
+
+
+def _commands(app: Any, path: tuple[str, ...] = ()) -> Any:
+    yield path
+    for name in app:
+        if not name.startswith("-"):
+            yield from _commands(app[name], (*path, name))
+
+
+@pytest.mark.parametrize("path", list(_commands(admin.app)), ids=lambda path: " ".join(path) or "esp-cli")
+def test_there_is_help_on_every_level(cli: Cli, path: tuple[str, ...]) -> None:
+    done = cli(*path, "--help")
+    assert done.code == 0
+    assert "Usage: esp-cli" in done.out
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (None, "none"),
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1536, "1.5 KiB"),
+        (1 << 30, "1 GiB"),
+        (3 << 41, "6.0 TiB"),
+    ],
+)
+def test_sizes_are_written_for_people(octets: int | None, text: str) -> None:
+    assert console.size(octets) == text
+
+
+def test_strangers_text_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    console.fields([("subject", "a\x1b[2Jb\nc")])
+    assert capsys.readouterr().out == "subject  a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}c\n"
