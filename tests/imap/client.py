@@ -1,6 +1,7 @@
 """A client that does nothing by itself: what is sent and what comes is the test's."""
 
 import asyncio
+import contextlib
 import re
 import ssl
 from collections.abc import Sequence
@@ -87,7 +88,5 @@ class Client:
     async def close(self) -> None:
         """End the connection."""
         self.writer.close()
-        try:
+        with contextlib.suppress(OSError):
             await self.writer.wait_closed()
-        except OSError:
-            pass

@@ -1,7 +1,7 @@
 """The IMAP door: commands in, responses out (RFC 3501, and the extensions `capabilities` names).
 
-In: octets of clients. Out: untagged and tagged responses; every decision and every change is a service's. Octets are read
-into commands, and responses rendered from the mailbox index, by Rust (`esp.native`).
+In: octets of clients. Out: untagged and tagged responses; every decision and every change is a service's. Octets are
+read into commands, and responses rendered from the mailbox index, by Rust (`esp.native`).
 
     server       listens, admits, shares, drains         connection   octets, events, back-pressure
     session      one client's state                      commands     name → handler and the states it is allowed in

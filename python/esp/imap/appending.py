@@ -1,4 +1,4 @@
-"""APPEND: one message, in memory while it is small, else streamed to the disk where it is to stay (RFC 3501 §6.3.11)."""
+"""APPEND: one message, in memory while small, else streamed to the disk where it is to stay (RFC 3501 §6.3.11)."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -186,6 +186,9 @@ class Connection(asyncio.Protocol):
         Raises:
             ConnectionError, ssl.SSLError, TimeoutError: it failed, and the connection is closed.
         """
+        # RFC 3501 §6.2.1, CVE-2011-0411: nothing sent in clear text may count as sent under TLS. Not after the
+        # handshake: by then the first protected octets may have come.
+        self.reader.discard()
         transport = await self._loop.start_tls(
             self.transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT
         )
@@ -193,8 +196,6 @@ class Connection(asyncio.Protocol):
             raise ConnectionResetError("the client is gone")
         self.transport = transport
         self.transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
-        # RFC 3501 §6.2.1, CVE-2011-0411: nothing sent in clear text may count as sent under TLS.
-        self.reader.discard()
         self.secure = True
 
     def close(self) -> None:

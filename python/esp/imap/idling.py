@@ -1,4 +1,4 @@
-"""IDLE: news comes by itself until the client says DONE (RFC 2177). No task waits: the connection's next event ends it."""
+"""IDLE: news comes by itself until the client says DONE (RFC 2177). No task waits for that: it is an event."""
 
 from typing import TYPE_CHECKING
 

@@ -17,10 +17,10 @@ from esp.native import (
     encode_set,
 )
 from esp.services.messages import Copied
-from esp.storage.postgres.messages import Mode
 
 if TYPE_CHECKING:
     from esp.imap.session import Session
+    from esp.storage.postgres.messages import Mode
 
 
 async def store(session: "Session", command: Command) -> str:

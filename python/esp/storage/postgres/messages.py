@@ -82,17 +82,17 @@ async def copy_rows(
 
 async def copy_contents(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
     """Return ENVELOPE, BODYSTRUCTURE and BODY of contents as binary COPY."""
-    return await _copied(connection, CONTENT_COLUMNS, "content", "id", account, contents)
+    return await _copied(connection, f"{CONTENT_COLUMNS} FROM content", "id", account, contents)
 
 
 async def copy_sent(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
     """Return the Date of contents as binary COPY."""
-    return await _copied(connection, SENT_COLUMNS, "content", "id", account, contents)
+    return await _copied(connection, f"{SENT_COLUMNS} FROM content", "id", account, contents)
 
 
 async def copy_texts(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
     """Return the searchable text of those contents that are indexed, as binary COPY."""
-    return await _copied(connection, TEXT_COLUMNS, "content_index", "content_id", account, contents)
+    return await _copied(connection, f"{TEXT_COLUMNS} FROM content_index", "content_id", account, contents)
 
 
 async def count_recent_and_deleted(connection: Connection, mailbox: Mailbox) -> tuple[int, int]:
@@ -325,7 +325,7 @@ async def _forget_contents(tx: Connection, account: AccountId, contents: Sequenc
 
 
 async def _copied(
-    connection: Connection, columns: str, table: str, key: str, account: AccountId, contents: Sequence[int]
+    connection: Connection, selected: str, key: str, account: AccountId, contents: Sequence[int]
 ) -> bytes:
     octets = bytearray()
 
@@ -334,7 +334,7 @@ async def _copied(
 
     wanted = ",".join(f"{content:d}" for content in contents)
     await connection.copy_from_query(
-        f"SELECT {columns} FROM {table}"  # noqa: S608 - our constants and integers, COPY takes no parameters
+        f"SELECT {selected}"  # noqa: S608 - our constants and integers, COPY takes no parameters
         f" WHERE account_id = {account:d} AND {key} = ANY('{{{wanted}}}'::bigint[])",
         output=take,
         format="binary",

@@ -1,0 +1,217 @@
+"""What a connection bears: TLS begun midway, pipelines, silence, deaf clients, huge announcements."""
+
+import asyncio
+import base64
+import ssl
+import time
+from pathlib import Path
+
+import pytest
+
+from esp.config import sections
+from tests.imap.client import Client
+from tests.imap.world import Imap, World
+
+
+def resident() -> int:
+    """Octets of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+async def upgraded(client: Client, context: ssl.SSLContext) -> None:
+    await client.writer.start_tls(context, server_hostname="localhost")
+
+
+async def test_starttls_hides_what_follows(
+    world: World, imap: Imap, tls: tuple[sections.Tls, ssl.SSLContext]
+) -> None:
+    address = await world.account()
+    client = await Client.connect(imap.port)
+    assert "STARTTLS" in await client.line()
+    await client.ok("STARTTLS")
+    await upgraded(client, tls[1])
+    capabilities = (await client.ok("CAPABILITY"))[0]
+    assert "STARTTLS" not in capabilities
+    assert "LOGINDISABLED" not in capabilities
+    await client.ok(f"LOGIN {address} secret")
+    assert (await client.command("STARTTLS"))[-1].startswith("BAD")
+    await client.close()
+
+
+async def test_commands_behind_starttls_are_not_carried_into_tls(world: World, imap: Imap) -> None:
+    # CVE-2011-0411: a command injected in clear text must not be answered as if it had come under TLS.
+    client = await Client.connect(imap.port)
+    await client.line()
+    client.send("a STARTTLS\r\nb NOOP\r\n")
+    assert (await client.line()).startswith("a BAD")
+    assert (await client.line()).startswith("* BYE")
+    assert await client.line() == ""
+    await client.close()
+
+
+async def test_no_password_in_clear_text(world: World, tls: tuple[sections.Tls, ssl.SSLContext]) -> None:
+    address = await world.account()
+    world.plaintext, trusted = (), world.plaintext
+    door = await world.open_door()
+    world.plaintext = trusted
+    client = await Client.connect(door.port)
+    greeting = await client.line()
+    assert "LOGINDISABLED" in greeting
+    assert "AUTH=" not in greeting
+    assert (await client.command(f"LOGIN {address} secret"))[-1].startswith("NO [PRIVACYREQUIRED]")
+    proof = base64.b64encode(f"\0{address}\0secret".encode()).decode()
+    assert (await client.command(f"AUTHENTICATE PLAIN {proof}"))[-1].startswith("NO [PRIVACYREQUIRED]")
+    secure = await Client.connect(door.imaps_port, tls=tls[1])
+    assert "AUTH=PLAIN" in await secure.line()
+    await secure.ok(f"AUTHENTICATE PLAIN {proof}")
+    for connected in (client, secure):
+        await connected.close()
+    await world.close_door(door)
+
+
+async def test_pipelined_commands_are_answered_in_order(client: Client) -> None:
+    commands = [
+        "SELECT INBOX",
+        "APPEND INBOX {3+}\r\nabc",
+        "NOOP",
+        "FETCH 1 FLAGS",
+        "STORE 1 +FLAGS (\\Deleted)",
+    ]
+    commands += ["EXPUNGE", "CREATE x", "SELECT x", "UNSELECT", 'LIST "" x']
+    client.send("".join(f"p{n} {command}\r\n" for n, command in enumerate(commands)))
+    lines = await client.until(f"p{len(commands) - 1} ")
+    tagged = [line.split()[0:2] for line in lines if line.startswith("p")]
+    assert tagged == [[f"p{n}", "OK"] for n in range(len(commands))]
+    assert next(line for line in lines if "EXPUNGE" in line) == "* 1 EXPUNGE"
+
+
+async def test_a_gibibyte_announced_takes_no_memory(client: Client) -> None:
+    before = resident()
+    client.send("a APPEND INBOX {1073741824}\r\n")
+    assert (await client.line()).startswith("a NO [TOOBIG]")
+    await client.ok("NOOP")
+    client.send("b LOGIN {1073741824}\r\n")
+    line = await client.line()
+    assert line.startswith(("b BAD", "b NO"))
+    assert resident() - before < 8 * 1024 * 1024
+
+
+async def test_a_gibibyte_sent_without_asking_ends_the_connection(client: Client) -> None:
+    client.send("a APPEND INBOX {1073741824+}\r\nxxx")
+    assert (await client.line()).startswith("a NO [TOOBIG]")
+    assert (await client.line()).startswith("* BYE")
+    assert await client.line() == ""
+
+
+async def test_an_endless_line_ends_the_connection(imap: Imap) -> None:
+    client = await Client.connect(imap.port)
+    await client.line()
+    before = resident()
+    try:
+        for _ in range(256):
+            client.send(b"x" * 65536)
+            await client.writer.drain()
+    except ConnectionError:
+        pass
+    assert resident() - before < 32 * 1024 * 1024
+    await client.close()
+
+
+async def test_a_client_that_does_not_read_grows_no_memory(world: World, imap: Imap) -> None:
+    address = await world.account()
+    client = await imap.login(address)
+    message = b"Subject: big\r\n\r\n" + b"0123456789abcdef" * 65536
+    for _ in range(8):
+        assert (await client.append("INBOX", message)).startswith("OK")
+    await client.ok("SELECT INBOX")
+    deaf = await Client.connect(imap.port, limit=1024)
+    await deaf.line()
+    deaf.send(f"a LOGIN {address} secret\r\nb SELECT INBOX\r\n")
+    before = resident()
+    for n in range(50):
+        deaf.send(f"c{n} FETCH 1:* BODY.PEEK[]\r\n")
+    # Others are served meanwhile, again and again, until the deaf one's answers fill every buffer.
+    for _ in range(50):
+        await client.ok("FETCH 1 (FLAGS ENVELOPE)")
+        await asyncio.sleep(0.01)
+    assert resident() - before < 32 * 1024 * 1024
+    deaf.writer.transport.abort()
+    await client.ok("NOOP")
+    await client.close()
+
+
+async def test_whoever_never_logs_in_is_sent_away(world: World) -> None:
+    door = await world.open_door(login_timeout=0.3)
+    client = await Client.connect(door.port)
+    await client.line()
+    started = time.monotonic()
+    assert (await client.line()).startswith("* BYE")
+    assert time.monotonic() - started < 4
+    assert await client.line() == ""
+    await client.close()
+    await world.close_door(door)
+
+
+async def test_a_stopping_door_says_goodbye(world: World) -> None:
+    address = await world.account()
+    door = await world.open_door()
+    idle, waiting = await door.login(address), await door.login(address)
+    await waiting.ok("SELECT INBOX")
+    waiting.send("a IDLE\r\n")
+    await waiting.until("+")
+    await world.close_door(door)
+    for client in (idle, waiting):
+        assert (await client.line()).startswith("* BYE")
+        assert await client.line() == ""
+        await client.close()
+
+
+async def test_one_account_cannot_take_every_connection(world: World) -> None:
+    address = await world.account()
+    door = await world.open_door(max_connections_per_user=2, max_connections=4)
+    door.door._exempt = []
+    first, second = await door.login(address), await door.login(address)
+    third = await Client.connect(door.port)
+    await third.line()
+    assert (await third.command(f"LOGIN {address} secret"))[-1].startswith("NO [LIMIT]")
+    await first.close()
+    fourth = await door.login(address)
+    fifth = await Client.connect(door.port)
+    sixth = await Client.connect(door.port)
+    assert any([(await c.line()).startswith("* BYE") for c in (fifth, sixth)])
+    for client in (second, third, fourth, fifth, sixth):
+        await client.close()
+    await world.close_door(door)
+
+
+async def test_bad_logins_are_slow_and_few(world: World, imap: Imap) -> None:
+    address = await world.account()
+    client = await Client.connect(imap.port)
+    await client.line()
+    started = time.monotonic()
+    client.send("".join(f"a{n} LOGIN {address} wrong\r\n" for n in range(12)))
+    lines = await client.until("* BYE")
+    assert sum("AUTHENTICATIONFAILED" in line for line in lines) <= 4
+    assert time.monotonic() - started >= 3
+    await client.close()
+
+
+async def test_nonsense_does_not_go_on_for_ever(imap: Imap) -> None:
+    client = await Client.connect(imap.port)
+    await client.line()
+    client.send("x y z\r\n" * 100)
+    lines = await client.until("* BYE")
+    assert len(lines) < 40
+    await client.close()
+
+
+@pytest.mark.parametrize("octets", [b"a NOOP\r\n", b"a LOGIN {3+}\r\nabc {1+}\r\nx\r\n"])
+async def test_octets_may_come_one_by_one(octets: bytes, imap: Imap) -> None:
+    client = await Client.connect(imap.port)
+    await client.line()
+    for octet in octets:
+        client.send(bytes([octet]))
+        await client.writer.drain()
+        await asyncio.sleep(0)
+    assert (await client.line()).startswith("a ")
+    await client.close()
