@@ -1338,5 +1338,8 @@ class Entry:
     def mtime_ns(self) -> int:
         """The internal date, in nanoseconds."""
     @property
+    def ctime_ns(self) -> int:
+        """When a link was last made or taken away, in nanoseconds."""
+    @property
     def inode(self) -> int:
         """Equal for links to the same octets."""

@@ -1,7 +1,7 @@
 """The one place where a message becomes durable, for every door (DESIGN, "How mail flows").
 
-In: octets and the mailboxes they go to. Out: UIDs, once file and rows are on the disk; or an error, and then the message
-is in no mailbox. Whether the mail is wanted, and where, was decided before.
+In: octets and the mailboxes they go to. Out: UIDs, once file and rows are on the disk; or an error, and then the
+message is in no mailbox. Whether the mail is wanted, and where, was decided before.
 
 Messages that arrive together are kept together: while one batch of files is written and another is in its transaction,
 the next gathers; no timer, so a lone message waits for nobody. Files come first, so a crash can leave a file without a

@@ -13,6 +13,7 @@ lost database must be told: see `services.upkeep`.
 
 import asyncio
 import base64
+import contextlib
 import os
 import re
 import shutil
@@ -42,6 +43,7 @@ _SYSTEM = sum(flag for _, flag in _LETTERS)
 _LETTERS_OF = {
     bits: "".join(letter for letter, flag in _LETTERS if bits & flag) for bits in range(_SYSTEM + 1)
 }
+_OURS = re.compile(r"(\d+)\.M(\d+)P\d+Q(\d+)\.")
 _LONGEST_NAME = 240
 """NAME_MAX is 255; room for a `~n`."""
 
@@ -109,7 +111,7 @@ def file_letters(flags: int) -> str | None:
 
 
 def flags_of(file_flags: str | None) -> int:
-    """Return the flag set that letters stand for; unknown ones (P, Dovecot's a–z) stand for nothing."""
+    """Return the flag set that letters stand for; unknown ones (P, Dovecot's a to z) stand for nothing."""
     return sum(flag for letter, flag in _LETTERS if letter in (file_flags or ""))
 
 
@@ -233,6 +235,63 @@ def accounts(root: Path) -> Iterator[str]:
         for home in sorted(domain.iterdir()):
             if (home / "cur").is_dir() or (home / "new").is_dir():
                 yield f"{domain.name}/{home.name}"
+
+
+def address_of(account: str) -> tuple[str, str]:
+    """Return domain and local part of an account's folder; the way back from `account_folder`."""
+    domain, _, name = account.partition("/")
+    return domain, re.sub(r"%([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), name)
+
+
+def name_of(directory: str) -> str:
+    """Guess a mailbox's name from its folder, for one that has lost its card."""
+    if directory == INBOX_DIRECTORY:
+        return "INBOX"
+    return DELIMITER.join(_from_utf7(level) for level in directory.removeprefix(".").split("."))
+
+
+def _from_utf7(text: str) -> str:
+    def decoded(found: "re.Match[str]") -> str:
+        if not found[1]:
+            return "&"
+        padded = found[1] + "=" * (-len(found[1]) % 4)
+        return base64.b64decode(padded, b"+,").decode("utf-16-be", errors="replace")
+
+    return re.sub(r"&([A-Za-z0-9+,]*)-", decoded, text)
+
+
+def is_ours(base: str) -> bool:
+    """Tell whether a base name was made by `Store.deliver` or `Store.link`, here or on another host."""
+    return _OURS.match(base) is not None
+
+
+def received_at(base: str) -> tuple[int, int, int] | None:
+    """Return second, microsecond and number of a base name of ours: the order in which messages came."""
+    found = _OURS.match(base)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None
+
+
+def put_aside(root: Path, folder_: str, part: str, file: str) -> None:
+    """Move a file to the same place below the folder `quarantine`.
+
+    Raises:
+        FileNotFoundError: it is gone.
+    """
+    target = root / QUARANTINE / folder_
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (root / folder_ / part / file).rename(target / file)
+
+
+def remove_if_empty(root: Path, folder_: str) -> None:
+    """Remove a Maildir that holds nothing and has no card: what is left of a deleted mailbox."""
+    where = root / folder_
+    if (where / CARD).exists():
+        return
+    with contextlib.suppress(OSError):
+        (where / "maildirfolder").unlink(missing_ok=True)
+        for part in ("tmp", "new", "cur"):
+            (where / part).rmdir()
+        where.rmdir()
 
 
 def _sync_folder(path: Path) -> None:

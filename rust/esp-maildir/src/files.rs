@@ -24,6 +24,8 @@ pub struct Entry {
     pub size: u64,
     /// Modification time, nanoseconds since 1970.
     pub modified: i64,
+    /// When the name or the inode last changed, nanoseconds since 1970: later than any link was made.
+    pub changed: i64,
     /// Inode, the same for links of one message.
     pub inode: u64,
 }
@@ -120,6 +122,8 @@ impl Store {
                     size: u64::try_from(status.st_size).unwrap_or_default(),
                     modified: status.st_mtime * 1_000_000_000
                         + i64::try_from(status.st_mtime_nsec).unwrap_or_default(),
+                    changed: status.st_ctime * 1_000_000_000
+                        + i64::try_from(status.st_ctime_nsec).unwrap_or_default(),
                     inode: status.st_ino,
                 });
             }

@@ -201,6 +201,7 @@ struct Entry {
     letters: Option<String>,
     size: u64,
     mtime_ns: i64,
+    ctime_ns: i64,
     inode: u64,
 }
 
@@ -212,6 +213,7 @@ impl From<esp_maildir::Entry> for Entry {
             letters,
             size,
             modified,
+            changed,
             inode,
         } = entry;
         Self {
@@ -220,6 +222,7 @@ impl From<esp_maildir::Entry> for Entry {
             letters,
             size,
             mtime_ns: modified,
+            ctime_ns: changed,
             inode,
         }
     }

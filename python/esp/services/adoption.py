@@ -1,0 +1,97 @@
+"""Files become messages: what a rebuild does with all of them, and `check --fix` with some.
+
+In: files of a Maildir that have no row. Out: rows, as if the files had just been delivered there in the order in which
+they once came, with the flags and the date that they show.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from esp.core.errors import NotFoundError, OverQuotaError
+from esp.core.mailbox import MailboxId
+from esp.core.principal import AccountId
+from esp.native import Entry, Store, describe
+from esp.storage import maildir
+from esp.storage.postgres import delivery
+from esp.storage.postgres.delivery import Delivery, Place, Refused
+from esp.storage.postgres.pool import Database
+
+BATCH_FILES = 200
+BATCH_OCTETS = 16 * 1024 * 1024
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def adopt(
+    database: Database,
+    store: Store,
+    *,
+    account: AccountId,
+    mailbox: MailboxId,
+    folder: str,
+    entries: Sequence[Entry],
+) -> int:
+    """Give files of one Maildir rows, oldest first, and return how many got one.
+
+    Raises:
+        OverQuotaError: the account has no room for more; those before have their rows.
+        NotFoundError: the mailbox was deleted.
+    """
+    count = 0
+    for batch in _batches(sorted(entries, key=_order)):
+        described = await asyncio.to_thread(_described, store, account, mailbox, folder, batch)
+        if not described:
+            continue
+        async with database.connection() as connection:
+            outcome = await delivery.place(connection, described)
+        if isinstance(outcome, Refused):
+            if outcome.gone:
+                raise NotFoundError("Mailbox does not exist")
+            raise OverQuotaError("The account has no room left")
+        count += len(outcome)
+    return count
+
+
+def _order(entry: Entry) -> tuple[int, int, int]:
+    """When a message came: by its name, or for another program's by its date."""
+    return maildir.received_at(entry.base) or (entry.mtime_ns // 1_000_000_000, 0, 0)
+
+
+def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    octets = 0
+    for entry in entries:
+        if batch and (len(batch) >= BATCH_FILES or octets + entry.size > BATCH_OCTETS):
+            yield batch
+            batch, octets = [], 0
+        batch.append(entry)
+        octets += entry.size
+    if batch:
+        yield batch
+
+
+def _described(
+    store: Store, account: AccountId, mailbox: MailboxId, folder: str, entries: Sequence[Entry]
+) -> list[Delivery]:
+    found: list[Delivery] = []
+    for entry in entries:
+        letters = entry.letters
+        if entry.part == "cur" and letters is None:
+            # Another program's habit; a row can only say "in new" or which letters.
+            letters = ""
+            store.rename(folder, [(entry.base, None, letters)])
+        try:
+            octets = store.read(folder, entry.base, letters)
+        except FileNotFoundError:
+            continue
+        place = Place(account, mailbox, maildir.flags_of(letters), letters)
+        found.append(Delivery(entry.base, len(octets), describe(octets), _date(entry.mtime_ns), (place,)))
+    return found
+
+
+def _date(nanoseconds: int) -> datetime:
+    try:
+        return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    except OverflowError:
+        return _EPOCH

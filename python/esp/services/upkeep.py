@@ -1,0 +1,206 @@
+"""What keeps Maildir and database together behind the doors' backs.
+
+In: outbox rows, and what crashes leave. Out: file names that show the flags, files that are gone, orphans put aside.
+
+**Orphans.** The file comes first and its row second (`dispatch`), so a crash between them leaves a file without a row.
+Its sender never got a 250 and tries again: adopting the file would show the message twice. The janitor therefore moves
+it to `<storage.path>/quarantine`, where an administrator can look at it; `check` with `adopt` turns files into messages
+(for mail restored from a backup, or left by another program). Only names of our own making are touched, none younger
+than the grace period, since its delivery may still be under way, and none that waits to be unlinked.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import msgspec
+
+from esp.core.mailbox import Mailbox, MailboxId, Uid
+from esp.core.principal import AccountId
+from esp.native import Entry, Store
+from esp.storage import maildir
+from esp.storage.postgres import outbox, upkeep
+from esp.storage.postgres.outbox import Topic
+from esp.storage.postgres.pool import Database
+from esp.storage.postgres.upkeep import Account
+from esp.telemetry.log import get_logger
+
+GRACE = 3600.0
+"""Seconds; far longer than any delivery takes from its file to its rows."""
+WINDOW = 7 * 86400.0
+"""The janitor passes over folders in which nothing changed for so long: it was here since."""
+TMP_AGE = 36 * 3600.0
+"""As the Maildir paper has it: a file in `tmp` that old is nobody's."""
+SECOND = 1_000_000_000
+
+log = get_logger(__name__)
+
+
+class Swept(msgspec.Struct, frozen=True):
+    """What the janitor found."""
+
+    mailboxes: int
+    """Looked at."""
+    quarantined: tuple[str, ...]
+    """Paths below the root where the orphans were."""
+    leftovers: int
+    """Old files in `tmp`, removed."""
+
+
+class Upkeep:
+    """The jobs of a worker that touch message files; each may run in several workers at once."""
+
+    def __init__(self, database: Database, store: Store, root: Path, *, batch: int = 500) -> None:
+        self._database = database
+        self._store = store
+        self._root = root
+        self._batch = batch
+
+    async def rename_files(self) -> int:
+        """Bring file names in line with flags, as far as the outbox asks for it; return how many messages."""
+        count = 0
+        while leased := await outbox.lease(self._database, Topic.RENAME, self._batch):
+            wanted: defaultdict[tuple[AccountId, MailboxId], set[Uid]] = defaultdict(set)
+            for row in leased:
+                assert isinstance(row.payload, outbox.Rename)
+                wanted[row.payload.account, row.payload.mailbox].update(row.payload.uids)
+            for (account, mailbox), uids in wanted.items():
+                count += await self._rename(account, mailbox, sorted(uids))
+            await outbox.done(self._database, [row.id for row in leased])
+        return count
+
+    async def _rename(self, account: AccountId, mailbox: MailboxId, uids: list[Uid]) -> int:
+        async with self._database.connection() as connection:
+            folder, rows = await upkeep.names_to_mend(connection, account, mailbox, uids)
+        changes = [
+            (row.uid, row.file, row.file_flags, wanted)
+            for row in rows
+            if (wanted := wanted_letters(row.flags, row.file_flags)) != row.file_flags
+        ]
+        if folder is None or not changes:
+            return 0
+        try:
+            results = await asyncio.to_thread(self._store.rename, folder, [change[1:] for change in changes])
+        except FileNotFoundError:
+            return 0
+        done: list[tuple[Uid, str | None]] = []
+        for (uid, _, _, letters), failure in zip(changes, results, strict=True):
+            if failure is None:
+                done.append((uid, letters))
+            elif failure.reason != "missing":
+                log.warning("upkeep_rename_failed", error=str(failure))
+        # After the renaming: a crash between leaves a row that is behind, and reading looks for such a file.
+        async with self._database.connection() as connection:
+            await upkeep.note_names(connection, account, mailbox, done)
+        return len(done)
+
+    async def unlink_files(self) -> int:
+        """Remove the files of expunged messages whose time has come; return how many."""
+        count = 0
+        while leased := await outbox.lease(self._database, Topic.UNLINK, self._batch):
+            done: list[int] = []
+            folders: set[str] = set()
+            for row in leased:
+                assert isinstance(row.payload, outbox.Unlink)
+                failures = await asyncio.to_thread(self._store.unlink, row.payload.paths)
+                for failure in failures:
+                    log.warning("upkeep_unlink_failed", error=str(failure))
+                count += len(row.payload.paths) - len(failures)
+                folders.update(path.rsplit("/", 2)[0] for path in row.payload.paths)
+                if failures:
+                    await outbox.retry(self._database, row)
+                else:
+                    done.append(row.id)
+            for folder in folders:
+                await asyncio.to_thread(maildir.remove_if_empty, self._root, folder)
+            await outbox.done(self._database, done)
+        return count
+
+    async def janitor(self, *, grace: float = GRACE, window: float = WINDOW) -> Swept:
+        """Put orphans of crashes aside and remove what they left in `tmp`."""
+        mailboxes = leftovers = 0
+        quarantined: list[str] = []
+        async with self._database.connection() as connection:
+            accounts = await upkeep.accounts(connection)
+        for account in accounts:
+            async with self._database.connection() as connection:
+                boxes = await upkeep.mailboxes(connection, account.id)
+            for mailbox in boxes:
+                folder = maildir.folder(account.maildir, mailbox.directory)
+                if not await asyncio.to_thread(self._changed_within, folder, window):
+                    continue
+                mailboxes += 1
+                entries = await asyncio.to_thread(self._scan, folder)
+                quarantined += await self._put_orphans_aside(account, mailbox, folder, entries, grace)
+                old = [e for e in entries if e.part == "tmp" and is_older(e, TMP_AGE)]
+                leftovers += await asyncio.to_thread(remove_leftovers, self._root, folder, old)
+        if quarantined or leftovers:
+            log.warning("upkeep_orphans_found", quarantined=quarantined, leftovers=leftovers)
+        return Swept(mailboxes, tuple(quarantined), leftovers)
+
+    def _changed_within(self, folder: str, window: float) -> bool:
+        oldest = time.time() - window
+        for part in ("new", "cur", "tmp"):
+            try:
+                if (self._root / folder / part).stat().st_mtime >= oldest:
+                    return True
+            except FileNotFoundError:
+                continue
+        return False
+
+    def _scan(self, folder: str) -> list[Entry]:
+        try:
+            return self._store.scan(folder)
+        except FileNotFoundError:
+            return []
+
+    async def _put_orphans_aside(
+        self, account: Account, mailbox: Mailbox, folder: str, entries: list[Entry], grace: float
+    ) -> list[str]:
+        suspects = [e for e in entries if e.part != "tmp" and maildir.is_ours(e.base) and is_older(e, grace)]
+        if not suspects:
+            return []
+        # The files were listed first: whatever has become a message or been expunged since is known here, also what is
+        # expunged between the two questions.
+        async with self._database.transaction() as tx:
+            known = await upkeep.known_files(tx, mailbox, [entry.base for entry in suspects])
+            waiting = await upkeep.unlinking_below(tx, account.maildir)
+        waiting_names = {base_of(path) for path in waiting}
+        aside: list[str] = []
+        for entry in suspects:
+            if entry.base not in known and entry.base not in waiting_names:
+                file = file_name(entry)
+                await asyncio.to_thread(maildir.put_aside, self._root, folder, entry.part, file)
+                aside.append(f"{folder}/{entry.part}/{file}")
+        return aside
+
+
+def wanted_letters(flags: int, now: str | None) -> str | None:
+    """Return the letters a file should have; one that left `new` does not come back."""
+    letters = maildir.flag_letters(flags)
+    if now is not None and maildir.flags_of(now) == maildir.flags_of(letters):
+        return now  # another program's letters may stay
+    return letters if letters or now is not None else None
+
+
+def base_of(path: str) -> str:
+    """Return the base name of a message file's path."""
+    return path.rsplit("/", 1)[-1].split(":", 1)[0]
+
+
+def file_name(entry: Entry) -> str:
+    """Return the name of a file as the scan found it."""
+    return entry.base if entry.letters is None else f"{entry.base}:2,{entry.letters}"
+
+
+def is_older(entry: Entry, seconds: float) -> bool:
+    """Tell whether a file has been there, unchanged, for so long; its date may be any date."""
+    return entry.ctime_ns <= (time.time() - seconds) * SECOND
+
+
+def remove_leftovers(root: Path, folder: str, entries: list[Entry]) -> int:
+    """Remove files from `tmp`; return how many."""
+    for entry in entries:
+        (root / folder / "tmp" / file_name(entry)).unlink(missing_ok=True)
+    return len(entries)

@@ -1,0 +1,378 @@
+"""What the comparison of Maildir and database reads and mends.
+
+In: an account or a mailbox. Out: what the database says of it, of one moment; and the few changes that make it agree
+with the files. Each change locks the mailbox first, as every other writer does.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from esp.core.mailbox import ContentId, Mailbox, MailboxId, ModSeq, SpecialUse, Uid
+from esp.core.message import SystemFlag
+from esp.core.principal import AccountId
+from esp.storage.postgres.pool import Connection
+
+if TYPE_CHECKING:
+    from esp.native import Description
+
+_MAILBOX_COLUMNS = """id, account_id, name, directory, uidvalidity, uidnext, highest_modseq,
+    messages, unseen, octets, special_use, keywords"""
+
+
+class Account(msgspec.Struct, frozen=True):
+    """An account and its folder."""
+
+    id: AccountId
+    address: str
+    maildir: str
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A message as the database has it."""
+
+    uid: Uid
+    content: ContentId
+    modseq: ModSeq
+    flags: int
+    size: int
+    file: str
+    file_flags: str | None
+    described: bool
+    """Whether its row of `content` is there."""
+    renaming: bool
+    """Whether a worker is still to bring its file name in line."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A mailbox at one moment."""
+
+    mailbox: Mailbox
+    subscribed: bool
+    rows: tuple[Row, ...]
+    expunged: ModSeq
+    """The highest mod-sequence of an expunge that is remembered."""
+    unlinking: frozenset[str]
+    """Files of the account that a worker is still to remove, as paths below the root."""
+
+
+async def accounts(connection: Connection, maildir: str | None = None) -> list[Account]:
+    """Return the account with that folder, or all, by address."""
+    rows = await connection.fetch(
+        """
+        SELECT a.id, a.local_part || '@' || d.name AS address, a.maildir
+        FROM account AS a JOIN domain AS d ON d.id = a.domain_id
+        WHERE $1::text IS NULL OR a.maildir = $1 ORDER BY d.name, a.local_part
+        """,
+        maildir,
+    )
+    return [Account(*row) for row in rows]
+
+
+async def mailboxes(connection: Connection, account: AccountId) -> list[Mailbox]:
+    """Return the account's mailboxes, by name."""
+    rows = await connection.fetch(
+        f"SELECT {_MAILBOX_COLUMNS} FROM mailbox WHERE account_id = $1 ORDER BY name",  # noqa: S608
+        account,
+    )
+    return [_mailbox(row) for row in rows]
+
+
+async def snapshot(connection: Connection, account: Account, mailbox: MailboxId) -> Snapshot | None:
+    """Return everything about a mailbox as of one moment; `None` when it is no more."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        found = await connection.fetchrow(
+            f"""
+            SELECT {_MAILBOX_COLUMNS},
+                EXISTS (SELECT FROM subscription AS s WHERE s.account_id = m.account_id AND s.name = m.name),
+                (SELECT coalesce(max(e.modseq), 0) FROM expunged AS e
+                 WHERE e.account_id = m.account_id AND e.mailbox_id = m.id)
+            FROM mailbox AS m WHERE id = $1
+            """,  # noqa: S608
+            mailbox,
+        )
+        if found is None:
+            return None
+        rows = await connection.fetch(
+            """
+            WITH renaming AS (
+                SELECT DISTINCT u.uid::bigint FROM outbox AS o, jsonb_array_elements_text(o.payload->'uids') AS u (uid)
+                WHERE o.topic = 'rename' AND (o.payload->>'mailbox')::bigint = $2
+            )
+            SELECT m.uid, m.content_id, m.modseq, m.flags, m.size, m.file, m.file_flags,
+                EXISTS (SELECT FROM content AS c WHERE c.account_id = m.account_id AND c.id = m.content_id),
+                m.uid IN (SELECT uid FROM renaming)
+            FROM message AS m WHERE m.account_id = $1 AND m.mailbox_id = $2 ORDER BY m.uid
+            """,
+            account.id,
+            mailbox,
+        )
+        unlinking = await unlinking_below(connection, account.maildir)
+    return Snapshot(
+        mailbox=_mailbox(found[:12]),
+        subscribed=found[12],
+        rows=tuple(Row(*row) for row in rows),
+        expunged=ModSeq(found[13]),
+        unlinking=unlinking,
+    )
+
+
+async def unlinking_below(connection: Connection, maildir: str) -> frozenset[str]:
+    """Return the files of an account that a worker is still to remove."""
+    rows = await connection.fetch(
+        """
+        SELECT p.path FROM outbox AS o, jsonb_array_elements_text(o.payload->'paths') AS p (path)
+        WHERE o.topic = 'unlink' AND starts_with(p.path, $1 || '/')
+        """,
+        maildir,
+    )
+    return frozenset(row[0] for row in rows)
+
+
+async def known_files(connection: Connection, mailbox: Mailbox, files: Sequence[str]) -> frozenset[str]:
+    """Return which of these base names the mailbox has a message for."""
+    rows = await connection.fetch(
+        "SELECT file FROM message WHERE account_id = $1 AND mailbox_id = $2 AND file = ANY($3)",
+        mailbox.account,
+        mailbox.id,
+        list(files),
+    )
+    return frozenset(row[0] for row in rows)
+
+
+async def set_file_flags(
+    connection: Connection, account: AccountId, mailbox: MailboxId, uid: Uid, file_flags: str | None
+) -> None:
+    """Note the letters that a message's file has."""
+    await connection.execute(
+        "UPDATE message SET file_flags = $4 WHERE account_id = $1 AND mailbox_id = $2 AND uid = $3",
+        account,
+        mailbox,
+        uid,
+        file_flags,
+    )
+
+
+async def names_to_mend(
+    connection: Connection, account: AccountId, mailbox: MailboxId, uids: Sequence[Uid]
+) -> tuple[str | None, list[Row]]:
+    """Return the mailbox's folder below the root, `None` when it is no more, and those messages that are left."""
+    where = await connection.fetchrow(
+        """
+        SELECT a.maildir, m.directory FROM mailbox AS m JOIN account AS a ON a.id = m.account_id WHERE m.id = $1
+        """,
+        mailbox,
+    )
+    if where is None:
+        return None, []
+    rows = await connection.fetch(
+        """
+        SELECT uid, content_id, modseq, flags, size, file, file_flags, true, true FROM message
+        WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY($3::bigint[])
+        """,
+        account,
+        mailbox,
+        list(uids),
+    )
+    folder = where[0] if where[1] == "." else f"{where[0]}/{where[1]}"
+    return folder, [Row(*row) for row in rows]
+
+
+async def note_names(
+    connection: Connection, account: AccountId, mailbox: MailboxId, letters: Sequence[tuple[Uid, str | None]]
+) -> None:
+    """Note what letters files have now."""
+    await connection.execute(
+        """
+        UPDATE message AS m SET file_flags = n.letters FROM unnest($3::bigint[], $4::text[]) AS n (uid, letters)
+        WHERE m.account_id = $1 AND m.mailbox_id = $2 AND m.uid = n.uid
+        """,
+        account,
+        mailbox,
+        [uid for uid, _ in letters],
+        [letter for _, letter in letters],
+    )
+
+
+async def copies(
+    connection: Connection, account: AccountId, content: ContentId
+) -> list[tuple[str, str, str | None]]:
+    """Return directory, base name and letters of every message of the account with these octets."""
+    rows = await connection.fetch(
+        """
+        SELECT b.directory, m.file, m.file_flags FROM message AS m JOIN mailbox AS b ON b.id = m.mailbox_id
+        WHERE m.account_id = $1 AND m.content_id = $2
+        """,
+        account,
+        content,
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+async def set_file(
+    connection: Connection,
+    account: AccountId,
+    mailbox: MailboxId,
+    uid: Uid,
+    *,
+    file: str,
+    file_flags: str | None,
+) -> None:
+    """Give a message another file with the same octets."""
+    await connection.execute(
+        "UPDATE message SET file = $4, file_flags = $5 WHERE account_id = $1 AND mailbox_id = $2 AND uid = $3",
+        account,
+        mailbox,
+        uid,
+        file,
+        file_flags,
+    )
+
+
+async def forget(tx: Connection, account: AccountId, mailbox: MailboxId, uids: Sequence[Uid]) -> ModSeq:
+    """Expunge messages whose octets are lost, and return the mod-sequence of it."""
+    modseq = await tx.fetchval(
+        "SELECT highest_modseq + 1 FROM mailbox WHERE id = $1 FOR NO KEY UPDATE", mailbox
+    )
+    await tx.execute(
+        """
+        WITH gone AS (
+            DELETE FROM message WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY($3::bigint[])
+            RETURNING uid, content_id
+        ), contents AS (
+            DELETE FROM content AS c USING gone AS g
+            WHERE c.account_id = $1 AND c.id = g.content_id AND NOT EXISTS (
+                SELECT FROM message AS m WHERE m.account_id = $1 AND m.content_id = c.id
+                AND (m.mailbox_id <> $2 OR m.uid <> ALL($3::bigint[])))
+            RETURNING c.id
+        ), texts AS (
+            DELETE FROM content_index WHERE account_id = $1 AND content_id IN (SELECT id FROM contents)
+        )
+        INSERT INTO expunged (account_id, mailbox_id, modseq, uids)
+        SELECT $1, $2, $4, string_agg(uid::text, ',' ORDER BY uid) FROM gone HAVING count(*) > 0
+        """,
+        account,
+        mailbox,
+        list(uids),
+        modseq,
+    )
+    await tx.execute("UPDATE mailbox SET highest_modseq = $2 WHERE id = $1", mailbox, modseq)
+    await recount(tx, account, mailbox)
+    return ModSeq(modseq)
+
+
+async def recount(tx: Connection, account: AccountId, mailbox: MailboxId) -> None:
+    """Set a mailbox's counters to what its rows add up to; UIDNEXT and mod-sequence only ever rise."""
+    await tx.execute("SELECT 1 FROM mailbox WHERE id = $1 FOR NO KEY UPDATE", mailbox)
+    await tx.execute(
+        """
+        UPDATE mailbox AS b SET
+            messages = t.messages, unseen = t.unseen, octets = t.octets,
+            uidnext = greatest(b.uidnext, t.uid + 1),
+            highest_modseq = greatest(b.highest_modseq, t.modseq, (
+                SELECT max(modseq) FROM expunged WHERE account_id = $1 AND mailbox_id = $2))
+        FROM (
+            SELECT count(*) AS messages, count(*) FILTER (WHERE flags & $3 = 0) AS unseen,
+                coalesce(sum(size), 0)::bigint AS octets,
+                coalesce(max(uid), 0) AS uid, coalesce(max(modseq), 0) AS modseq
+            FROM message WHERE account_id = $1 AND mailbox_id = $2
+        ) AS t WHERE b.id = $2
+        """,
+        account,
+        mailbox,
+        int(SystemFlag.SEEN),
+    )
+
+
+async def describe_again(
+    connection: Connection, account: AccountId, content: ContentId, size: int, described: "Description"
+) -> None:
+    """Write the row of `content` that is missing."""
+    await connection.execute(
+        """
+        INSERT INTO content (account_id, id, size, sent_at, message_id, envelope, bodystructure, body)
+        VALUES ($1, $2, $3, to_timestamp($4::float8), $5, $6, $7, $8) ON CONFLICT DO NOTHING
+        """,
+        account,
+        content,
+        size,
+        described.sent_at,
+        (described.message_id or "").replace("\0", "") or None,
+        described.envelope,
+        described.bodystructure,
+        described.body,
+    )
+
+
+async def ensure_account(tx: Connection, domain: str, local_part: str, maildir: str) -> AccountId:
+    """Return the account with this folder; made without a password, in a domain made where it is missing."""
+    found: AccountId | None = await tx.fetchval("SELECT id FROM account WHERE maildir = $1", maildir)
+    if found is not None:
+        return found
+    await tx.execute("INSERT INTO domain (name) VALUES ($1) ON CONFLICT DO NOTHING", domain)
+    made: AccountId = await tx.fetchval(
+        """
+        INSERT INTO account (domain_id, local_part, maildir)
+        SELECT id, $2, $3 FROM domain WHERE name = $1
+        RETURNING id
+        """,
+        domain,
+        local_part,
+        maildir,
+    )
+    return made
+
+
+async def ensure_mailbox(
+    tx: Connection,
+    account: AccountId,
+    name: str,
+    directory: str,
+    *,
+    special_use: SpecialUse | None,
+    subscribed: bool,
+    above: int,
+) -> tuple[Mailbox, bool]:
+    """Return the mailbox with this folder, and whether it was made now, with a UIDVALIDITY greater than `above`."""
+    row = await tx.fetchrow(
+        f"SELECT {_MAILBOX_COLUMNS} FROM mailbox WHERE account_id = $1 AND directory = $2",  # noqa: S608
+        account,
+        directory,
+    )
+    if row is not None:
+        return _mailbox(row), False
+    taken = {r[0] for r in await tx.fetch("SELECT name FROM mailbox WHERE account_id = $1", account)}
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name}~{number}", number + 1
+    # The sequence never goes back: several may rebuild at once.
+    await tx.execute(
+        """
+        SELECT setval('uidvalidity', greatest($1, (SELECT last_value FROM uidvalidity)))
+        """,
+        above,
+    )
+    row = await tx.fetchrow(
+        f"""
+        INSERT INTO mailbox (account_id, name, directory, special_use) VALUES ($1, $2, $3, $4)
+        RETURNING {_MAILBOX_COLUMNS}
+        """,  # noqa: S608
+        account,
+        free,
+        directory,
+        special_use.value if special_use else None,
+    )
+    assert row is not None
+    if subscribed:
+        await tx.execute(
+            "INSERT INTO subscription (account_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            account,
+            free,
+        )
+    return _mailbox(row), True
+
+
+def _mailbox(row: Iterable[object]) -> Mailbox:
+    values = list(row)
+    return msgspec.convert(dict(zip(Mailbox.__struct_fields__, values, strict=True)), Mailbox)

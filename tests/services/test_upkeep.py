@@ -1,0 +1,281 @@
+"""The janitor, the check and the rebuild: what is healed is what was broken, and nothing else is touched."""
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from esp.core.mailbox import SpecialUse
+from esp.core.message import SystemFlag
+from esp.native import DeliverItem, Store, Stored
+from esp.services.checking import Kind, Report, check
+from esp.services.dispatch import Dispatch, Incoming
+from esp.services.rebuilding import rebuild
+from esp.services.upkeep import Upkeep
+from esp.storage import maildir
+from esp.storage.maildir import Card
+from esp.storage.postgres import outbox
+from esp.storage.postgres.pool import Database
+from tests.services.conftest import Box, add_box
+
+BODY = b"From: a@example.test\r\nSubject: Hello\r\nMessage-ID: <1@example.test>\r\n\r\nHi\r\n"
+
+
+@pytest.fixture
+def upkeep(database: Database, store: Store, root: Path) -> Upkeep:
+    return Upkeep(database, store, root)
+
+
+async def filled(
+    dispatch: Dispatch, database: Database, root: Path, *flags: int, card: bool = True
+) -> tuple[Box, list[Path]]:
+    """Return a mailbox with a message for each flag set, and the files in the order of UIDs."""
+    box = await add_box(database)
+    for flag in flags:
+        await dispatch.deliver(Incoming(b"", BODY, (box.target(flag),)))
+    if card:
+        async with database.connection() as connection:
+            validity = await connection.fetchval("SELECT uidvalidity FROM mailbox WHERE id = $1", box.mailbox)
+        (root / box.folder / "tmp").mkdir(parents=True, exist_ok=True)
+        maildir.write_card(root, box.folder, Card("INBOX", validity, None, False))
+    return box, files(root, box)
+
+
+def files(root: Path, box: Box) -> list[Path]:
+    found = [path for part in ("new", "cur") for path in (root / box.folder / part).glob("*")]
+    return sorted(found, key=lambda path: maildir.received_at(path.name) or (0, 0, 0))
+
+
+async def checked(
+    database: Database, store: Store, root: Path, box: Box, **how: bool
+) -> list[tuple[Kind, bool]]:
+    report: Report = await check(database, store, root, account=box.folder, grace=0, **how)
+    return [(finding.kind, finding.mended) for finding in report.findings]
+
+
+async def uids(database: Database, box: Box) -> list[int]:
+    async with database.connection() as connection:
+        return [
+            row[0]
+            for row in await connection.fetch(
+                "SELECT uid FROM message WHERE mailbox_id = $1 ORDER BY uid", box.mailbox
+            )
+        ]
+
+
+async def test_nothing_is_found_where_nothing_is_wrong(
+    dispatch: Dispatch, database: Database, store: Store, root: Path
+) -> None:
+    box, _ = await filled(dispatch, database, root, 0, SystemFlag.SEEN, SystemFlag.DRAFT | SystemFlag.FLAGGED)
+
+    assert await checked(database, store, root, box) == []
+
+
+async def test_the_janitor_puts_aside_what_has_no_row_and_nothing_else(
+    dispatch: Dispatch, database: Database, store: Store, root: Path, upkeep: Upkeep
+) -> None:
+    box, (kept,) = await filled(dispatch, database, root, 0)
+    (orphan,) = store.deliver([DeliverItem(b"", BODY, [box.folder], [None], 0)])
+    (expunged,) = store.deliver([DeliverItem(b"", BODY, [box.folder], ["S"], 0)])
+    foreign = root / box.folder / "new" / "1700000000.123.elsewhere"
+    foreign.write_bytes(BODY)
+    assert isinstance(orphan, Stored) and isinstance(expunged, Stored)
+    async with database.connection() as connection:
+        await outbox.add(connection, "unlink", outbox.Unlink(paths=expunged.paths), delay=3600)
+
+    assert (await upkeep.janitor()).quarantined == ()
+    swept = await upkeep.janitor(grace=0)
+
+    assert swept.quarantined == tuple(orphan.paths)
+    assert (root / "quarantine" / box.folder / orphan.base).read_bytes() == BODY
+    assert kept.exists()
+    assert foreign.exists()
+    assert (root / expunged.paths[0]).exists()
+
+
+async def test_a_message_whose_file_is_lost_comes_back_from_a_copy_or_goes(
+    dispatch: Dispatch, database: Database, store: Store, root: Path
+) -> None:
+    box, (first, _second) = await filled(dispatch, database, root, SystemFlag.SEEN, 0)
+    first.unlink()
+
+    assert await checked(database, store, root, box) == [(Kind.MISSING_FILE, False)]
+    assert await checked(database, store, root, box, fix=True) == [(Kind.MISSING_FILE, True)]
+    assert await checked(database, store, root, box) == []
+    assert await uids(database, box) == [2]
+    async with database.connection() as connection:
+        assert (
+            await connection.fetchval("SELECT uids FROM expunged WHERE mailbox_id = $1", box.mailbox) == "1"
+        )
+        # A COPY of the second, whose own file is lost then.
+        other = await add_box(database)
+        await connection.execute(
+            """
+            INSERT INTO message (account_id, mailbox_id, uid, content_id, modseq, flags, size, internal_date, file)
+            SELECT account_id, mailbox_id, 3, content_id, modseq, 0, size, internal_date, 'lost' FROM message
+            WHERE mailbox_id = $1 AND uid = 2
+            """,
+            box.mailbox,
+        )
+        await connection.execute(
+            "UPDATE mailbox SET uidnext = 4, messages = 2, unseen = 2, octets = octets * 2 WHERE id = $1",
+            box.mailbox,
+        )
+    assert await checked(database, store, root, box, fix=True) == [(Kind.MISSING_FILE, True)]
+    assert await checked(database, store, root, box) == []
+    assert await uids(database, box) == [2, 3]
+    assert len({path.stat().st_ino for path in files(root, box)}) == 1
+    assert files(root, other) == []
+
+
+async def test_an_empty_mount_point_expunges_nothing(
+    dispatch: Dispatch, database: Database, store: Store, root: Path
+) -> None:
+    box, _ = await filled(dispatch, database, root, 0, 0)
+    (root / "example.test").rename(root.parent / "away")
+
+    found = await checked(database, store, root, box, fix=True)
+
+    assert {mended for _, mended in found} == {False}
+    assert await uids(database, box) == [1, 2]
+    (root.parent / "away").rename(root / "example.test")
+
+
+async def test_names_counters_contents_cards_and_leftovers_are_mended(
+    dispatch: Dispatch, database: Database, store: Store, root: Path
+) -> None:
+    box, (seen, new) = await filled(dispatch, database, root, SystemFlag.SEEN, 0, card=False)
+    seen.rename(seen.with_name(seen.name.replace(":2,S", ":2,FS")))
+    new.rename(root / box.folder / "cur" / new.name)
+    leftover = root / box.folder / "tmp" / "1700000000.M1P1Q1.x"
+    leftover.write_bytes(b"half")
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE mailbox SET messages = 7, unseen = 9, octets = 1, uidnext = 1 WHERE id = $1", box.mailbox
+        )
+        await connection.execute("DELETE FROM content WHERE account_id = $1", box.account)
+
+    found = await checked(database, store, root, box, fix=True)
+
+    assert sorted(found) == sorted(
+        [
+            (Kind.WRONG_CARD, True),
+            *[(Kind.WRONG_NAME, True)] * 2,
+            *[(Kind.MISSING_CONTENT, True)] * 2,
+            (Kind.WRONG_COUNTERS, True),
+        ]
+    )
+    assert leftover.exists()  # not old enough
+    assert [path.name.partition(":")[2] for path in files(root, box)] == ["2,S", "2,"]
+    assert await checked(database, store, root, box) == []
+    assert (await dispatch.deliver(Incoming(b"", BODY, (box.target(),))))[0].uid == 3
+
+
+async def test_a_file_of_another_length_is_a_new_message(
+    dispatch: Dispatch, database: Database, store: Store, root: Path
+) -> None:
+    box, (path,) = await filled(dispatch, database, root, SystemFlag.SEEN)
+    path.write_bytes(BODY + b"more\r\n")
+
+    assert await checked(database, store, root, box, fix=True) == [(Kind.WRONG_SIZE, True)]
+
+    assert await checked(database, store, root, box) == []
+    assert await uids(database, box) == [2]
+
+
+async def test_an_orphan_is_put_aside_or_adopted_as_asked(
+    dispatch: Dispatch, database: Database, store: Store, root: Path
+) -> None:
+    box, _ = await filled(dispatch, database, root, 0)
+    foreign = root / box.folder / "cur" / "1700000000.123.elsewhere:2,RSa"
+    foreign.write_bytes(BODY)
+    os.utime(foreign, (1_700_000_000, 1_700_000_000))
+
+    assert await checked(database, store, root, box) == [(Kind.ORPHAN_FILE, False)]
+    assert await checked(database, store, root, box, fix=True, adopt=True) == [(Kind.ORPHAN_FILE, True)]
+    assert await checked(database, store, root, box) == []
+    async with database.connection() as connection:
+        row = await connection.fetchrow(
+            "SELECT * FROM message WHERE mailbox_id = $1 AND uid = 2", box.mailbox
+        )
+    assert row is not None
+    assert (row["flags"], row["internal_date"]) == (
+        SystemFlag.ANSWERED | SystemFlag.SEEN,
+        datetime.fromtimestamp(1_700_000_000, UTC),
+    )
+
+    store.deliver([DeliverItem(b"", BODY, [box.folder], [None], 0)])
+    assert await checked(database, store, root, box, fix=True) == [(Kind.ORPHAN_FILE, True)]
+    assert len(files(root, box)) == 2
+
+
+async def test_file_names_follow_flags_and_expunged_files_go(
+    dispatch: Dispatch, database: Database, store: Store, root: Path, upkeep: Upkeep
+) -> None:
+    box, paths = await filled(dispatch, database, root, 0, SystemFlag.SEEN)
+    async with database.transaction() as tx:
+        await tx.execute("UPDATE message SET flags = 10 WHERE mailbox_id = $1 AND uid = 1", box.mailbox)
+        await tx.execute("UPDATE message SET flags = 0 WHERE mailbox_id = $1 AND uid = 2", box.mailbox)
+        await tx.execute("UPDATE mailbox SET unseen = 1 WHERE id = $1", box.mailbox)
+        await outbox.add(tx, "rename", outbox.Rename(box.account, box.mailbox, [1, 2, 99]))  # type: ignore[list-item]
+    # Not yet renamed is no finding: the outbox knows.
+    assert await checked(database, store, root, box) == []
+
+    assert await upkeep.rename_files() == 2
+
+    assert [path.name.partition(":")[2] for path in files(root, box)] == ["2,FS", "2,"]
+    assert await checked(database, store, root, box) == []
+
+    async with database.transaction() as tx:
+        await tx.execute("DELETE FROM message WHERE mailbox_id = $1", box.mailbox)
+        await tx.execute("UPDATE mailbox SET messages = 0, unseen = 0, octets = 0 WHERE id = $1", box.mailbox)
+        # By the names they had before.
+        stale = [str(path.relative_to(root)) for path in paths]
+        await outbox.add(tx, "unlink", outbox.Unlink(paths=stale))
+    assert await upkeep.unlink_files() == 2
+    assert files(root, box) == []
+    assert await checked(database, store, root, box) == []
+
+
+async def test_a_lost_database_is_made_again_from_the_maildirs(
+    dispatch: Dispatch, database: Database, store: Store, root: Path
+) -> None:
+    when = datetime(2001, 2, 3, 4, 5, 6, 789012, tzinfo=UTC)
+    box, _ = await filled(dispatch, database, root, 0, SystemFlag.SEEN)
+    await dispatch.deliver(Incoming(b"", BODY, (box.target(SystemFlag.FLAGGED),), when))
+    async with database.connection() as connection:
+        old = await connection.fetchval("SELECT uidvalidity FROM mailbox WHERE id = $1", box.mailbox)
+        await connection.execute("SELECT setval('uidvalidity', 5)")
+        for table in ("message", "content", "mailbox", "account"):
+            await connection.execute(f"DELETE FROM {table}")
+    card = Card("Entwürfe/Alt", old + 7, SpecialUse.DRAFTS, subscribed=True)
+    await asyncio.to_thread(maildir.make_mailbox, store, root, f"{box.folder}/.Moved", card)
+
+    rebuilt = await rebuild(database, store, root, account=box.folder)
+
+    assert [(one.mailbox, one.messages, one.made) for one in rebuilt] == [
+        ("INBOX", 3, True),
+        (card.name, 0, True),
+    ]
+    assert all(one.uidvalidity > old for one in rebuilt)
+    assert rebuilt[1].uidvalidity > card.uidvalidity
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT m.uid, m.flags, m.internal_date, d.name, a.local_part, b.unseen, c.message_id
+            FROM message AS m JOIN mailbox AS b ON b.id = m.mailbox_id JOIN account AS a ON a.id = b.account_id
+            JOIN domain AS d ON d.id = a.domain_id
+            JOIN content AS c ON c.account_id = m.account_id AND c.id = m.content_id ORDER BY m.uid
+            """
+        )
+        assert await connection.fetchval("SELECT count(*) FROM subscription WHERE name = $1", card.name) == 1
+    user = box.folder.partition("/")[2]
+    assert [(r["uid"], r["flags"]) for r in rows] == [(1, 0), (2, SystemFlag.SEEN), (3, SystemFlag.FLAGGED)]
+    assert rows[2]["internal_date"] == when
+    assert {(r["name"], r["local_part"], r["unseen"], r["message_id"]) for r in rows} == {
+        ("example.test", user, 2, "1@example.test")
+    }
+    assert await rebuild(database, store, root, account=box.folder) == ()
+    assert (await check(database, store, root, account=box.folder, grace=0)).findings == ()
