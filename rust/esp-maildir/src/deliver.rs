@@ -6,7 +6,7 @@
 //! unsafe or slow, file by file. The decision and its figures: docs/adr/0002-durable-delivery.md.
 
 use crate::error::Failure;
-use crate::folder::{is_below, open_folder};
+use crate::folder::is_below;
 use crate::map::Mapped;
 use crate::spool::{FILE_MODE, Spool, is_unsupported, open_nameless, write_all};
 use crate::store::{Shared, Store};
@@ -200,16 +200,19 @@ impl Store {
             .collect();
         let shared = Arc::clone(&self.shared);
         let folders: Vec<String> = folders.into_iter().map(str::to_owned).collect();
-        let synced = self.pool.map(folders, move |folder| {
-            match open_folder(shared.root(), &folder).and_then(fsync) {
-                Ok(()) => None,
-                Err(error) => {
-                    let failure = shared.sync_failed(&folder, error);
-                    Some((folder, failure))
-                }
-            }
+        let synced = self.pool.map(folders.clone(), move |folder: String| {
+            shared.sync_folder(&folder)
         });
-        synced.into_iter().flatten().flatten().collect()
+        let failures = synced.into_iter().map(|done| match done {
+            Some(Ok(())) => None,
+            Some(Err(failure)) => Some(failure),
+            None => Some(Failure::internal("sync", ".")),
+        });
+        folders
+            .into_iter()
+            .zip(failures)
+            .filter_map(|(folder, failure)| Some((folder, failure?)))
+            .collect()
     }
 }
 

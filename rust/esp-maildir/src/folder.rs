@@ -1,8 +1,8 @@
 //! Folders: which paths are allowed, and how they come into being.
 
 use crate::error::Failure;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, fsync, mkdirat, openat};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use rustix::io::Errno;
 
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o700);
@@ -23,53 +23,22 @@ pub(crate) fn open_folder(root: BorrowedFd<'_>, path: &str) -> rustix::io::Resul
     )
 }
 
-fn make(root: BorrowedFd<'_>, path: &str) -> rustix::io::Result<()> {
-    match mkdirat(root, path, FOLDER_MODE) {
-        Err(Errno::EXIST) | Ok(()) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Make the Maildir `folder` and what is missing above it; when `durable`, it survives a power cut.
-///
-/// Every level is synced even when it was there already: another thread may have made it a moment ago and not have
-/// come to its own sync.
-pub(crate) fn make_maildir(
-    root: BorrowedFd<'_>,
-    folder: &str,
-    durable: bool,
-) -> Result<(), Failure> {
-    let mut levels: Vec<&str> = folder
+/// Make the Maildir `folder` and what is missing above it; return every folder on the way, the deepest first.
+pub(crate) fn make_maildir(root: BorrowedFd<'_>, folder: &str) -> Result<Vec<String>, Failure> {
+    let mut levels: Vec<String> = folder
         .match_indices('/')
         .filter_map(|(at, _)| folder.get(..at))
+        .map(str::to_owned)
         .collect();
-    levels.push(folder);
+    levels.push(folder.to_owned());
+    levels.extend(["tmp", "new", "cur"].map(|part| format!("{folder}/{part}")));
     for level in &levels {
-        make(root, level).map_err(|error| Failure::new("make folder", level, error))?;
-    }
-    for part in ["tmp", "new", "cur"] {
-        let path = format!("{folder}/{part}");
-        make(root, &path).map_err(|error| Failure::new("make folder", &path, error))?;
-    }
-    if durable {
-        let sync = |path: &str| -> rustix::io::Result<()> { fsync(open_folder(root, path)?) };
-        for part in ["tmp", "new", "cur"] {
-            let path = format!("{folder}/{part}");
-            sync(&path).map_err(|error| sync_failure(&path, error))?;
+        match mkdirat(root, level, FOLDER_MODE) {
+            Err(Errno::EXIST) | Ok(()) => {}
+            Err(error) => return Err(Failure::new("make folder", level, error)),
         }
-        for level in levels.iter().rev() {
-            sync(level).map_err(|error| sync_failure(level, error))?;
-        }
-        fsync(root.as_fd()).map_err(|error| sync_failure(".", error))?;
     }
-    Ok(())
-}
-
-fn sync_failure(path: &str, error: Errno) -> Failure {
-    match error {
-        // Not the sync but the open failed: somebody removed it again.
-        Errno::NOENT | Errno::NFILE | Errno::MFILE => Failure::new("open folder", path, error),
-        Errno::NOSPC | Errno::DQUOT => Failure::new("sync", path, error),
-        _ => Failure::poisoned(path, Some(error)),
-    }
+    levels.reverse();
+    levels.push(".".to_owned());
+    Ok(levels)
 }

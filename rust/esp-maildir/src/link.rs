@@ -6,7 +6,7 @@ use crate::files::{list, parse};
 use crate::folder::{is_below, open_folder};
 use crate::store::{Shared, Store};
 use rustix::fd::AsFd;
-use rustix::fs::{Mode, OFlags, fstat, fsync, openat};
+use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashMap};
 
@@ -103,11 +103,8 @@ impl Shared {
             .filter_map(|path| path.rsplit_once('/'))
             .map(|(folder, _)| folder)
             .collect();
-        for folder in folders {
-            open_folder(self.root(), folder)
-                .and_then(fsync)
-                .map_err(|error| self.sync_failed(folder, error))?;
-        }
-        Ok(())
+        folders
+            .into_iter()
+            .try_for_each(|folder| self.sync_folder(folder))
     }
 }

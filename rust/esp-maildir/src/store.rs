@@ -1,11 +1,11 @@
 //! One root of Maildirs and the state all its deliveries share.
 
 use crate::error::Failure;
-use crate::folder::make_maildir;
+use crate::folder::{is_below, make_maildir, open_folder};
 use crate::pool::Pool;
 use crate::spool::Spool;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, open, syncfs};
+use rustix::fs::{Mode, OFlags, fsync, open, syncfs};
 use rustix::io::Errno;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -134,18 +134,25 @@ impl Shared {
     }
 
     pub(crate) fn make_folder(&self, folder: &str) -> Result<(), Failure> {
-        if !crate::folder::is_below(folder) {
+        if !is_below(folder) {
             return Err(Failure::internal("make folder", folder));
         }
-        let made = make_maildir(self.root(), folder, self.sync);
-        if let Err(Failure {
-            reason: crate::Reason::Poisoned,
-            ..
-        }) = made
-        {
-            self.poisoned.store(true, Ordering::Release);
+        let levels = make_maildir(self.root(), folder)?;
+        if self.sync {
+            // Also those that were there already: another thread may have made one a moment ago, and not have come to
+            // its own sync.
+            levels
+                .iter()
+                .try_for_each(|level| self.sync_folder(level))?;
         }
-        made
+        Ok(())
+    }
+
+    /// Make the names in a folder durable.
+    pub(crate) fn sync_folder(&self, folder: &str) -> Result<(), Failure> {
+        let opened = open_folder(self.root(), folder)
+            .map_err(|error| Failure::new("open folder", folder, error))?;
+        fsync(opened).map_err(|error| self.sync_failed(folder, error))
     }
 
     /// What a failed sync of `path` means, for it and for all that follow.
