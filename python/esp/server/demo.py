@@ -1,5 +1,6 @@
 """What `make run` starts with: a configuration, a CA and a certificate, a domain and three accounts."""
 
+import contextlib
 import datetime
 import ipaddress
 import json
@@ -16,7 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from esp.config.sections import Settings
-from esp.storage.postgres.pool import Database
+from esp.core.address import parse
+from esp.core.errors import AlreadyExistsError
+from esp.services.accounts import Accounts
+from esp.services.domains import Domains
 
 DOMAIN = "example.test"
 USERS = ("alice@example.test", "bob@example.test")
@@ -51,8 +55,16 @@ def passwords(folder: Path) -> dict[str, str]:
     return found
 
 
-async def make_accounts(settings: Settings, database: Database, folder: Path) -> None:
-    """Make the demo's domain and accounts where they are missing, and set their passwords."""
+async def make_accounts(domains: Domains, accounts: Accounts, known: Mapping[str, str]) -> None:
+    """Make the demo's domain and accounts where they are missing, and see that their passwords are `known`."""
+    with contextlib.suppress(AlreadyExistsError):
+        await domains.add(DOMAIN)
+    for text, password in known.items():
+        address = parse(text)
+        try:
+            await accounts.create(address, password, admin=text == ADMIN)
+        except AlreadyExistsError:
+            await accounts.set_password(address, password)
 
 
 def page(settings: Settings, folder: Path) -> str:

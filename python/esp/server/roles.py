@@ -38,7 +38,7 @@ def processes(role: Role, settings: Settings) -> int:
             return 1
 
 
-_SERVED = (Role.API, Role.WORKER, Role.SCHEDULER)
+_SERVED = (Role.SMTP, Role.API, Role.WORKER, Role.SCHEDULER)
 """Those that the wiring can build."""
 
 

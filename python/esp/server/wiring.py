@@ -1,27 +1,48 @@
 """The only place where things are made and given to each other."""
 
+import asyncio
+import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import redis.asyncio as redis
-
 from esp.api.server import ApiServer, application
 from esp.config.sections import Settings
+from esp.core.mailbox import MailboxId, ModSeq
+from esp.native import Store
 from esp.server import demo, state
 from esp.server.roles import Role
+from esp.services.accounts import Accounts
+from esp.services.authentication import Authentication
+from esp.services.directory import Directory
+from esp.services.dispatch import Dispatch
+from esp.services.domains import Domains
+from esp.services.indexing import Indexing
+from esp.services.passwords import Passwords
+from esp.services.throttling import Throttle
+from esp.smtp import SmtpServer
+from esp.storage.maildir import Maildirs
 from esp.storage.postgres import migrate, outbox
+from esp.storage.postgres.outbox import Topic
 from esp.storage.postgres.pool import Database
+from esp.storage.redis import Notifier, connect
 from esp.storage.wakeup import Wakeups
+from esp.telemetry import log
 from esp.version import VERSION
 from esp.worker.scheduler import SchedulerServer
 from esp.worker.server import Handler, WorkerServer
 
 STORE_WAIT = 60.0
 """How long a starting process waits for PostgreSQL, which may be recovering from a crash."""
+POISON_CHECK = 1.0
+PERIODIC: dict[str, float] = {}
+"""What workers do by the clock, in seconds."""
+
+_logger = log.get_logger(__name__)
 
 
 class Server(Protocol):
@@ -56,14 +77,44 @@ async def prepare(settings: Settings, demo_folder: str | None) -> None:
     if demo_folder is not None:
         async with AsyncExitStack() as stack:
             database = await _database(settings, stack)
-            await demo.make_accounts(settings, database, Path(demo_folder))
+            notifier = _notifier(settings, stack)
+            maildirs = Maildirs(_store(settings, stack), settings.storage.path)
+            passwords = Passwords()
+            stack.callback(passwords.close)
+            await demo.make_accounts(
+                Domains(database, notifier),
+                Accounts(database, maildirs, passwords, notifier),
+                demo.passwords(Path(demo_folder)),
+            )
+
+
+@asynccontextmanager
+async def _smtp(settings: Settings) -> AsyncIterator[Server]:
+    async with AsyncExitStack() as stack:
+        database = await _database(settings, stack)
+        notifier = _notifier(settings, stack)
+        store = _store(settings, stack)
+        directory = Directory(database, recipient_delimiter=settings.smtp.recipient_delimiter)
+        authentication = _authentication(settings, database, stack)
+        for forget in (directory.forget, authentication.forget):
+            notifier.subscribe_directory(forget)
+        notifier.start()
+        dispatch = Dispatch(store, database, _WakingNotifier(notifier, _wakeups(settings, stack)))
+        stack.push_async_callback(dispatch.close)
+        yield SmtpServer(
+            settings,
+            directory=directory,
+            dispatch=dispatch,
+            authentication=authentication,
+            spool=store.spool,
+        )
 
 
 @asynccontextmanager
 async def _api(settings: Settings) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
         database = await _database(settings, stack)
-        client = redis.from_url(settings.redis.url, socket_timeout=2.0)
+        client = connect(settings.redis)
         stack.push_async_callback(client.aclose)
 
         async def roles_serve() -> bool:
@@ -81,8 +132,9 @@ async def _api(settings: Settings) -> AsyncIterator[Server]:
 @asynccontextmanager
 async def _worker(settings: Settings) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
-        await _database(settings, stack)
-        handlers: dict[str, Handler] = {}
+        database = await _database(settings, stack)
+        indexing = Indexing(database, settings.storage.path)
+        handlers: dict[str, Handler] = {Topic.INDEX: indexing.work}
         yield WorkerServer(settings.redis.url, handlers)
 
 
@@ -95,14 +147,28 @@ async def _scheduler(settings: Settings) -> AsyncIterator[Server]:
         async def due() -> dict[str, int]:
             return {topic: waiting.rows for topic, waiting in (await outbox.waiting(database)).items()}
 
-        yield SchedulerServer(due, partial(wakeups.wake, force=True), {}, list(outbox.Topic))
+        yield SchedulerServer(due, partial(wakeups.wake, force=True), PERIODIC, list(Topic))
 
 
 _BUILDERS: dict[Role, Callable[[Settings], AbstractAsyncContextManager[Server]]] = {
+    Role.SMTP: _smtp,
     Role.API: _api,
     Role.WORKER: _worker,
     Role.SCHEDULER: _scheduler,
 }
+
+
+class _WakingNotifier:
+    """Dispatch tells it of every batch: mailboxes changed, and there is something to index."""
+
+    def __init__(self, notifier: Notifier, wakeups: Wakeups) -> None:
+        self._notifier = notifier
+        self._wakeups = wakeups
+
+    async def publish(self, changes: Sequence[tuple[MailboxId, ModSeq]]) -> None:
+        """Publish, and have a worker look."""
+        self._wakeups.wake(Topic.INDEX)
+        await self._notifier.publish(changes)
 
 
 async def _database(settings: Settings, stack: AsyncExitStack) -> Database:
@@ -115,3 +181,40 @@ def _wakeups(settings: Settings, stack: AsyncExitStack) -> Wakeups:
     wakeups = Wakeups(settings.redis.url)
     stack.push_async_callback(wakeups.close)
     return wakeups
+
+
+def _notifier(settings: Settings, stack: AsyncExitStack) -> Notifier:
+    notifier = Notifier(connect(settings.redis))
+    stack.push_async_callback(notifier.close)
+    return notifier
+
+
+def _authentication(settings: Settings, database: Database, stack: AsyncExitStack) -> Authentication:
+    client = connect(settings.redis)
+    stack.push_async_callback(client.aclose)
+    passwords = Passwords()
+    stack.callback(passwords.close)
+    return Authentication(database, passwords, Throttle(client, settings.security))
+
+
+def _store(settings: Settings, stack: AsyncExitStack) -> Store:
+    """Return the Maildirs; a process whose store has seen a failed sync is ended, and a new one started."""
+    storage = settings.storage
+    storage.path.mkdir(parents=True, exist_ok=True)
+    store = Store(storage.path, storage.sync_threads, storage.sync, settings.server.hostname)
+    watch = asyncio.create_task(_end_when_poisoned(store))
+
+    async def unwatch() -> None:
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
+
+    stack.push_async_callback(unwatch)
+    return store
+
+
+async def _end_when_poisoned(store: Store) -> None:
+    while not store.poisoned:  # noqa: ASYNC110 - Rust sets no event
+        await asyncio.sleep(POISON_CHECK)
+    _logger.critical("a sync failed; this process takes no more mail and ends")
+    os.kill(os.getpid(), signal.SIGTERM)

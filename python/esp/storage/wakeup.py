@@ -1,7 +1,7 @@
 """Wake-ups of workers: RQ jobs that name a topic of the outbox and carry nothing else.
 
 The rows are in PostgreSQL; a lost wake-up only delays them until the scheduler looks. Under load the wake-ups of
-all processes merge: at most one is queued for a topic, and one process sends no more than a few a second.
+all processes merge: at most one is queued for a topic, and one process sends no more than three a second.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from rq.serializers import JSONSerializer
 from esp.telemetry import log, metrics
 
 QUEUE = "esp"
-SHORTEST_INTERVAL = 0.2
-"""Between two wake-ups of one topic by one process."""
+GATHER = 0.3
+"""Seconds. A wake-up costs some milliseconds of processor time in all, so a batch of work has to be worth it."""
 _MARK_SECONDS = 60
 """A wake-up lost with its mark left behind blocks new ones no longer than this; the scheduler goes round it."""
 _FUNCTION = "esp.worker"
@@ -66,11 +66,11 @@ class Wakeups:
     async def _send_always(self) -> None:
         while self._wanted or not self._closing.is_set():
             await self._event.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GATHER):
+                    await self._closing.wait()
             self._event.clear()
             await self._send(self._take())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SHORTEST_INTERVAL):
-                    await self._closing.wait()
 
     def _take(self) -> list[tuple[str, bool]]:
         wanted, self._wanted = self._wanted, {}

@@ -53,7 +53,8 @@ def configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(output),
-        cache_logger_on_first_use=False,
+        # A process configures once; looking it up anew would double the cost of an event.
+        cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[_add_source, *shared],
