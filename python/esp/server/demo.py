@@ -9,6 +9,7 @@ import secrets
 import string
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from cryptography import x509
@@ -19,8 +20,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from esp.config.sections import Settings
 from esp.core.address import parse
 from esp.core.errors import AlreadyExistsError
-from esp.services.accounts import Accounts
-from esp.services.domains import Domains
+
+if TYPE_CHECKING:
+    from esp.services.accounts import Accounts
+    from esp.services.domains import Domains
 
 DOMAIN = "example.test"
 USERS = ("alice@example.test", "bob@example.test")
@@ -55,7 +58,7 @@ def passwords(folder: Path) -> dict[str, str]:
     return found
 
 
-async def make_accounts(domains: Domains, accounts: Accounts, known: Mapping[str, str]) -> None:
+async def make_accounts(domains: "Domains", accounts: "Accounts", known: Mapping[str, str]) -> None:
     """Make the demo's domain and accounts where they are missing, and see that their passwords are `known`."""
     with contextlib.suppress(AlreadyExistsError):
         await domains.add(DOMAIN)

@@ -148,6 +148,8 @@ class ForkServer:
         Raises:
             ConnectionError: the fork server is gone.
         """
+        if self.ended.done():
+            raise ConnectionError("the fork server ended")
         self._tickets += 1
         ticket = self._tickets
         order = Order(ticket, role, number, msgspec.msgpack.encode(settings, enc_hook=str), demo)
@@ -157,6 +159,9 @@ class ForkServer:
         try:
             socket.send_fds(self._socket, [msgspec.msgpack.encode(order)], [writer])
             pid = await answer
+        except OSError as error:
+            os.close(reader)
+            raise ConnectionError("the fork server ended") from error
         except BaseException:
             os.close(reader)
             raise

@@ -14,7 +14,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
@@ -89,6 +89,7 @@ class Supervisor:
         self._reload = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._announced = False
+        self._failed = False
 
     async def run(self) -> None:
         """Run until told to stop.
@@ -109,6 +110,8 @@ class Supervisor:
                 if starting.done():
                     await starting
                     await self._watch()
+                if self._failed:
+                    raise StartError("the supervisor failed; see the log")
             finally:
                 for task in (starting, stop):
                     task.cancel()
@@ -129,10 +132,10 @@ class Supervisor:
         self._fork_server = ForkServer(self._run_path)
         await self._start_stores()
         await self._prepare()
-        self._fork_task = asyncio.create_task(self._keep_fork_server())
+        self._fork_task = self._keeping(self._keep_fork_server())
         self._slots = self._make_slots(self._settings)
         for slot in self._slots:
-            slot.task = asyncio.create_task(self._keep(slot))
+            slot.task = self._keeping(self._keep(slot))
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 while not all(slot.child and slot.child.ready.is_set() for slot in self._slots):
@@ -159,7 +162,7 @@ class Supervisor:
             process = self._store_processes[store.name][1]
             await until_ready(store, process)
             self._store_processes[store.name] = (store, process, True)
-            self._store_tasks.append((store.name, asyncio.create_task(self._keep_store(store.name))))
+            self._store_tasks.append((store.name, self._keeping(self._keep_store(store.name))))
 
     async def _prepare(self) -> None:
         assert self._fork_server is not None
@@ -179,6 +182,18 @@ class Supervisor:
         ]
 
     # Keeping things running
+
+    def _keeping(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run one of the endless tasks; if it fails, which it must not, everything is ended and started anew."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._noticed)
+        return task
+
+    def _noticed(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _logger.error("supervisor failed, stops everything", exc_info=error)
+            self._failed = True
+            self._stop.set()
 
     async def _watch(self) -> None:
         self._ready_again()
@@ -356,7 +371,7 @@ class Supervisor:
         self._settings = settings
         new_slots = self._make_slots(settings)
         for slot in new_slots:
-            slot.task = asyncio.create_task(self._keep(slot))
+            slot.task = self._keeping(self._keep(slot))
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 while not all(slot.child and slot.child.ready.is_set() for slot in new_slots):

@@ -85,6 +85,12 @@ class BatchWorker(SimpleWorker):
     def _install_signal_handlers(self) -> None:
         """Signals belong to the event loop's thread."""
 
+    def subscribe(self) -> None:
+        """Take no commands (stop, kill) from Redis; that spares a thread, too."""
+
+    def unsubscribe(self) -> None:
+        """See `subscribe`."""
+
     def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
         """Wait for the next job; RQ's own version never looks whether it should stop."""
         self.set_state(WorkerStatus.IDLE)
