@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.instance import Instance
 
-ROLES = ("api", "worker", "scheduler")
+ROLES = ("smtp", "imap", "api", "worker", "scheduler")
 
 
 def until(holds: Callable[[], object], seconds: float = 60) -> None:

@@ -38,10 +38,6 @@ def processes(role: Role, settings: Settings) -> int:
             return 1
 
 
-_SERVED = (Role.SMTP, Role.API, Role.WORKER, Role.SCHEDULER)
-"""Those that the wiring can build."""
-
-
 def parse(names: Iterable[str]) -> tuple[Role, ...]:
     """Return the roles named, each perhaps several with commas between; all when none is.
 
@@ -52,7 +48,7 @@ def parse(names: Iterable[str]) -> tuple[Role, ...]:
     unknown = [name for name in wanted if name not in list(Role)]
     if unknown:
         raise InvalidError(f"no such role: {', '.join(unknown)}; roles are {', '.join(Role)}")
-    return tuple(role for role in _SERVED if not wanted or role in wanted)
+    return tuple(role for role in Role if not wanted or role in wanted)
 
 
 def listeners(roles: Iterable[Role], settings: Settings) -> list[tuple[str, str, int]]:

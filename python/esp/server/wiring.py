@@ -13,6 +13,7 @@ from typing import Protocol
 from esp.api.server import ApiServer, application
 from esp.config.sections import Settings
 from esp.core.mailbox import MailboxId, ModSeq
+from esp.imap import ImapServer
 from esp.native import Store
 from esp.server import demo, state
 from esp.server.roles import Role
@@ -22,7 +23,11 @@ from esp.services.directory import Directory
 from esp.services.dispatch import Dispatch
 from esp.services.domains import Domains
 from esp.services.indexing import Indexing
+from esp.services.mailboxes import Mailboxes
+from esp.services.messages import Messages
+from esp.services.open_mailboxes import OpenMailboxes
 from esp.services.passwords import Passwords
+from esp.services.search import Searching
 from esp.services.throttling import Throttle
 from esp.smtp import SmtpServer
 from esp.storage.maildir import Maildirs
@@ -111,6 +116,34 @@ async def _smtp(settings: Settings) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
+async def _imap(settings: Settings) -> AsyncIterator[Server]:
+    async with AsyncExitStack() as stack:
+        database = await _database(settings, stack)
+        notifier = _notifier(settings, stack)
+        store = _store(settings, stack)
+        root, unlink_after = settings.storage.path, settings.worker.unlink_after
+        maildirs = Maildirs(store, root)
+        authentication = _authentication(settings, database, stack)
+        notifier.subscribe_directory(authentication.forget)
+        messages = Messages(database, maildirs, notifier, unlink_after)
+        open_mailboxes = OpenMailboxes(database, notifier, root, settings.imap.poll_interval)
+        notifier.start()
+        dispatch = Dispatch(store, database, _WakingNotifier(notifier, _wakeups(settings, stack)))
+        stack.push_async_callback(dispatch.close)
+        yield ImapServer(
+            settings,
+            database=database,
+            store=store,
+            authentication=authentication,
+            mailboxes=Mailboxes(database, maildirs, messages, notifier, unlink_after),
+            messages=messages,
+            open_mailboxes=open_mailboxes,
+            searching=Searching(database, settings.imap.text_cache),
+            dispatch=dispatch,
+        )
+
+
+@asynccontextmanager
 async def _api(settings: Settings) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
         database = await _database(settings, stack)
@@ -152,6 +185,7 @@ async def _scheduler(settings: Settings) -> AsyncIterator[Server]:
 
 _BUILDERS: dict[Role, Callable[[Settings], AbstractAsyncContextManager[Server]]] = {
     Role.SMTP: _smtp,
+    Role.IMAP: _imap,
     Role.API: _api,
     Role.WORKER: _worker,
     Role.SCHEDULER: _scheduler,
