@@ -29,6 +29,7 @@ from esp.services.open_mailboxes import OpenMailboxes
 from esp.services.passwords import Passwords
 from esp.services.search import Searching
 from esp.services.throttling import Throttle
+from esp.services.upkeep import Upkeep
 from esp.smtp import SmtpServer
 from esp.storage.maildir import Maildirs
 from esp.storage.postgres import migrate, outbox
@@ -44,7 +45,8 @@ from esp.worker.server import Handler, WorkerServer
 STORE_WAIT = 60.0
 """How long a starting process waits for PostgreSQL, which may be recovering from a crash."""
 POISON_CHECK = 1.0
-PERIODIC: dict[str, float] = {}
+JANITOR = "janitor"
+PERIODIC = {JANITOR: 600.0}
 """What workers do by the clock, in seconds."""
 
 _logger = log.get_logger(__name__)
@@ -167,7 +169,13 @@ async def _worker(settings: Settings) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
         database = await _database(settings, stack)
         indexing = Indexing(database, settings.storage.path)
-        handlers: dict[str, Handler] = {Topic.INDEX: indexing.work}
+        upkeep = Upkeep(database, _store(settings, stack), settings.storage.path, batch=settings.worker.batch)
+        handlers: dict[str, Handler] = {
+            Topic.INDEX: indexing.work,
+            Topic.RENAME: upkeep.rename_files,
+            Topic.UNLINK: upkeep.unlink_files,
+            JANITOR: upkeep.janitor,
+        }
         yield WorkerServer(settings.redis.url, handlers)
 
 
