@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address
+from functools import lru_cache
 
 from esp.core.address import Address
 from esp.core.envelope import Client
@@ -39,14 +39,15 @@ def received(client: Client, hostname: str, transaction: str, only_recipient: Ad
             it (RFC 5321 §7.2).
         date: when, as `date_time` writes it.
     """
-    helo = client.helo if _HELO.fullmatch(client.helo) else "unknown"
+    head = _from_and_by(client.address, client.helo, client.protocol, hostname)
     tls = f"\r\n\t(using {client.tls})" if client.tls else ""
     recipient = f"\r\n\tfor <{only_recipient}>" if only_recipient is not None else ""
-    return (
-        f"Received: from {helo} ({_tcp_info(client.address)})\r\n"
-        f"\tby {hostname} (ESP) with {client.protocol} id {transaction}{tls}{recipient};\r\n\t{date}\r\n"
-    ).encode()
+    return f"{head} id {transaction}{tls}{recipient};\r\n\t{date}\r\n".encode()
 
 
-def _tcp_info(address: IPv4Address | IPv6Address) -> str:
-    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"
+@lru_cache(maxsize=1024)
+def _from_and_by(address: str, helo: str, protocol: str, hostname: str) -> str:
+    name = helo if _HELO.fullmatch(helo) else "unknown"
+    # TCP-info = address-literal
+    literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+    return f"Received: from {name} ({literal})\r\n\tby {hostname} (ESP) with {protocol}"

@@ -20,13 +20,10 @@ from esp.core.principal import Principal
 from esp.native import SmtpLine, SmtpReader
 from esp.services.reception import Transaction
 from esp.smtp.replies import reply_for
-from esp.telemetry.log import get_logger
 
 if TYPE_CHECKING:
     from esp.native import Spool
     from esp.smtp.door import Door
-
-_log = get_logger(__name__)
 
 _READ_AHEAD = 64 * 1024
 """Octets a client may send ahead while it waits for a reply."""
@@ -250,7 +247,7 @@ class SmtpConnection(SMTP):
         except (ConnectionError, ssl.SSLError, TimeoutError):
             self._abort()
         except Exception:
-            _log.exception("command failed", peer=str(self._address))
+            self.door.log.exception("command failed", peer=str(self._address))
             self._reply(b"451 4.3.0 Local error", "")
 
     def _hold_back(self) -> None:
@@ -341,8 +338,7 @@ class SmtpConnection(SMTP):
                 # RFC 3848, RFC 6531 §4.3.
                 base = f"UTF8{protocol.removeprefix('E')}" if smtputf8 else protocol
                 protocol = base + ("S" if self._tls_protocol else "") + ("A" if self.principal else "")
-            address = cast("IPv4Address | IPv6Address", self._address)
-            client = Client(address, session.host_name or "", protocol, self._tls_protocol, self.principal)
+            client = Client(str(self._address), session.host_name or "", protocol, self._tls_protocol, self.principal)
             if smtputf8:
                 return client
             self._client = client

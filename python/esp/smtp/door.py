@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from esp.native import Spool
     from esp.services.authentication import Authentication
 
-_log = get_logger(__name__)
-
 Network = IPv4Network | IPv6Network
 
 _HEADER_LIMIT = 512 * 1024
@@ -57,6 +55,9 @@ class Door:
     ) -> None:
         """`authentication` makes it a submission door; all others take no password."""
         self.name = name
+        # Bound now: the lazy logger would be bound anew for each event, also for those that nobody wants.
+        self.log = get_logger(__name__).bind(door=name)
+        self._sizes = metrics.MESSAGE_SIZE.labels(name)
         self.hostname = hostname
         self.reception = reception
         self.spool = spool
@@ -225,7 +226,7 @@ class Door:
 
     def accepted(self, size: int) -> None:
         """Count a message."""
-        metrics.MESSAGE_SIZE.labels(self.name).observe(size)
+        self._sizes.observe(size)
 
     # --- once a second ------------------------------------------------------------------------------------------
 
@@ -259,7 +260,7 @@ class Door:
                 connection, peer = await self.loop.sock_accept(listener)
             except OSError as error:
                 # Out of descriptors: those in use will be free again.
-                _log.warning("accept failed", door=self.name, error=str(error))
+                self.log.warning("accept failed", error=str(error))
                 await asyncio.sleep(0.1)
                 continue
             task = self.loop.create_task(self._meet(connection, peer))
@@ -280,7 +281,7 @@ class Door:
                     if proxied is not None:
                         who = (str(proxied.address), proxied.port)
             except (InvalidError, OSError, TimeoutError) as error:
-                _log.warning("no PROXY header", door=self.name, proxy=peer[0], error=str(error))
+                self.log.warning("no PROXY header", proxy=peer[0], error=str(error))
                 return
             tls = self.tls if self._implicit_tls else None
             try:

@@ -5,6 +5,7 @@ command table of aiosmtpd's class, whose HELP, AUTH challenge and session they u
 """
 
 import errno
+import logging
 import unicodedata
 from base64 import b64encode
 from collections.abc import Callable, Coroutine
@@ -32,12 +33,9 @@ from esp.core.sasl import Challenge, decoded
 from esp.services.reception import Transaction
 from esp.smtp.connection import SmtpConnection, Waiting
 from esp.smtp.replies import FAULTS, OUT_OF_STEP, PROBLEMS, reply_for
-from esp.telemetry.log import get_logger
 
 if TYPE_CHECKING:
     from esp.native import Spool
-
-_log = get_logger(__name__)
 
 _TLS_HANDSHAKE = 30.0
 
@@ -100,7 +98,7 @@ class SmtpSession(SmtpConnection):
         try:
             await self.door.reception.rcpt(transaction, recipient)
         except EspError as error:
-            _log.info(
+            self.door.log.info(
                 "recipient refused",
                 transaction=transaction.id,
                 recipient=str(recipient.address or "postmaster"),
@@ -176,7 +174,7 @@ class SmtpSession(SmtpConnection):
                 self._spool = await self.loop.run_in_executor(None, self.door.spool)
             await self.loop.run_in_executor(None, self._spool.write, octets)
         except OSError as error:
-            _log.warning("spool failed", error=str(error))
+            self.door.log.warning("spool failed", error=str(error))
             self._spool_error = _spool_error(error)
 
     async def _on_message(self, message: SmtpMessage) -> None:
@@ -195,7 +193,7 @@ class SmtpSession(SmtpConnection):
         for reply in replies:
             self._reply(reply, "MESSAGE")
         if self._closing:
-            _log.info("client left before the reply", transaction=transaction.id, replies=[r.decode() for r in replies])
+            self.door.log.info("client left before the reply", transaction=transaction.id, replies=[r.decode() for r in replies])
 
     async def _deliver(
         self, transaction: Transaction, message: SmtpMessage, spool: "Spool | None", error: EspError | None
@@ -203,7 +201,7 @@ class SmtpSession(SmtpConnection):
         recipients = len(transaction.accepted)
         answers = recipients if self.door.lmtp else 1
         if message.fault is not None:
-            _log.info("message refused", transaction=transaction.id, reason=message.fault, size=message.size)
+            self.door.log.info("message refused", transaction=transaction.id, reason=message.fault, size=message.size)
             return [FAULTS[message.fault]] * answers
         if error is not None:
             return [reply_for(error)] * answers
@@ -220,7 +218,7 @@ class SmtpSession(SmtpConnection):
                 replies = [accepted]
         except EspError as failure:
             replies = [reply_for(failure)]
-            _log.warning(
+            self.door.log.warning(
                 "message refused",
                 transaction=transaction.id,
                 reason=failure.detail,
@@ -229,17 +227,18 @@ class SmtpSession(SmtpConnection):
             )
         except Exception:
             # Whether it was delivered is not known: temporary, a double is better than a loss.
-            _log.exception("delivery failed", transaction=transaction.id)
+            self.door.log.exception("delivery failed", transaction=transaction.id)
             replies = [b"451 4.3.0 Local error"] * answers
         else:
-            _log.info(
-                "message accepted",
-                transaction=transaction.id,
-                peer=str(transaction.client.address),
-                reverse_path=str(transaction.reverse_path or ""),
-                recipients=recipients,
-                size=message.size,
-            )
+            if self.door.log.is_enabled_for(logging.INFO):
+                self.door.log.info(
+                    "message accepted",
+                    transaction=transaction.id,
+                    peer=transaction.client.address,
+                    reverse_path=str(transaction.reverse_path or ""),
+                    recipients=recipients,
+                    size=message.size,
+                )
             self.door.accepted(message.size)
         return replies
 
