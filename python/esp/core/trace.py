@@ -8,7 +8,9 @@ from esp.core.address import Address
 from esp.core.envelope import Client
 
 # What can stand in `Extended-Domain` without harm; anything else a client called itself stays out of the header.
-_HELO = re.compile(r"[A-Za-z0-9_.\-]{1,255}|\[[A-Za-z0-9_.:\-]{1,64}\]|[A-Za-z0-9_.\-\u0080-\U0010ffff]{1,255}")
+_HELO = re.compile(
+    r"[A-Za-z0-9_.\-]{1,255}|\[[A-Za-z0-9_.:\-]{1,64}\]|[A-Za-z0-9_.\-\u0080-\U0010ffff]{1,255}"
+)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -24,7 +26,9 @@ def return_path(reverse_path: Address | None) -> bytes:
     return f"Return-Path: <{reverse_path or ''}>\r\n".encode()
 
 
-def received(client: Client, hostname: str, transaction: str, only_recipient: Address | None, date: str) -> bytes:
+def received(
+    client: Client, hostname: str, transaction: str, only_recipient: Address | None, date: str
+) -> bytes:
     """Return the Received lines.
 
     ```abnf

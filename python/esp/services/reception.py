@@ -55,7 +55,9 @@ class Transaction:
 
     __slots__ = ("accepted", "client", "id", "octets_left", "parameters", "reverse_path")
 
-    def __init__(self, id_: str, client: Client, reverse_path: Address | None, parameters: MailParameters) -> None:
+    def __init__(
+        self, id_: str, client: Client, reverse_path: Address | None, parameters: MailParameters
+    ) -> None:
         self.id = id_
         self.client = client
         self.reverse_path = reverse_path
@@ -140,7 +142,9 @@ class Reception:
                 transaction.octets_left = left if known is None else min(known, left)
         transaction.accepted.append(Accepted(recipient, decision))
 
-    async def data(self, transaction: Transaction, body: "bytes | Spool", arrived: Arrived) -> tuple[Placed, ...]:
+    async def data(
+        self, transaction: Transaction, body: "bytes | Spool", arrived: Arrived
+    ) -> tuple[Placed, ...]:
         """Deliver to all recipients, or to none.
 
         Raises:
@@ -200,7 +204,11 @@ class Reception:
             raise OverQuotaError("The message is larger than the room left in a mailbox")
 
     async def _deliver(
-        self, transaction: Transaction, targets: Sequence[LocalTarget], body: "bytes | Spool", arrived: Arrived
+        self,
+        transaction: Transaction,
+        targets: Sequence[LocalTarget],
+        body: "bytes | Spool",
+        arrived: Arrived,
     ) -> tuple[Placed, ...]:
         incoming = Incoming(
             prefix=self._prefix_lines(transaction, arrived),

@@ -151,6 +151,10 @@ class SmtpConnection(SMTP):
         if self._task is None and not self._scheduled:
             self._advance()
 
+    def is_late(self, now: float) -> bool:
+        """Whether the client should have gone on by now."""
+        return self.deadline < now or (self._data_deadline is not None and self._data_deadline < now)
+
     def expire(self) -> None:
         """Give the connection up: nothing came for too long, or a message takes too long."""
         if self._task is not None and self._line is None:
@@ -338,7 +342,9 @@ class SmtpConnection(SMTP):
                 # RFC 3848, RFC 6531 §4.3.
                 base = f"UTF8{protocol.removeprefix('E')}" if smtputf8 else protocol
                 protocol = base + ("S" if self._tls_protocol else "") + ("A" if self.principal else "")
-            client = Client(str(self._address), session.host_name or "", protocol, self._tls_protocol, self.principal)
+            client = Client(
+                str(self._address), session.host_name or "", protocol, self._tls_protocol, self.principal
+            )
             if smtputf8:
                 return client
             self._client = client

@@ -84,7 +84,8 @@ class Door:
         self.draining = False
         self.loop: asyncio.AbstractEventLoop
         self._address = address
-        self._port = port
+        self.port = port
+        """The one in use, once open, where 0 was asked for."""
         self._implicit_tls = implicit_tls
         self._max_connections = smtp.max_connections
         self._max_per_address = smtp.max_connections_per_ip
@@ -116,7 +117,7 @@ class Door:
         if self._proxies:
             family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
             listener = socket.create_server(
-                (self._address, self._port),
+                (self._address, self.port),
                 family=family,
                 backlog=_BACKLOG,
                 reuse_port=True,
@@ -124,24 +125,20 @@ class Door:
             )
             listener.setblocking(False)
             self._listener = listener
+            self.port = listener.getsockname()[1]
             self._acceptor = self.loop.create_task(self._accept(listener))
         else:
             self._server = await self.loop.create_server(
                 lambda: SmtpSession(self),
                 self._address,
-                self._port,
+                self.port,
                 ssl=tls,
                 ssl_handshake_timeout=_PROXY_TIMEOUT if tls is not None else None,
                 backlog=_BACKLOG,
                 reuse_port=True,
             )
+            self.port = self._server.sockets[0].getsockname()[1]
         self._sweeper = self.loop.call_later(self._sweep_interval, self._sweep)
-
-    @property
-    def port(self) -> int:
-        """The port in use, also where 0 was asked for."""
-        listener = self._listener or (self._server.sockets[0] if self._server is not None else None)
-        return int(listener.getsockname()[1]) if listener is not None else self._port
 
     def stop_listening(self) -> None:
         """Take no more connections."""
@@ -193,6 +190,11 @@ class Door:
         if not self._by_address[address]:
             del self._by_address[address]
 
+    @property
+    def sessions(self) -> "set[SmtpSession]":
+        """Who is connected."""
+        return self._sessions
+
     def plaintext_login(self, address: IPv4Address | IPv6Address) -> bool:
         """Whether a client from there may show a password without TLS."""
         return _within(address, self._plaintext_login)
@@ -233,7 +235,7 @@ class Door:
     def _sweep(self) -> None:
         self._sweeper = self.loop.call_later(self._sweep_interval, self._sweep)
         now = self.loop.time()
-        for session in [session for session in self._sessions if session.deadline < now]:
+        for session in [session for session in self._sessions if session.is_late(now)]:
             session.expire()
         self._report()
 

@@ -65,9 +65,13 @@ class SmtpSession(SmtpConnection):
             reverse_path = _path(mail.local_part, mail.domain) if mail.local_part or mail.domain else None
         except AddressSyntaxError:
             return self._reply(b"553 5.1.7 Sender address syntax", "MAIL")
-        parameters = MailParameters(mail.size or 0, mail.body == "8BITMIME", mail.smtputf8, mail.ret, mail.envid)
+        parameters = MailParameters(
+            mail.size or 0, mail.body == "8BITMIME", mail.smtputf8, mail.ret, mail.envid
+        )
         try:
-            transaction = self.door.reception.mail(self._who(smtputf8=mail.smtputf8), reverse_path, parameters)
+            transaction = self.door.reception.mail(
+                self._who(smtputf8=mail.smtputf8), reverse_path, parameters
+            )
         except EspError as error:
             return self._reply(reply_for(error), "MAIL")
         if self.door.submission:
@@ -193,7 +197,11 @@ class SmtpSession(SmtpConnection):
         for reply in replies:
             self._reply(reply, "MESSAGE")
         if self._closing:
-            self.door.log.info("client left before the reply", transaction=transaction.id, replies=[r.decode() for r in replies])
+            self.door.log.info(
+                "client left before the reply",
+                transaction=transaction.id,
+                replies=[r.decode() for r in replies],
+            )
 
     async def _deliver(
         self, transaction: Transaction, message: SmtpMessage, spool: "Spool | None", error: EspError | None
@@ -201,7 +209,9 @@ class SmtpSession(SmtpConnection):
         recipients = len(transaction.accepted)
         answers = recipients if self.door.lmtp else 1
         if message.fault is not None:
-            self.door.log.info("message refused", transaction=transaction.id, reason=message.fault, size=message.size)
+            self.door.log.info(
+                "message refused", transaction=transaction.id, reason=message.fault, size=message.size
+            )
             return [FAULTS[message.fault]] * answers
         if error is not None:
             return [reply_for(error)] * answers
@@ -302,7 +312,9 @@ class SmtpSession(SmtpConnection):
         verb = arg.upper()
         method = self.verbs.get(verb)
         if method is not None and method.__name__ not in self.door.hidden:
-            return self._reply(b"214 2.0.0 Syntax: " + getattr(method, "__smtp_syntax__", verb).encode(), "HELP")
+            return self._reply(
+                b"214 2.0.0 Syntax: " + getattr(method, "__smtp_syntax__", verb).encode(), "HELP"
+            )
         known = sorted({*self.verbs, "BDAT"} - {name.removeprefix("smtp_") for name in self.door.hidden})
         return self._reply(b"214 2.0.0 Commands: " + " ".join(known).encode(), "HELP")
 
@@ -338,7 +350,8 @@ class SmtpSession(SmtpConnection):
 
     def _may_log_in(self) -> bool:
         return self.door.submission and (
-            bool(self._tls_protocol) or self.door.plaintext_login(cast("IPv4Address | IPv6Address", self._address))
+            bool(self._tls_protocol)
+            or self.door.plaintext_login(cast("IPv4Address | IPv6Address", self._address))
         )
 
     @syntax("STARTTLS", when="tls_context")
@@ -388,7 +401,9 @@ SmtpSession.handlers = {
     SmtpLine: SmtpSession._on_line,
 }
 SmtpSession.verbs = {
-    name.removeprefix("smtp_"): getattr(SmtpSession, name) for name in dir(SmtpSession) if name.startswith("smtp_")
+    name.removeprefix("smtp_"): getattr(SmtpSession, name)
+    for name in dir(SmtpSession)
+    if name.startswith("smtp_")
 }
 
 
