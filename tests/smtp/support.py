@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from esp.config.sections import Security, Smtp
-from esp.core.address import Address
 from esp.core import sasl
+from esp.core.address import Address
 from esp.core.errors import AuthenticationError, EspError, InvalidError, ThrottledError, UnavailableError
 from esp.core.mailbox import MailboxId, ModSeq, Uid
 from esp.core.principal import AccountId, Principal

@@ -9,7 +9,7 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from esp.core.address import Address
 from esp.core.envelope import Accepted, Arrived, Client, MailParameters, Recipient
@@ -24,12 +24,10 @@ from esp.core.errors import (
 )
 from esp.core.principal import AccountId
 from esp.core.quota import Quota
-from esp.core.routing import Local, LocalTarget, NoSuchUser, Resolution, route
+from esp.core.routing import LocalTarget, NoSuchUser, Resolution, route
 from esp.core.trace import date_time, received, return_path
+from esp.native import Spool
 from esp.services.dispatch import Incoming, Placed, Target
-
-if TYPE_CHECKING:
-    from esp.native import Spool
 
 MAX_HOPS = 100
 """RFC 5321 §6.3: a large limit, at least 100 Received fields."""
@@ -143,7 +141,7 @@ class Reception:
         transaction.accepted.append(Accepted(recipient, decision))
 
     async def data(
-        self, transaction: Transaction, body: "bytes | Spool", arrived: Arrived
+        self, transaction: Transaction, body: bytes | Spool, arrived: Arrived
     ) -> tuple[Placed, ...]:
         """Deliver to all recipients, or to none.
 
@@ -160,7 +158,7 @@ class Reception:
             raise _later(error) from error
 
     async def data_for_each(
-        self, transaction: Transaction, body: "bytes | Spool", arrived: Arrived
+        self, transaction: Transaction, body: bytes | Spool, arrived: Arrived
     ) -> Sequence[EspError | None]:
         """Deliver, and tell the outcome for each recipient, in their order (RFC 2033 §4.2)."""
         try:
@@ -207,7 +205,7 @@ class Reception:
         self,
         transaction: Transaction,
         targets: Sequence[LocalTarget],
-        body: "bytes | Spool",
+        body: bytes | Spool,
         arrived: Arrived,
     ) -> tuple[Placed, ...]:
         incoming = Incoming(

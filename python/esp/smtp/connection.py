@@ -16,13 +16,12 @@ from aiosmtpd.smtp import SMTP, Session
 
 from esp.core.envelope import Client
 from esp.core.errors import EspError
-from esp.core.principal import Principal
-from esp.native import SmtpLine, SmtpReader
-from esp.services.reception import Transaction
+from esp.native import SmtpLine, SmtpReader, Spool
 from esp.smtp.replies import reply_for
 
 if TYPE_CHECKING:
-    from esp.native import Spool
+    from esp.core.principal import Principal
+    from esp.services.reception import Transaction
     from esp.smtp.door import Door
 
 _READ_AHEAD = 64 * 1024
@@ -46,7 +45,7 @@ class SmtpConnection(SMTP):
     handlers: ClassVar[dict[type, Callable[..., Waiting | None]]] = {}
     """What is done for each type of event; filled by the subclass."""
 
-    def __init__(self, door: "Door", peer: tuple[str, int] | None = None) -> None:
+    def __init__(self, door: "Door", peer: str | None = None) -> None:
         # Not `super().__init__`: it looks through all members of two objects and builds a stream, half of the cost of
         # a connection; what it would set is set here or by the class.
         self.door = door
@@ -54,7 +53,7 @@ class SmtpConnection(SMTP):
         self.hostname = door.hostname
         self.tls_context = door.tls
         self.event_handler = door
-        self._reader = self  # `challenge_auth` reads its line from here.
+        self._reader = cast("Any", self)  # `challenge_auth` reads its line from here.
         self.transport: asyncio.Transport | None = None
         self.session: Session | None = None
         self.envelope = None
@@ -68,7 +67,7 @@ class SmtpConnection(SMTP):
         self._transaction: Transaction | None = None
         self._chunking = False
         self._refused: bytes | None = None
-        self._spool: "Spool | None" = None
+        self._spool: Spool | None = None
         self._spool_error: EspError | None = None
         self._data_deadline: float | None = None
         self._task: asyncio.Task[None] | None = None
@@ -91,21 +90,21 @@ class SmtpConnection(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet, or refuse one connection too many."""
         self.transport = cast("asyncio.Transport", transport)
-        host, port = self._peer or transport.get_extra_info("peername")[:2]
+        host = self._peer or transport.get_extra_info("peername")[0]
         self._address = _address(host)
         self.session = Session(self.loop)
-        self.session.peer = (host, port)
+        self.session.peer = host
         if transport.get_extra_info("sslcontext") is not None:
             self._remember_tls(transport)
         self.deadline = self.loop.time() + self.door.idle_timeout
         refusal = self.door.enter(self, self._address)
         if refusal is not None:
-            transport.write(refusal + b"\r\n")
+            self.transport.write(refusal + b"\r\n")
             self._closing = True
             transport.close()
             return
         self._counted = True
-        transport.write(self.door.greeting)
+        self.transport.write(self.door.greeting)
 
     def data_received(self, data: bytes) -> None:
         """Take octets, and answer what they complete."""
@@ -274,6 +273,11 @@ class SmtpConnection(SMTP):
             if self._errors > self.door.max_errors:
                 self._out.append(b"421 4.7.0 %s Too many errors" % self.hostname.encode())
                 self._close()
+
+    def _answer(self, reply: bytes, verb: str) -> Waiting | None:
+        """Reply, in a handler that then has nothing to wait for."""
+        self._reply(reply, verb)
+        return None
 
     def _flush(self) -> None:
         if self._out and self.transport is not None:

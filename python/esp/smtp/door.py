@@ -7,20 +7,17 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING
 
 from esp.config.sections import Security, Smtp
 from esp.core.errors import InvalidError
 from esp.core.proxy import FIXED_LENGTH, remaining, source
-from esp.native import SmtpLimits
+from esp.native import SmtpLimits, Spool
+from esp.services.authentication import Authentication
 from esp.services.reception import Reception
+from esp.smtp.connection import SmtpConnection
 from esp.smtp.session import SmtpSession
 from esp.telemetry import metrics
 from esp.telemetry.log import get_logger
-
-if TYPE_CHECKING:
-    from esp.native import Spool
-    from esp.services.authentication import Authentication
 
 Network = IPv4Network | IPv6Network
 
@@ -44,13 +41,13 @@ class Door:
         port: int,
         hostname: str,
         reception: Reception,
-        spool: "Callable[[], Spool]",
+        spool: Callable[[], Spool],
         smtp: Smtp,
         security: Security,
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
         lmtp: bool = False,
-        authentication: "Authentication | None" = None,
+        authentication: Authentication | None = None,
         sweep: float = _SWEEP,
     ) -> None:
         """`authentication` makes it a submission door; all others take no password."""
@@ -93,11 +90,13 @@ class Door:
         self._plaintext_login = networks(security.plaintext_login_networks)
         self._proxies = networks(security.proxy_networks)
         self._sweep_interval = sweep
-        self._sessions: set[SmtpSession] = set()
+        self._sessions: set[SmtpConnection] = set()
         self._by_address: Counter[IPv4Address | IPv6Address] = Counter()
         self._features: dict[tuple[bool, bool], bytes] = {}
         self._replies: Counter[tuple[str, bytes]] = Counter()
         self._entered = 0
+        self._empty = asyncio.Event()
+        self._orphans: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._acceptor: asyncio.Task[None] | None = None
         self._listener: socket.socket | None = None
@@ -155,10 +154,12 @@ class Door:
         self.draining = True
         for session in list(self._sessions):
             session.drain()
-        until = self.loop.time() + timeout
-        while self._sessions and self.loop.time() < until:
-            await asyncio.sleep(0.02)
+        if self._sessions:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._empty.wait()
         deliveries = [session.task for session in self._sessions if session.task is not None]
+        deliveries += self._orphans
         for session in list(self._sessions):
             session.abort()
         if deliveries:
@@ -170,7 +171,7 @@ class Door:
 
     # --- what sessions ask --------------------------------------------------------------------------------------
 
-    def enter(self, session: SmtpSession, address: IPv4Address | IPv6Address) -> bytes | None:
+    def enter(self, session: SmtpConnection, address: IPv4Address | IPv6Address) -> bytes | None:
         """Count a new session in, or return the reply by which it is refused."""
         self._entered += 1
         if self.draining:
@@ -183,15 +184,21 @@ class Door:
         self._sessions.add(session)
         return None
 
-    def leave(self, session: SmtpSession, address: IPv4Address | IPv6Address) -> None:
+    def leave(self, session: SmtpConnection, address: IPv4Address | IPv6Address) -> None:
         """Count a session out."""
         self._sessions.discard(session)
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]
+        if session.task is not None:
+            # It delivers what the client has handed over, and nobody waits for its reply.
+            self._orphans.add(session.task)
+            session.task.add_done_callback(self._orphans.discard)
+        if self.draining and not self._sessions:
+            self._empty.set()
 
     @property
-    def sessions(self) -> "set[SmtpSession]":
+    def sessions(self) -> set[SmtpConnection]:
         """Who is connected."""
         return self._sessions
 
@@ -274,14 +281,14 @@ class Door:
         with contextlib.ExitStack() as stack:
             stack.callback(connection.close)
             connection.setblocking(False)
-            who = peer[:2]
+            who = peer[0]
             try:
                 if _within(ip_address(peer[0]), self._proxies):
                     async with asyncio.timeout(_PROXY_TIMEOUT):
                         fixed = await self._exactly(connection, FIXED_LENGTH)
                         proxied = source(fixed, await self._exactly(connection, remaining(fixed)))
                     if proxied is not None:
-                        who = (str(proxied.address), proxied.port)
+                        who = str(proxied.address)
             except (InvalidError, OSError, TimeoutError) as error:
                 self.log.warning("no PROXY header", proxy=peer[0], error=str(error))
                 return
