@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -159,6 +160,98 @@ def test_an_import_may_make_its_domains(cli: Cli, domain: str, tmp_path: Path) -
     assert cli("user", "import", str(file), "--add-domains", "--json").json == {"created": 9, "failed": []}
 
 
+@pytest.fixture
+def alice(cli: Cli, domain: str, tmp_path: Path) -> str:
+    """An account with three messages: two in INBOX, one of them seen, and one in Sent."""
+    address = f"alice@{domain}"
+    assert cli("user", "add", address, "--password-stdin", text="secret\n").code == 0
+    home = tmp_path / "mail" / domain / "alice"
+    for number, file in enumerate(
+        ("new/1.M1P1Q1.host", "cur/2.M1P1Q1.host:2,S", ".Sent/new/3.M1P1Q1.host"), 1
+    ):
+        (home / file).write_bytes(
+            b"From: =?utf-8?q?J=C3=B6rg?= <joerg@elsewhere.test>\r\n"
+            b"Subject: Number %d\x1b[2J\r\n\tgoes on\r\nMessage-ID: <%d@x>\r\n\r\nThe text of %d.\r\n"
+            % (number, number, number)
+        )
+    rebuilt = cli("mailbox", "rebuild", address, "--json")
+    assert rebuilt.code == 0, rebuilt.err
+    assert sum(r["messages"] for r in rebuilt.json) == 3
+    return address
+
+
+def test_mailboxes_are_made_renamed_listed_and_deleted(cli: Cli, alice: str) -> None:
+    assert cli("mailbox", "create", alice, "Work/Plans").out == "created Work/Plans\n"
+    assert cli("mailbox", "create", alice, "Work/Plans").code == 1
+    assert (
+        cli("mailbox", "rename", alice, "Work/Plans", "Ideen/Pläne", "--json").json["name"] == "Ideen/Pläne"
+    )
+    boxes = {m["name"]: m for m in cli("mailbox", "list", alice, "--json").json}
+    assert (boxes["INBOX"]["messages"], boxes["INBOX"]["unseen"], boxes["Sent"]["messages"]) == (2, 1, 1)
+    assert boxes["Sent"]["special_use"] == "\\Sent"
+    assert "Ideen/Pläne" in cli("mailbox", "list", alice).out
+    assert cli("mailbox", "delete", alice, "Ideen/Pläne").code == 0
+    assert cli("mailbox", "delete", alice, "INBOX").code == 1
+    assert "Ideen/Pläne" not in cli("mailbox", "list", alice).out
+
+
+def test_messages_are_listed_shown_and_deleted(cli: Cli, alice: str) -> None:
+    listed = cli("message", "list", alice, "--json").json
+    assert len(listed) == 2
+    subjects = {m["header"]["subject"]: m for m in listed}
+    seen = next(m for m in listed if m["flags"] == ["\\Seen"])
+    assert seen["header"]["from"] == "Jörg <joerg@elsewhere.test>"
+    assert all(s.startswith("Number") and s.endswith("goes on") for s in subjects)
+    table = cli("message", "list", alice).out
+    assert "Jörg" in table
+    assert "\x1b" not in table
+    uid = str(seen["uid"])
+    shown = cli("message", "show", alice, uid)
+    assert "The text of 2." in shown.out
+    assert "\x1b" not in shown.out
+    assert cli("message", "show", alice, uid, "--json").json["preview"] == "The text of 2."
+    assert len(cli("message", "list", alice, "--mailbox", "Sent", "--json").json) == 1
+    assert cli("message", "list", alice, "--before", "1", "--json").json == []
+    assert cli("message", "delete", alice, uid).out == "deleted 1\n"
+    gone = cli("message", "show", alice, uid)
+    assert (gone.code, gone.err) == (1, f"esp-cli: There is no message {uid} in INBOX\n")
+    assert [m["uid"] for m in cli("message", "list", alice, "--json").json] != [seen["uid"]]
+
+
+def test_a_raw_message_is_its_octets(cli: Cli, alice: str, tmp_path: Path) -> None:
+    found = cli("message", "raw", alice, "1", "--json").json
+    octets = (tmp_path / "mail" / found["file"]).read_bytes()
+    assert cli("message", "raw", alice, "1").out.encode() == octets
+
+
+def test_a_check_finds_what_differs_and_mends_it(cli: Cli, alice: str, tmp_path: Path) -> None:
+    fine = cli("mailbox", "check", alice, "--json")
+    assert (fine.code, fine.json["findings"], fine.json["messages"]) == (0, [], 3)
+    (tmp_path / "mail" / cli("message", "raw", alice, "1", "--json").json["file"]).unlink()
+    broken = cli("mailbox", "check", alice)
+    assert broken.code == 1
+    assert "missing-file" in broken.out
+    mended = cli("mailbox", "check", alice, "--fix", "--json")
+    assert (mended.code, [f["mended"] for f in mended.json["findings"]]) == (0, [True])
+    assert (
+        cli("mailbox", "check", alice).out == "nothing differs\n1 accounts, 6 mailboxes, 2 messages checked\n"
+    )
+    assert alice not in cli("mailbox", "check", "--all").out
+
+
+def test_an_account_that_only_files_know_comes_back(cli: Cli, alice: str, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    home = tmp_path / "mail" / alice.partition("@")[2] / "alice"
+    before = {m["name"]: m for m in cli("mailbox", "list", alice, "--json").json}
+    shutil.copytree(home, kept)
+    cli("user", "remove", alice)
+    shutil.copytree(kept, home)
+    assert cli("mailbox", "rebuild", alice.upper()).code == 0
+    after = {m["name"]: m for m in cli("mailbox", "list", alice, "--json").json}
+    assert {n: m["messages"] for n, m in after.items()} == {n: m["messages"] for n, m in before.items()}
+    assert all(after[name]["uidvalidity"] > before[name]["uidvalidity"] for name in before)
+
+
 def test_what_there_is_is_counted(cli: Cli, domain: str) -> None:
     before = cli("stats", "--json").json
     cli("user", "add", f"alice@{domain}", "--password-stdin", text="secret\n")
@@ -195,6 +288,10 @@ def test_what_fails_exits_1_with_one_line(cli: Cli, arguments: tuple[str, ...]) 
         ("domain", "add", "-.test"),
         ("domain", "list", "--colour"),
         ("alias", "add", "a@b.test"),
+        ("mailbox", "check"),
+        ("mailbox", "check", "a@b.test", "--all"),
+        ("mailbox", "create", "a@b.test", "X", "--use", "Spam"),
+        ("message", "show", "a@b.test", "first"),
     ],
 )
 def test_wrong_usage_exits_2_and_says_what(cli: Cli, arguments: tuple[str, ...]) -> None:

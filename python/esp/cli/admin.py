@@ -8,6 +8,8 @@ from cyclopts import App, CycloptsError
 from esp import config as configuration
 from esp.cli.console import Config, Json, as_json, fields, run, size
 from esp.cli.domains import alias, domain
+from esp.cli.mailboxes import mailbox
+from esp.cli.messages import message
 from esp.cli.users import user
 from esp.core.errors import EspError, InvalidError
 from esp.server.administration import Administration
@@ -19,7 +21,7 @@ USAGE = 2
 app = App(
     "esp-cli", help="Administer ESP: domains, accounts, aliases, mailboxes, messages.", version_flags=[]
 )
-for group in (domain, user, alias):
+for group in (domain, user, alias, mailbox, message):
     app.command(group)
 
 

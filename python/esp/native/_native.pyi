@@ -1,6 +1,7 @@
+import enum
 import os
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self, final
+from typing import Literal, Self, final
 
 # ----------------------------------------------------------------------------------------------------
 # imap: commands in, the mailbox index, what a session was told, FETCH and SEARCH (rust/esp-imap)
@@ -954,22 +955,13 @@ class SmtpRcpt:
         """Whether any parameter came."""
 
 @final
-class SmtpVerb:
+class SmtpVerb(enum.Enum):
     """Commands without argument."""
 
-    DATA: ClassVar[SmtpVerb]
-    RSET: ClassVar[SmtpVerb]
-    NOOP: ClassVar[SmtpVerb]
-    QUIT: ClassVar[SmtpVerb]
-
-    def __int__(self) -> int:
-        """Its number."""
-
-    def __eq__(self, other: object, /) -> bool:
-        """Whether it is the same verb, or its number."""
-
-    def __hash__(self) -> int:
-        """Equal verbs hash alike."""
+    DATA = ...
+    RSET = ...
+    NOOP = ...
+    QUIT = ...
 
 @final
 class SmtpBdat:

@@ -11,6 +11,8 @@ from esp.config.sections import Settings
 from esp.native import Store
 from esp.services.accounts import Accounts
 from esp.services.domains import Aliases, Domains
+from esp.services.mailboxes import Mailboxes
+from esp.services.messages import Messages
 from esp.services.passwords import Passwords
 from esp.storage.maildir import Maildirs
 from esp.storage.postgres.pool import Database
@@ -28,6 +30,8 @@ class Administration(msgspec.Struct, frozen=True):
     domains: Domains
     accounts: Accounts
     aliases: Aliases
+    mailboxes: Mailboxes
+    messages: Messages
     store: Store
     notifier: Notifier
 
@@ -52,12 +56,16 @@ async def administration(settings: Settings) -> AsyncIterator[Administration]:
         store = Store(
             str(root), settings.storage.sync_threads, settings.storage.sync, settings.server.hostname
         )
+        maildirs = Maildirs(store, root)
+        messages = Messages(database, maildirs, notifier, settings.worker.unlink_after)
         yield Administration(
             settings=settings,
             database=database,
             domains=Domains(database, notifier),
-            accounts=Accounts(database, Maildirs(store, root), passwords, notifier),
+            accounts=Accounts(database, maildirs, passwords, notifier),
             aliases=Aliases(database, notifier),
+            mailboxes=Mailboxes(database, maildirs, messages, notifier, settings.worker.unlink_after),
+            messages=messages,
             store=store,
             notifier=notifier,
         )

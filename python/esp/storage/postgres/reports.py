@@ -1,7 +1,10 @@
-"""Numbers about the whole installation, for people."""
+"""What administrators look at: numbers about the whole installation, messages of one mailbox."""
+
+from datetime import datetime
 
 import msgspec
 
+from esp.core.mailbox import Mailbox, Uid
 from esp.storage.postgres.pool import Connection
 
 
@@ -47,3 +50,39 @@ async def totals(connection: Connection) -> Totals:
         unindexed=unindexed,
         outbox={entry["topic"]: entry["count"] for entry in waiting},
     )
+
+
+class MessageRow(msgspec.Struct, frozen=True):
+    """A message as a list shows it."""
+
+    uid: Uid
+    flags: int
+    size: int
+    internal_date: datetime
+    file: str
+    file_flags: str | None
+    """Letters behind `:2,` in `cur`; `None` while it is in `new`."""
+    thread: int | None
+    """`None` while it is not indexed."""
+
+
+async def messages(
+    connection: Connection, mailbox: Mailbox, limit: int, *, uid: int | None = None, before: int | None = None
+) -> list[MessageRow]:
+    """Return a mailbox's newest messages, newest first; or only that of a UID, or only those before one."""
+    rows = await connection.fetch(
+        """
+        SELECT m.uid, m.flags, m.size, m.internal_date, m.file, m.file_flags, i.thread_id
+        FROM message AS m
+        LEFT JOIN content_index AS i ON i.account_id = m.account_id AND i.content_id = m.content_id
+        WHERE m.account_id = $1 AND m.mailbox_id = $2
+            AND ($4::bigint IS NULL OR m.uid = $4) AND ($5::bigint IS NULL OR m.uid < $5)
+        ORDER BY m.uid DESC LIMIT $3
+        """,
+        mailbox.account,
+        mailbox.id,
+        limit,
+        uid,
+        before,
+    )
+    return [MessageRow(*row.values()) for row in rows]
