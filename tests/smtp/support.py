@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 
 from esp.config.sections import Security, Smtp
+from esp.core import sasl
 from esp.core.address import Address
-from esp.core.errors import EspError
+from esp.core.errors import AuthenticationError, EspError, InvalidError, ThrottledError, UnavailableError
 from esp.core.mailbox import MailboxId, ModSeq, Uid
-from esp.core.principal import AccountId
+from esp.core.principal import AccountId, Principal
 from esp.core.quota import Quota
 from esp.core.routing import Disabled, Local, LocalTarget, NoSuchUser, Remote, Resolution
 from esp.services.dispatch import Incoming, Placed
@@ -59,8 +60,6 @@ class FakeDirectory:
                 return Local((), (Address("x", "other.test"),))
             case "down":
                 await asyncio.sleep(0)
-                from esp.core.errors import UnavailableError
-
                 raise UnavailableError("The database does not answer")
             case _:
                 return NoSuchUser()
@@ -73,7 +72,9 @@ class FakeDirectory:
 
     async def owns(self, account: AccountId, address: Address) -> bool:
         owned = {1: {"alice", "team"}, 2: {"bob"}}
-        return address.domain == "example.test" and address.split("+")[0].local_part in owned.get(account, set())
+        return address.domain == "example.test" and address.split("+")[0].local_part in owned.get(
+            account, set()
+        )
 
 
 class FakeSpool:
@@ -116,6 +117,49 @@ class FakeDispatch:
     @property
     def bodies(self) -> list[bytes]:
         return [body for _, body in self.delivered]
+
+
+class FakeAuthentication:
+    """Alice's password is `secret`; after three failures everybody has to wait."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def exchange(self, mechanism: str, *, remote: str, door: str) -> "FakeExchange":
+        machine: sasl.Machine
+        match mechanism.upper():
+            case "PLAIN":
+                machine = sasl.Plain()
+            case "LOGIN":
+                machine = sasl.Login()
+            case "SCRAM-SHA-256":
+                machine = sasl.ScramSha256("servernonce")
+            case _:
+                raise InvalidError("This mechanism is not offered")
+        return FakeExchange(self, machine)
+
+
+class FakeExchange:
+    def __init__(self, authentication: FakeAuthentication, machine: sasl.Machine) -> None:
+        self._authentication = authentication
+        self._machine = machine
+
+    async def respond(self, response: bytes | None) -> sasl.Challenge | Principal:
+        step = self._machine.respond(response)
+        if isinstance(step, sasl.Challenge):
+            return step
+        if isinstance(step, sasl.CredentialsWanted):
+            assert isinstance(self._machine, sasl.ScramSha256)
+            return self._machine.given(sasl.scram_credentials("secret", b"salt", 4096))
+        if self._authentication.failures >= 3:
+            raise ThrottledError("Too many failures")
+        if isinstance(step, sasl.PasswordShown) and (step.username, step.password) != (
+            "alice@example.test",
+            "secret",
+        ):
+            self._authentication.failures += 1
+            raise AuthenticationError("Authentication failed")
+        return Principal(AccountId(1), "alice@example.test", "example.test/alice")
 
 
 class World(msgspec.Struct):

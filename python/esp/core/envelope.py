@@ -1,7 +1,5 @@
 """What SMTP says about a message besides the message: who brings it, from whom, for whom (RFC 5321 §2.3.1)."""
 
-from ipaddress import IPv4Address, IPv6Address
-
 import msgspec
 
 from esp.core.address import Address
@@ -12,7 +10,8 @@ from esp.core.routing import LocalTarget
 class Client(msgspec.Struct, frozen=True):
     """Who is connected, as far as it is known now."""
 
-    address: IPv4Address | IPv6Address
+    address: str
+    """IPv4 or IPv6, in its shortest form."""
     helo: str = ""
     """What it calls itself; nobody has checked it."""
     protocol: str = "SMTP"

@@ -4,16 +4,12 @@ The directory says what an address is (`Resolution`); `route` turns that into a 
 relaying to policy, and ours is: for principals only.
 """
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
+from esp.core.address import Address
 from esp.core.errors import AccountDisabledError, EspError, NoRouteError, NotFoundError, RelayDeniedError
 from esp.core.mailbox import MailboxId
 from esp.core.principal import AccountId
-
-if TYPE_CHECKING:
-    from esp.core.address import Address
 
 
 class LocalTarget(msgspec.Struct, frozen=True):
@@ -32,7 +28,7 @@ class Local(msgspec.Struct, frozen=True):
     """An address of ours: these inboxes and, from aliases, these addresses elsewhere."""
 
     targets: tuple[LocalTarget, ...]
-    forwards: "tuple[Address, ...]" = ()
+    forwards: tuple[Address, ...] = ()
 
 
 class Remote(msgspec.Struct, frozen=True):

@@ -2,13 +2,15 @@
 
 import re
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address
+from functools import lru_cache
 
 from esp.core.address import Address
 from esp.core.envelope import Client
 
 # What can stand in `Extended-Domain` without harm; anything else a client called itself stays out of the header.
-_HELO = re.compile(r"[A-Za-z0-9_.\-]{1,255}|\[[A-Za-z0-9_.:\-]{1,64}\]|[A-Za-z0-9_.\-\u0080-\U0010ffff]{1,255}")
+_HELO = re.compile(
+    r"[A-Za-z0-9_.\-]{1,255}|\[[A-Za-z0-9_.:\-]{1,64}\]|[A-Za-z0-9_.\-\u0080-\U0010ffff]{1,255}"
+)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -24,7 +26,9 @@ def return_path(reverse_path: Address | None) -> bytes:
     return f"Return-Path: <{reverse_path or ''}>\r\n".encode()
 
 
-def received(client: Client, hostname: str, transaction: str, only_recipient: Address | None, date: str) -> bytes:
+def received(
+    client: Client, hostname: str, transaction: str, only_recipient: Address | None, date: str
+) -> bytes:
     """Return the Received lines.
 
     ```abnf
@@ -39,14 +43,15 @@ def received(client: Client, hostname: str, transaction: str, only_recipient: Ad
             it (RFC 5321 §7.2).
         date: when, as `date_time` writes it.
     """
-    helo = client.helo if _HELO.fullmatch(client.helo) else "unknown"
+    head = _from_and_by(client.address, client.helo, client.protocol, hostname)
     tls = f"\r\n\t(using {client.tls})" if client.tls else ""
     recipient = f"\r\n\tfor <{only_recipient}>" if only_recipient is not None else ""
-    return (
-        f"Received: from {helo} ({_tcp_info(client.address)})\r\n"
-        f"\tby {hostname} (ESP) with {client.protocol} id {transaction}{tls}{recipient};\r\n\t{date}\r\n"
-    ).encode()
+    return f"{head} id {transaction}{tls}{recipient};\r\n\t{date}\r\n".encode()
 
 
-def _tcp_info(address: IPv4Address | IPv6Address) -> str:
-    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"
+@lru_cache(maxsize=1024)
+def _from_and_by(address: str, helo: str, protocol: str, hostname: str) -> str:
+    name = helo if _HELO.fullmatch(helo) else "unknown"
+    # TCP-info = address-literal
+    literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+    return f"Received: from {name} ({literal})\r\n\tby {hostname} (ESP) with {protocol}"

@@ -1,7 +1,6 @@
-import enum
 import os
 from collections.abc import Sequence
-from typing import Literal, Self, final
+from typing import ClassVar, Literal, Self, final
 
 # ----------------------------------------------------------------------------------------------------
 # imap: commands in, the mailbox index, what a session was told, FETCH and SEARCH (rust/esp-imap)
@@ -955,13 +954,22 @@ class SmtpRcpt:
         """Whether any parameter came."""
 
 @final
-class SmtpVerb(enum.Enum):
+class SmtpVerb:
     """Commands without argument."""
 
-    DATA = ...
-    RSET = ...
-    NOOP = ...
-    QUIT = ...
+    DATA: ClassVar[SmtpVerb]
+    RSET: ClassVar[SmtpVerb]
+    NOOP: ClassVar[SmtpVerb]
+    QUIT: ClassVar[SmtpVerb]
+
+    def __int__(self) -> int:
+        """Its number."""
+
+    def __eq__(self, other: object, /) -> bool:
+        """Whether it is the same verb, or its number."""
+
+    def __hash__(self) -> int:
+        """Equal verbs hash alike."""
 
 @final
 class SmtpBdat:

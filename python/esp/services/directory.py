@@ -90,6 +90,22 @@ class Directory:
             self._local.put(recipient, resolution, self._clock() + REMEMBERED)
         return resolution
 
+    async def postmaster(self) -> Resolution:
+        """Return where mail for `<postmaster>` without a domain goes (RFC 5321 §4.5.1).
+
+        That is the postmaster of our first domain, or an administrator, so that somebody reads it.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        async with self._database.connection() as connection:
+            domain, administrator = await rows.postmaster(connection)
+        for address in (Address("postmaster", domain) if domain else None, administrator):
+            resolution = await self.resolve(address) if address is not None else NoSuchUser()
+            if isinstance(resolution, Local):
+                return resolution
+        return NoSuchUser()
+
     async def owns(self, account: AccountId, address: Address) -> bool:
         """Return whether the account may send as `address`.
 

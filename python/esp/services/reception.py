@@ -9,7 +9,7 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from esp.core.address import Address
 from esp.core.envelope import Accepted, Arrived, Client, MailParameters, Recipient
@@ -24,12 +24,10 @@ from esp.core.errors import (
 )
 from esp.core.principal import AccountId
 from esp.core.quota import Quota
-from esp.core.routing import Local, LocalTarget, NoSuchUser, Resolution, route
+from esp.core.routing import LocalTarget, NoSuchUser, Resolution, route
 from esp.core.trace import date_time, received, return_path
+from esp.native import Spool
 from esp.services.dispatch import Incoming, Placed, Target
-
-if TYPE_CHECKING:
-    from esp.native import Spool
 
 MAX_HOPS = 100
 """RFC 5321 §6.3: a large limit, at least 100 Received fields."""
@@ -55,7 +53,9 @@ class Transaction:
 
     __slots__ = ("accepted", "client", "id", "octets_left", "parameters", "reverse_path")
 
-    def __init__(self, id_: str, client: Client, reverse_path: Address | None, parameters: MailParameters) -> None:
+    def __init__(
+        self, id_: str, client: Client, reverse_path: Address | None, parameters: MailParameters
+    ) -> None:
         self.id = id_
         self.client = client
         self.reverse_path = reverse_path
@@ -140,7 +140,9 @@ class Reception:
                 transaction.octets_left = left if known is None else min(known, left)
         transaction.accepted.append(Accepted(recipient, decision))
 
-    async def data(self, transaction: Transaction, body: "bytes | Spool", arrived: Arrived) -> tuple[Placed, ...]:
+    async def data(
+        self, transaction: Transaction, body: bytes | Spool, arrived: Arrived
+    ) -> tuple[Placed, ...]:
         """Deliver to all recipients, or to none.
 
         Raises:
@@ -156,7 +158,7 @@ class Reception:
             raise _later(error) from error
 
     async def data_for_each(
-        self, transaction: Transaction, body: "bytes | Spool", arrived: Arrived
+        self, transaction: Transaction, body: bytes | Spool, arrived: Arrived
     ) -> Sequence[EspError | None]:
         """Deliver, and tell the outcome for each recipient, in their order (RFC 2033 §4.2)."""
         try:
@@ -200,7 +202,11 @@ class Reception:
             raise OverQuotaError("The message is larger than the room left in a mailbox")
 
     async def _deliver(
-        self, transaction: Transaction, targets: Sequence[LocalTarget], body: "bytes | Spool", arrived: Arrived
+        self,
+        transaction: Transaction,
+        targets: Sequence[LocalTarget],
+        body: bytes | Spool,
+        arrived: Arrived,
     ) -> tuple[Placed, ...]:
         incoming = Incoming(
             prefix=self._prefix_lines(transaction, arrived),

@@ -16,17 +16,13 @@ from aiosmtpd.smtp import SMTP, Session
 
 from esp.core.envelope import Client
 from esp.core.errors import EspError
-from esp.core.principal import Principal
-from esp.native import SmtpLine, SmtpReader
-from esp.services.reception import Transaction
+from esp.native import SmtpLine, SmtpReader, Spool
 from esp.smtp.replies import reply_for
-from esp.telemetry.log import get_logger
 
 if TYPE_CHECKING:
-    from esp.native import Spool
+    from esp.core.principal import Principal
+    from esp.services.reception import Transaction
     from esp.smtp.door import Door
-
-_log = get_logger(__name__)
 
 _READ_AHEAD = 64 * 1024
 """Octets a client may send ahead while it waits for a reply."""
@@ -49,7 +45,7 @@ class SmtpConnection(SMTP):
     handlers: ClassVar[dict[type, Callable[..., Waiting | None]]] = {}
     """What is done for each type of event; filled by the subclass."""
 
-    def __init__(self, door: "Door", peer: tuple[str, int] | None = None) -> None:
+    def __init__(self, door: "Door", peer: str | None = None) -> None:
         # Not `super().__init__`: it looks through all members of two objects and builds a stream, half of the cost of
         # a connection; what it would set is set here or by the class.
         self.door = door
@@ -57,7 +53,7 @@ class SmtpConnection(SMTP):
         self.hostname = door.hostname
         self.tls_context = door.tls
         self.event_handler = door
-        self._reader = self  # `challenge_auth` reads its line from here.
+        self._reader = cast("Any", self)  # `challenge_auth` reads its line from here.
         self.transport: asyncio.Transport | None = None
         self.session: Session | None = None
         self.envelope = None
@@ -71,7 +67,7 @@ class SmtpConnection(SMTP):
         self._transaction: Transaction | None = None
         self._chunking = False
         self._refused: bytes | None = None
-        self._spool: "Spool | None" = None
+        self._spool: Spool | None = None
         self._spool_error: EspError | None = None
         self._data_deadline: float | None = None
         self._task: asyncio.Task[None] | None = None
@@ -94,21 +90,21 @@ class SmtpConnection(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet, or refuse one connection too many."""
         self.transport = cast("asyncio.Transport", transport)
-        host, port = self._peer or transport.get_extra_info("peername")[:2]
+        host = self._peer or transport.get_extra_info("peername")[0]
         self._address = _address(host)
         self.session = Session(self.loop)
-        self.session.peer = (host, port)
+        self.session.peer = host
         if transport.get_extra_info("sslcontext") is not None:
             self._remember_tls(transport)
         self.deadline = self.loop.time() + self.door.idle_timeout
         refusal = self.door.enter(self, self._address)
         if refusal is not None:
-            transport.write(refusal + b"\r\n")
+            self.transport.write(refusal + b"\r\n")
             self._closing = True
             transport.close()
             return
         self._counted = True
-        transport.write(self.door.greeting)
+        self.transport.write(self.door.greeting)
 
     def data_received(self, data: bytes) -> None:
         """Take octets, and answer what they complete."""
@@ -153,6 +149,10 @@ class SmtpConnection(SMTP):
         self._write_paused = False
         if self._task is None and not self._scheduled:
             self._advance()
+
+    def is_late(self, now: float) -> bool:
+        """Whether the client should have gone on by now."""
+        return self.deadline < now or (self._data_deadline is not None and self._data_deadline < now)
 
     def expire(self) -> None:
         """Give the connection up: nothing came for too long, or a message takes too long."""
@@ -250,7 +250,7 @@ class SmtpConnection(SMTP):
         except (ConnectionError, ssl.SSLError, TimeoutError):
             self._abort()
         except Exception:
-            _log.exception("command failed", peer=str(self._address))
+            self.door.log.exception("command failed", peer=str(self._address))
             self._reply(b"451 4.3.0 Local error", "")
 
     def _hold_back(self) -> None:
@@ -273,6 +273,11 @@ class SmtpConnection(SMTP):
             if self._errors > self.door.max_errors:
                 self._out.append(b"421 4.7.0 %s Too many errors" % self.hostname.encode())
                 self._close()
+
+    def _answer(self, reply: bytes, verb: str) -> Waiting | None:
+        """Reply, in a handler that then has nothing to wait for."""
+        self._reply(reply, verb)
+        return None
 
     def _flush(self) -> None:
         if self._out and self.transport is not None:
@@ -341,8 +346,9 @@ class SmtpConnection(SMTP):
                 # RFC 3848, RFC 6531 §4.3.
                 base = f"UTF8{protocol.removeprefix('E')}" if smtputf8 else protocol
                 protocol = base + ("S" if self._tls_protocol else "") + ("A" if self.principal else "")
-            address = cast("IPv4Address | IPv6Address", self._address)
-            client = Client(address, session.host_name or "", protocol, self._tls_protocol, self.principal)
+            client = Client(
+                str(self._address), session.host_name or "", protocol, self._tls_protocol, self.principal
+            )
             if smtputf8:
                 return client
             self._client = client

@@ -7,22 +7,17 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING
 
 from esp.config.sections import Security, Smtp
 from esp.core.errors import InvalidError
 from esp.core.proxy import FIXED_LENGTH, remaining, source
-from esp.native import SmtpLimits
+from esp.native import SmtpLimits, Spool
+from esp.services.authentication import Authentication
 from esp.services.reception import Reception
+from esp.smtp.connection import SmtpConnection
 from esp.smtp.session import SmtpSession
 from esp.telemetry import metrics
 from esp.telemetry.log import get_logger
-
-if TYPE_CHECKING:
-    from esp.native import Spool
-    from esp.services.authentication import Authentication
-
-_log = get_logger(__name__)
 
 Network = IPv4Network | IPv6Network
 
@@ -46,17 +41,20 @@ class Door:
         port: int,
         hostname: str,
         reception: Reception,
-        spool: "Callable[[], Spool]",
+        spool: Callable[[], Spool],
         smtp: Smtp,
         security: Security,
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
         lmtp: bool = False,
-        authentication: "Authentication | None" = None,
+        authentication: Authentication | None = None,
         sweep: float = _SWEEP,
     ) -> None:
         """`authentication` makes it a submission door; all others take no password."""
         self.name = name
+        # Bound now: the lazy logger would be bound anew for each event, also for those that nobody wants.
+        self.log = get_logger(__name__).bind(door=name)
+        self._sizes = metrics.MESSAGE_SIZE.labels(name)
         self.hostname = hostname
         self.reception = reception
         self.spool = spool
@@ -83,7 +81,8 @@ class Door:
         self.draining = False
         self.loop: asyncio.AbstractEventLoop
         self._address = address
-        self._port = port
+        self.port = port
+        """The one in use, once open, where 0 was asked for."""
         self._implicit_tls = implicit_tls
         self._max_connections = smtp.max_connections
         self._max_per_address = smtp.max_connections_per_ip
@@ -91,11 +90,13 @@ class Door:
         self._plaintext_login = networks(security.plaintext_login_networks)
         self._proxies = networks(security.proxy_networks)
         self._sweep_interval = sweep
-        self._sessions: set[SmtpSession] = set()
+        self._sessions: set[SmtpConnection] = set()
         self._by_address: Counter[IPv4Address | IPv6Address] = Counter()
         self._features: dict[tuple[bool, bool], bytes] = {}
         self._replies: Counter[tuple[str, bytes]] = Counter()
         self._entered = 0
+        self._empty = asyncio.Event()
+        self._orphans: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._acceptor: asyncio.Task[None] | None = None
         self._listener: socket.socket | None = None
@@ -115,7 +116,7 @@ class Door:
         if self._proxies:
             family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
             listener = socket.create_server(
-                (self._address, self._port),
+                (self._address, self.port),
                 family=family,
                 backlog=_BACKLOG,
                 reuse_port=True,
@@ -123,24 +124,20 @@ class Door:
             )
             listener.setblocking(False)
             self._listener = listener
+            self.port = listener.getsockname()[1]
             self._acceptor = self.loop.create_task(self._accept(listener))
         else:
             self._server = await self.loop.create_server(
                 lambda: SmtpSession(self),
                 self._address,
-                self._port,
+                self.port,
                 ssl=tls,
                 ssl_handshake_timeout=_PROXY_TIMEOUT if tls is not None else None,
                 backlog=_BACKLOG,
                 reuse_port=True,
             )
+            self.port = self._server.sockets[0].getsockname()[1]
         self._sweeper = self.loop.call_later(self._sweep_interval, self._sweep)
-
-    @property
-    def port(self) -> int:
-        """The port in use, also where 0 was asked for."""
-        listener = self._listener or (self._server.sockets[0] if self._server is not None else None)
-        return int(listener.getsockname()[1]) if listener is not None else self._port
 
     def stop_listening(self) -> None:
         """Take no more connections."""
@@ -157,10 +154,12 @@ class Door:
         self.draining = True
         for session in list(self._sessions):
             session.drain()
-        until = self.loop.time() + timeout
-        while self._sessions and self.loop.time() < until:
-            await asyncio.sleep(0.02)
+        if self._sessions:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._empty.wait()
         deliveries = [session.task for session in self._sessions if session.task is not None]
+        deliveries += self._orphans
         for session in list(self._sessions):
             session.abort()
         if deliveries:
@@ -172,7 +171,7 @@ class Door:
 
     # --- what sessions ask --------------------------------------------------------------------------------------
 
-    def enter(self, session: SmtpSession, address: IPv4Address | IPv6Address) -> bytes | None:
+    def enter(self, session: SmtpConnection, address: IPv4Address | IPv6Address) -> bytes | None:
         """Count a new session in, or return the reply by which it is refused."""
         self._entered += 1
         if self.draining:
@@ -185,12 +184,23 @@ class Door:
         self._sessions.add(session)
         return None
 
-    def leave(self, session: SmtpSession, address: IPv4Address | IPv6Address) -> None:
+    def leave(self, session: SmtpConnection, address: IPv4Address | IPv6Address) -> None:
         """Count a session out."""
         self._sessions.discard(session)
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]
+        if session.task is not None:
+            # It delivers what the client has handed over, and nobody waits for its reply.
+            self._orphans.add(session.task)
+            session.task.add_done_callback(self._orphans.discard)
+        if self.draining and not self._sessions:
+            self._empty.set()
+
+    @property
+    def sessions(self) -> set[SmtpConnection]:
+        """Who is connected."""
+        return self._sessions
 
     def plaintext_login(self, address: IPv4Address | IPv6Address) -> bool:
         """Whether a client from there may show a password without TLS."""
@@ -225,14 +235,14 @@ class Door:
 
     def accepted(self, size: int) -> None:
         """Count a message."""
-        metrics.MESSAGE_SIZE.labels(self.name).observe(size)
+        self._sizes.observe(size)
 
     # --- once a second ------------------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
         self._sweeper = self.loop.call_later(self._sweep_interval, self._sweep)
         now = self.loop.time()
-        for session in [session for session in self._sessions if session.deadline < now]:
+        for session in [session for session in self._sessions if session.is_late(now)]:
             session.expire()
         self._report()
 
@@ -259,7 +269,7 @@ class Door:
                 connection, peer = await self.loop.sock_accept(listener)
             except OSError as error:
                 # Out of descriptors: those in use will be free again.
-                _log.warning("accept failed", door=self.name, error=str(error))
+                self.log.warning("accept failed", error=str(error))
                 await asyncio.sleep(0.1)
                 continue
             task = self.loop.create_task(self._meet(connection, peer))
@@ -271,16 +281,16 @@ class Door:
         with contextlib.ExitStack() as stack:
             stack.callback(connection.close)
             connection.setblocking(False)
-            who = peer[:2]
+            who = peer[0]
             try:
                 if _within(ip_address(peer[0]), self._proxies):
                     async with asyncio.timeout(_PROXY_TIMEOUT):
                         fixed = await self._exactly(connection, FIXED_LENGTH)
                         proxied = source(fixed, await self._exactly(connection, remaining(fixed)))
                     if proxied is not None:
-                        who = (str(proxied.address), proxied.port)
+                        who = str(proxied.address)
             except (InvalidError, OSError, TimeoutError) as error:
-                _log.warning("no PROXY header", door=self.name, proxy=peer[0], error=str(error))
+                self.log.warning("no PROXY header", proxy=peer[0], error=str(error))
                 return
             tls = self.tls if self._implicit_tls else None
             try:

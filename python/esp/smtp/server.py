@@ -3,17 +3,14 @@
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from esp.config.sections import Settings, Tls
+from esp.native import Spool
+from esp.services.authentication import Authentication
 from esp.services.reception import Deliverer, Directory, Reception
 from esp.services.submission import Submission
 from esp.smtp.door import Door
 from esp.telemetry.log import get_logger
-
-if TYPE_CHECKING:
-    from esp.native import Spool
-    from esp.services.authentication import Authentication
 
 _log = get_logger(__name__)
 
@@ -27,8 +24,8 @@ class SmtpServer:
         *,
         directory: Directory,
         dispatch: Deliverer,
-        authentication: "Authentication",
-        spool: "Callable[[], Spool]",
+        authentication: Authentication,
+        spool: Callable[[], Spool],
     ) -> None:
         """Make the doors; nothing listens yet.
 

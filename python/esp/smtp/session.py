@@ -5,11 +5,11 @@ command table of aiosmtpd's class, whose HELP, AUTH challenge and session they u
 """
 
 import errno
+import logging
 import unicodedata
 from base64 import b64encode
 from collections.abc import Callable, Coroutine
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from aiosmtpd.smtp import Session, syntax
@@ -17,6 +17,7 @@ from aiosmtpd.smtp import Session, syntax
 from esp.core.address import Address, parse_domain
 from esp.core.envelope import Arrived, MailParameters, Recipient
 from esp.core.errors import AddressSyntaxError, EspError, InvalidError, StorageFullError, UnavailableError
+from esp.core.sasl import Challenge, decoded
 from esp.native import (
     SmtpBdat,
     SmtpChunkEnd,
@@ -27,17 +28,15 @@ from esp.native import (
     SmtpProblem,
     SmtpRcpt,
     SmtpVerb,
+    Spool,
 )
-from esp.core.sasl import Challenge, decoded
 from esp.services.reception import Transaction
 from esp.smtp.connection import SmtpConnection, Waiting
 from esp.smtp.replies import FAULTS, OUT_OF_STEP, PROBLEMS, reply_for
-from esp.telemetry.log import get_logger
 
 if TYPE_CHECKING:
-    from esp.native import Spool
-
-_log = get_logger(__name__)
+    import asyncio
+    from ipaddress import IPv4Address, IPv6Address
 
 _TLS_HANDSHAKE = 30.0
 
@@ -53,29 +52,33 @@ class SmtpSession(SmtpConnection):
     def _on_mail(self, mail: SmtpMail) -> Waiting | None:
         session = cast("Session", self.session)
         if not session.host_name:
-            return self._reply(b"503 5.5.1 Send %s first" % self.door.hello, "MAIL")
+            return self._answer(b"503 5.5.1 Send %s first" % self.door.hello, "MAIL")
         if self.door.submission and self.principal is None:
             # RFC 6409 §4.3.
-            return self._reply(b"530 5.7.0 Authentication required", "MAIL")
+            return self._answer(b"530 5.7.0 Authentication required", "MAIL")
         if self._transaction is not None:
-            return self._reply(b"503 5.5.1 Nested MAIL", "MAIL")
+            return self._answer(b"503 5.5.1 Nested MAIL", "MAIL")
         if mail.extended and not session.extended_smtp:
-            return self._reply(b"555 5.5.4 Parameters need EHLO", "MAIL")
+            return self._answer(b"555 5.5.4 Parameters need EHLO", "MAIL")
         if not (mail.ascii or mail.smtputf8):
-            return self._reply(b"553 5.6.7 Non-ASCII address needs SMTPUTF8", "MAIL")
+            return self._answer(b"553 5.6.7 Non-ASCII address needs SMTPUTF8", "MAIL")
         try:
             reverse_path = _path(mail.local_part, mail.domain) if mail.local_part or mail.domain else None
         except AddressSyntaxError:
-            return self._reply(b"553 5.1.7 Sender address syntax", "MAIL")
-        parameters = MailParameters(mail.size or 0, mail.body == "8BITMIME", mail.smtputf8, mail.ret, mail.envid)
+            return self._answer(b"553 5.1.7 Sender address syntax", "MAIL")
+        parameters = MailParameters(
+            mail.size or 0, mail.body == "8BITMIME", mail.smtputf8, mail.ret, mail.envid
+        )
         try:
-            transaction = self.door.reception.mail(self._who(smtputf8=mail.smtputf8), reverse_path, parameters)
+            transaction = self.door.reception.mail(
+                self._who(smtputf8=mail.smtputf8), reverse_path, parameters
+            )
         except EspError as error:
-            return self._reply(reply_for(error), "MAIL")
+            return self._answer(reply_for(error), "MAIL")
         if self.door.submission:
             return self._authorise(transaction)
         self._transaction = transaction
-        return self._reply(b"250 2.1.0 Sender OK", "MAIL")
+        return self._answer(b"250 2.1.0 Sender OK", "MAIL")
 
     async def _authorise(self, transaction: Transaction) -> None:
         await self.door.reception.authorise(transaction)
@@ -85,22 +88,22 @@ class SmtpSession(SmtpConnection):
     def _on_rcpt(self, rcpt: SmtpRcpt) -> Waiting | None:
         transaction = self._transaction
         if transaction is None or self._chunking:
-            return self._reply(b"503 5.5.1 Need MAIL first", "RCPT")
+            return self._answer(b"503 5.5.1 Need MAIL first", "RCPT")
         if rcpt.extended and not cast("Session", self.session).extended_smtp:
-            return self._reply(b"555 5.5.4 Parameters need EHLO", "RCPT")
+            return self._answer(b"555 5.5.4 Parameters need EHLO", "RCPT")
         if not (rcpt.ascii or transaction.parameters.smtputf8):
-            return self._reply(b"553 5.6.7 Non-ASCII address needs SMTPUTF8", "RCPT")
+            return self._answer(b"553 5.6.7 Non-ASCII address needs SMTPUTF8", "RCPT")
         try:
             address = _path(rcpt.local_part, rcpt.domain) if rcpt.domain else None
         except AddressSyntaxError:
-            return self._reply(b"553 5.1.3 Recipient address syntax", "RCPT")
+            return self._answer(b"553 5.1.3 Recipient address syntax", "RCPT")
         return self._rcpt(transaction, Recipient(address, rcpt.notify, rcpt.orcpt))
 
     async def _rcpt(self, transaction: Transaction, recipient: Recipient) -> None:
         try:
             await self.door.reception.rcpt(transaction, recipient)
         except EspError as error:
-            _log.info(
+            self.door.log.info(
                 "recipient refused",
                 transaction=transaction.id,
                 recipient=str(recipient.address or "postmaster"),
@@ -176,7 +179,7 @@ class SmtpSession(SmtpConnection):
                 self._spool = await self.loop.run_in_executor(None, self.door.spool)
             await self.loop.run_in_executor(None, self._spool.write, octets)
         except OSError as error:
-            _log.warning("spool failed", error=str(error))
+            self.door.log.warning("spool failed", error=str(error))
             self._spool_error = _spool_error(error)
 
     async def _on_message(self, message: SmtpMessage) -> None:
@@ -195,19 +198,25 @@ class SmtpSession(SmtpConnection):
         for reply in replies:
             self._reply(reply, "MESSAGE")
         if self._closing:
-            _log.info("client left before the reply", transaction=transaction.id, replies=[r.decode() for r in replies])
+            self.door.log.info(
+                "client left before the reply",
+                transaction=transaction.id,
+                replies=[r.decode() for r in replies],
+            )
 
     async def _deliver(
-        self, transaction: Transaction, message: SmtpMessage, spool: "Spool | None", error: EspError | None
+        self, transaction: Transaction, message: SmtpMessage, spool: Spool | None, error: EspError | None
     ) -> list[bytes]:
         recipients = len(transaction.accepted)
         answers = recipients if self.door.lmtp else 1
         if message.fault is not None:
-            _log.info("message refused", transaction=transaction.id, reason=message.fault, size=message.size)
+            self.door.log.info(
+                "message refused", transaction=transaction.id, reason=message.fault, size=message.size
+            )
             return [FAULTS[message.fault]] * answers
         if error is not None:
             return [reply_for(error)] * answers
-        body: "bytes | Spool" = message.rest if spool is None else spool
+        body: bytes | Spool = message.rest if spool is None else spool
         arrived = Arrived(message.size, message.received, message.has_date, message.has_message_id)
         accepted = b"250 2.0.0 OK %s" % transaction.id.encode()
         reception = self.door.reception
@@ -220,7 +229,7 @@ class SmtpSession(SmtpConnection):
                 replies = [accepted]
         except EspError as failure:
             replies = [reply_for(failure)]
-            _log.warning(
+            self.door.log.warning(
                 "message refused",
                 transaction=transaction.id,
                 reason=failure.detail,
@@ -229,17 +238,18 @@ class SmtpSession(SmtpConnection):
             )
         except Exception:
             # Whether it was delivered is not known: temporary, a double is better than a loss.
-            _log.exception("delivery failed", transaction=transaction.id)
+            self.door.log.exception("delivery failed", transaction=transaction.id)
             replies = [b"451 4.3.0 Local error"] * answers
         else:
-            _log.info(
-                "message accepted",
-                transaction=transaction.id,
-                peer=str(transaction.client.address),
-                reverse_path=str(transaction.reverse_path or ""),
-                recipients=recipients,
-                size=message.size,
-            )
+            if self.door.log.is_enabled_for(logging.INFO):
+                self.door.log.info(
+                    "message accepted",
+                    transaction=transaction.id,
+                    peer=transaction.client.address,
+                    reverse_path=str(transaction.reverse_path or ""),
+                    recipients=recipients,
+                    size=message.size,
+                )
             self.door.accepted(message.size)
         return replies
 
@@ -254,7 +264,7 @@ class SmtpSession(SmtpConnection):
         verb, _, argument = line.octets.partition(b" ")
         method = self.verbs.get(verb.decode("ascii", "replace").upper())
         if method is None or method.__name__ in self.door.hidden:
-            return self._reply(b"500 5.5.1 Command not recognized", "")
+            return self._answer(b"500 5.5.1 Command not recognized", "")
         return method(self, argument.strip().decode("utf-8", "replace"))
 
     @syntax("HELO hostname")
@@ -303,7 +313,9 @@ class SmtpSession(SmtpConnection):
         verb = arg.upper()
         method = self.verbs.get(verb)
         if method is not None and method.__name__ not in self.door.hidden:
-            return self._reply(b"214 2.0.0 Syntax: " + getattr(method, "__smtp_syntax__", verb).encode(), "HELP")
+            return self._reply(
+                b"214 2.0.0 Syntax: " + getattr(method, "__smtp_syntax__", verb).encode(), "HELP"
+            )
         known = sorted({*self.verbs, "BDAT"} - {name.removeprefix("smtp_") for name in self.door.hidden})
         return self._reply(b"214 2.0.0 Commands: " + " ".join(known).encode(), "HELP")
 
@@ -339,7 +351,8 @@ class SmtpSession(SmtpConnection):
 
     def _may_log_in(self) -> bool:
         return self.door.submission and (
-            bool(self._tls_protocol) or self.door.plaintext_login(cast("IPv4Address | IPv6Address", self._address))
+            bool(self._tls_protocol)
+            or self.door.plaintext_login(cast("IPv4Address | IPv6Address", self._address))
         )
 
     @syntax("STARTTLS", when="tls_context")
@@ -357,7 +370,7 @@ class SmtpSession(SmtpConnection):
             return self._close()
         self._reply(b"220 2.0.0 Ready to start TLS", "STARTTLS")
         self._flush()
-        transport = self.transport
+        transport = cast("asyncio.Transport", self.transport)
         self._forget()
         upgraded = await self.loop.start_tls(
             transport, self, self.door.tls, server_side=True, ssl_handshake_timeout=_TLS_HANDSHAKE
@@ -389,7 +402,9 @@ SmtpSession.handlers = {
     SmtpLine: SmtpSession._on_line,
 }
 SmtpSession.verbs = {
-    name.removeprefix("smtp_"): getattr(SmtpSession, name) for name in dir(SmtpSession) if name.startswith("smtp_")
+    name.removeprefix("smtp_"): getattr(SmtpSession, name)
+    for name in dir(SmtpSession)
+    if name.startswith("smtp_")
 }
 
 

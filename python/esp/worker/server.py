@@ -159,7 +159,12 @@ class WorkerServer:
         while not self._stopping.is_set():
             try:
                 with redis.Redis.from_url(
-                    self._url, single_connection_client=True, health_check_interval=0
+                    self._url,
+                    # One connection, so that its id is known to whoever unblocks it. RQ sets the time limit of
+                    # its pool's later connections only; the library's own is shorter than our wait for a job.
+                    single_connection_client=True,
+                    socket_timeout=_IDLE_SECONDS + 15,
+                    health_check_interval=0,
                 ) as connection:
                     self._client_id = connection.client_id()
                     self._worker = BatchWorker.make(connection, self._run)

@@ -126,7 +126,8 @@ pub fn parse(line: &[u8]) -> Result<Command, Problem> {
     if line.is_empty() {
         return Err(Problem::Empty);
     }
-    let (verb, argument) = match memchr::memchr(b' ', line).and_then(|at| line.split_at_checked(at)) {
+    let (verb, argument) = match memchr::memchr(b' ', line).and_then(|at| line.split_at_checked(at))
+    {
         Some((verb, rest)) => (verb, rest.trim_ascii()),
         None => (line.trim_ascii_end(), &b""[..]),
     };
@@ -297,10 +298,11 @@ fn parameters(octets: &[u8]) -> Result<Vec<Parameter<'_>>, Problem> {
         .split(|&octet| octet == b' ')
         .filter(|word| !word.is_empty())
         .map(|word| {
-            let (name, value) = match memchr::memchr(b'=', word).and_then(|at| word.split_at_checked(at)) {
-                Some((name, value)) => (name, Some(value.trim_prefix_octet())),
-                None => (word, None),
-            };
+            let (name, value) =
+                match memchr::memchr(b'=', word).and_then(|at| word.split_at_checked(at)) {
+                    Some((name, value)) => (name, Some(value.trim_prefix_octet())),
+                    None => (word, None),
+                };
             let named = name.first().is_some_and(u8::is_ascii_alphanumeric)
                 && name
                     .iter()
@@ -331,7 +333,8 @@ fn number(value: Option<&[u8]>) -> Result<u64, Problem> {
         .filter(|digits| (1..=20).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit))
         .ok_or(Problem::Parameter)?;
     Ok(digits.iter().fold(0_u64, |sum, digit| {
-        sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
+        sum.saturating_mul(10)
+            .saturating_add(u64::from(digit - b'0'))
     }))
 }
 
@@ -344,8 +347,16 @@ fn xtext(value: &[u8], longest: usize) -> Result<String, Problem> {
     let mut octets = value.iter();
     while let Some(&octet) = octets.next() {
         if octet == b'+' {
-            let high = octets.next().copied().and_then(hex).ok_or(Problem::Parameter)?;
-            let low = octets.next().copied().and_then(hex).ok_or(Problem::Parameter)?;
+            let high = octets
+                .next()
+                .copied()
+                .and_then(hex)
+                .ok_or(Problem::Parameter)?;
+            let low = octets
+                .next()
+                .copied()
+                .and_then(hex)
+                .ok_or(Problem::Parameter)?;
             decoded.push(high << 4 | low);
         } else {
             decoded.push(octet);
@@ -420,7 +431,10 @@ mod tests {
             (b"MAIL FROM:<a@b> SIZE=1 SIZE=1", Problem::Parameter),
             (b"MAIL FROM:<a@b> BODY=", Problem::Parameter),
             (b"MAIL FROM:<a@b> ENVID=a+0Ab", Problem::Parameter),
-            (b"MAIL FROM:<a@b> BODY=BINARYMIME", Problem::UnknownParameter),
+            (
+                b"MAIL FROM:<a@b> BODY=BINARYMIME",
+                Problem::UnknownParameter,
+            ),
             (b"MAIL FROM:<a@b> MT-PRIORITY=3", Problem::UnknownParameter),
             (b"RCPT FROM:<a@b>", Problem::RcptSyntax),
             (b"RCPT TO:<>", Problem::Path),
@@ -434,7 +448,12 @@ mod tests {
             (b"BDAT 10 LATE", Problem::BdatSyntax),
             (b"BDAT 10 LAST x", Problem::BdatSyntax),
         ] {
-            assert_eq!(parse(line), Err(problem), "{}", String::from_utf8_lossy(line));
+            assert_eq!(
+                parse(line),
+                Err(problem),
+                "{}",
+                String::from_utf8_lossy(line)
+            );
         }
     }
 
@@ -444,7 +463,10 @@ mod tests {
         assert_eq!(parse(b"NOOP anything"), Ok(Command::Noop));
         assert_eq!(
             parse(b"bdat 12 last"),
-            Ok(Command::Bdat { size: 12, last: true })
+            Ok(Command::Bdat {
+                size: 12,
+                last: true
+            })
         );
     }
 }

@@ -118,7 +118,11 @@ impl Content {
         if let Some(fault) = self.lines(octets) {
             return self.refuse(fault);
         }
-        let body = if self.in_header { self.header(octets) } else { octets };
+        let body = if self.in_header {
+            self.header(octets)
+        } else {
+            octets
+        };
         self.kept.extend_from_slice(body);
     }
 
@@ -184,7 +188,8 @@ impl Content {
             line_feeds += 1;
         }
         self.cr = octets.last() == Some(&b'\r');
-        let carriage_returns = memchr_iter(b'\r', octets).count() + usize::from(before) - usize::from(self.cr);
+        let carriage_returns =
+            memchr_iter(b'\r', octets).count() + usize::from(before) - usize::from(self.cr);
         (carriage_returns != line_feeds).then_some(Fault::BareLineEnd)
     }
 
@@ -215,7 +220,8 @@ impl Content {
                 self.name_field();
             }
             if self.header_size > self.rules.header_limit
-                || self.field == Field::Results && self.kept.len() - self.field_start > LONGEST_JUDGED_FIELD
+                || self.field == Field::Results
+                    && self.kept.len() - self.field_start > LONGEST_JUDGED_FIELD
             {
                 self.refuse(Fault::HeaderTooLarge);
                 return b"";
@@ -257,8 +263,9 @@ impl Content {
         self.name_field();
         if self.field == Field::Results {
             let field = self.kept.get(self.field_start..).unwrap_or_default();
-            let forged = split_name(field)
-                .is_some_and(|(_, value)| authserv_id(value).eq_ignore_ascii_case(self.rules.authserv_id.as_bytes()));
+            let forged = split_name(field).is_some_and(|(_, value)| {
+                authserv_id(value).eq_ignore_ascii_case(self.rules.authserv_id.as_bytes())
+            });
             if forged {
                 self.kept.truncate(self.field_start);
             }
@@ -322,7 +329,10 @@ mod tests {
         }
         content.finish();
         let received = content.received;
-        (content.fault().map_or_else(|| Ok(content.take()), Err), received)
+        (
+            content.fault().map_or_else(|| Ok(content.take()), Err),
+            received,
+        )
     }
 
     #[test]
@@ -335,7 +345,11 @@ mod tests {
         assert_eq!(run(&[message]), (Ok(expected.to_vec()), 2));
         for at in 0..message.len() {
             let (head, tail) = message.split_at(at);
-            assert_eq!(run(&[head, tail]), (Ok(expected.to_vec()), 2), "split at {at}");
+            assert_eq!(
+                run(&[head, tail]),
+                (Ok(expected.to_vec()), 2),
+                "split at {at}"
+            );
         }
         let single: Vec<&[u8]> = message.chunks(1).collect();
         assert_eq!(run(&single), (Ok(expected.to_vec()), 2));
@@ -369,7 +383,12 @@ mod tests {
         ] {
             for at in 0..=text.len() {
                 let (head, tail) = text.split_at(at);
-                assert_eq!(run(&[head, tail]).0, Err(Fault::BareLineEnd), "{} at {at}", text.escape_ascii());
+                assert_eq!(
+                    run(&[head, tail]).0,
+                    Err(Fault::BareLineEnd),
+                    "{} at {at}",
+                    text.escape_ascii()
+                );
             }
         }
     }
@@ -386,7 +405,10 @@ mod tests {
 
         let line = vec![b'a'; 1_000_000];
         assert_eq!(run(&[b"X: ", &line]).0, Err(Fault::TooLarge));
-        assert_eq!(run(&[b"X: ", line.split_at(200_000).0]).0, Err(Fault::HeaderTooLarge));
+        assert_eq!(
+            run(&[b"X: ", line.split_at(200_000).0]).0,
+            Err(Fault::HeaderTooLarge)
+        );
         assert_eq!(
             run(&[b"Authentication-Results: ", line.split_at(70_000).0]).0,
             Err(Fault::HeaderTooLarge)
@@ -395,7 +417,14 @@ mod tests {
 
     #[test]
     fn the_whole_passes_when_nothing_is_wrong() {
-        for text in [&b""[..], b"\r\n", b"\r\nbody\r\n", b"no header\r\n", b" odd\r\nA: b\r\n\r\n", b"A: b"] {
+        for text in [
+            &b""[..],
+            b"\r\n",
+            b"\r\nbody\r\n",
+            b"no header\r\n",
+            b" odd\r\nA: b\r\n\r\n",
+            b"A: b",
+        ] {
             assert_eq!(run(&[text]).0, Ok(text.to_vec()));
         }
     }

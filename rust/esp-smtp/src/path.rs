@@ -155,10 +155,14 @@ fn domain(octets: &[u8]) -> Result<(&str, &[u8]), Problem> {
     });
     let name = text(taken)?;
     let whole = taken.len() <= LONGEST_DOMAIN
-        && name
-            .split('.')
-            .all(|label| (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-'));
-    if whole { Ok((name, rest)) } else { Err(Problem::Path) }
+        && name.split('.').all(|label| {
+            (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+        });
+    if whole {
+        Ok((name, rest))
+    } else {
+        Err(Problem::Path)
+    }
 }
 
 /// `"[" ( IPv4-address-literal / IPv6-address-literal / General-address-literal ) "]"`
@@ -169,18 +173,26 @@ fn address_literal(octets: &[u8]) -> Result<(&str, &[u8]), Problem> {
     let inner = literal.trim_start_matches('[').trim_end_matches(']');
     let valid = match inner.split_once(':') {
         None => inner.parse::<Ipv4Addr>().is_ok(),
-        Some((tag, address)) if tag.eq_ignore_ascii_case("IPv6") => address.parse::<Ipv6Addr>().is_ok(),
+        Some((tag, address)) if tag.eq_ignore_ascii_case("IPv6") => {
+            address.parse::<Ipv6Addr>().is_ok()
+        }
         // Standardized-tag ":" 1*dcontent, none is registered today.
         Some((tag, content)) => {
             !tag.is_empty()
-                && tag.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
+                && tag
+                    .bytes()
+                    .all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
                 && !content.is_empty()
                 && content
                     .bytes()
                     .all(|octet| octet.is_ascii_graphic() && !matches!(octet, b'[' | b'\\'))
         }
     };
-    if valid { Ok((literal, rest)) } else { Err(Problem::Path) }
+    if valid {
+        Ok((literal, rest))
+    } else {
+        Err(Problem::Path)
+    }
 }
 
 /// `atext` of RFC 5322 §3.2.3 with UTF8-non-ascii (RFC 6531 §3.3).
@@ -242,10 +254,19 @@ mod tests {
         assert_eq!(read("<>"), pair("", ""));
         assert_eq!(read("<a@b.example>"), pair("a", "b.example"));
         assert_eq!(read("a@b.example"), pair("a", "b.example"));
-        assert_eq!(read("<\"a b\\\"@c\"@d.example>"), pair("a b\"@c", "d.example"));
-        assert_eq!(read("<@x.example,@y.example:a@b.example>"), pair("a", "b.example"));
+        assert_eq!(
+            read("<\"a b\\\"@c\"@d.example>"),
+            pair("a b\"@c", "d.example")
+        );
+        assert_eq!(
+            read("<@x.example,@y.example:a@b.example>"),
+            pair("a", "b.example")
+        );
         assert_eq!(read("<a@[192.0.2.1]>"), pair("a", "[192.0.2.1]"));
-        assert_eq!(read("<a@[IPv6:2001:db8::1]>"), pair("a", "[IPv6:2001:db8::1]"));
+        assert_eq!(
+            read("<a@[IPv6:2001:db8::1]>"),
+            pair("a", "[IPv6:2001:db8::1]")
+        );
         assert_eq!(read("<Postmaster>"), pair("Postmaster", ""));
         assert_eq!(read("<用户@例え.example>"), pair("用户", "例え.example"));
         assert_eq!(read("<a..b.@c.example>"), pair("a..b.", "c.example"));

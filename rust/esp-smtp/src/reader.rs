@@ -95,8 +95,15 @@ pub struct Message {
 enum Mode {
     Command,
     Line,
-    Data { unstuffer: Unstuffer, ended: bool },
-    Chunk { remaining: u64, last: bool, kept: bool },
+    Data {
+        unstuffer: Unstuffer,
+        ended: bool,
+    },
+    Chunk {
+        remaining: u64,
+        last: bool,
+        kept: bool,
+    },
 }
 
 /// Reads one connection.
@@ -138,7 +145,11 @@ impl Reader {
 
     /// Take octets from the network.
     pub fn feed(&mut self, octets: &[u8]) {
-        let used = if self.buffer.is_empty() { self.consume(octets) } else { 0 };
+        let used = if self.buffer.is_empty() {
+            self.consume(octets)
+        } else {
+            0
+        };
         self.buffer
             .extend_from_slice(octets.get(used..).unwrap_or_default());
         self.account();
@@ -231,10 +242,15 @@ impl Reader {
                 *ended = end.is_some();
                 end.unwrap_or(octets.len())
             }
-            Mode::Chunk { remaining, kept, .. } => {
-                let length = usize::try_from(*remaining).map_or(octets.len(), |left| left.min(octets.len()));
+            Mode::Chunk {
+                remaining, kept, ..
+            } => {
+                let length =
+                    usize::try_from(*remaining).map_or(octets.len(), |left| left.min(octets.len()));
                 *remaining -= length as u64;
-                if let (true, Some(content), Some(chunk)) = (*kept, &mut self.content, octets.get(..length)) {
+                if let (true, Some(content), Some(chunk)) =
+                    (*kept, &mut self.content, octets.get(..length))
+                {
                     content.push(chunk);
                 }
                 length
@@ -251,7 +267,11 @@ impl Reader {
         }
         let over = match self.mode {
             Mode::Data { ended, .. } => ended.then_some((true, true)),
-            Mode::Chunk { remaining, last, kept } => (remaining == 0).then_some((kept, last)),
+            Mode::Chunk {
+                remaining,
+                last,
+                kept,
+            } => (remaining == 0).then_some((kept, last)),
             Mode::Command | Mode::Line => None,
         };
         let limit = if self.limits.held() > self.limits.memory_budget {
@@ -300,7 +320,10 @@ impl Reader {
     }
 
     /// Read the next line, once it is whole, with `read`.
-    fn line<T>(&mut self, read: impl FnOnce(&[u8]) -> Result<T, Problem>) -> Option<Result<T, Problem>> {
+    fn line<T>(
+        &mut self,
+        read: impl FnOnce(&[u8]) -> Result<T, Problem>,
+    ) -> Option<Result<T, Problem>> {
         let from = self.searched.max(self.start);
         let Some(at) = memchr(b'\n', self.buffer.get(from..).unwrap_or_default()) else {
             if self.buffered() > LONGEST_LINE {
@@ -340,7 +363,8 @@ impl Reader {
     }
 
     fn account(&mut self) {
-        let held = self.buffer.capacity() + self.content.as_ref().map_or(0, |content| content.held());
+        let held =
+            self.buffer.capacity() + self.content.as_ref().map_or(0, |content| content.held());
         if held > self.accounted {
             self.limits
                 .held
@@ -391,7 +415,11 @@ mod tests {
                     Event::Message(mut message) => {
                         parts.extend(message.rest);
                         // What was given out before a fault showed is thrown away by the door.
-                        message.rest = if message.fault.is_some() { Vec::new() } else { parts };
+                        message.rest = if message.fault.is_some() {
+                            Vec::new()
+                        } else {
+                            parts
+                        };
                         parts = Vec::new();
                         events.push(Event::Message(message));
                     }
@@ -399,7 +427,9 @@ mod tests {
                         match &other {
                             Event::Command(Command::Data) => reader.begin_data(true),
                             Event::Command(Command::Bdat { .. }) => reader.keep_chunk(true),
-                            Event::Command(Command::Other(line)) if line == b"AUTH" => reader.expect_line(),
+                            Event::Command(Command::Other(line)) if line == b"AUTH" => {
+                                reader.expect_line()
+                            }
                             _ => {}
                         }
                         events.push(other);
@@ -469,14 +499,23 @@ mod tests {
 
     #[test]
     fn pipelined_commands_behind_a_message_are_read() {
-        let events = run([&b"DATA\r\na\r\n.\r\nRSET\r\nBDAT 3\r\nab\nNOOP\r\nBDAT 0 LAST\r\nQUIT\r\n"[..]], 100);
+        let events = run(
+            [&b"DATA\r\na\r\n.\r\nRSET\r\nBDAT 3\r\nab\nNOOP\r\nBDAT 0 LAST\r\nQUIT\r\n"[..]],
+            100,
+        );
         assert_eq!(events.len(), 9);
         assert!(matches!(&events[1], Event::Message(message) if message.rest == b"a\r\n"));
         assert_eq!(
             events[4],
-            Event::ChunkEnd { kept: true, last: false, fault: Some(Fault::BareLineEnd) }
+            Event::ChunkEnd {
+                kept: true,
+                last: false,
+                fault: Some(Fault::BareLineEnd)
+            }
         );
-        assert!(matches!(&events[7], Event::Message(message) if message.fault == Some(Fault::BareLineEnd)));
+        assert!(
+            matches!(&events[7], Event::Message(message) if message.fault == Some(Fault::BareLineEnd))
+        );
     }
 
     #[test]
@@ -488,14 +527,21 @@ mod tests {
             assert!(reader.buffered() < 25_000);
         }
         reader.feed(b"\r\nNOOP\r\n");
-        assert_eq!(reader.next_event(), Some(Event::Problem(Problem::LineTooLong)));
+        assert_eq!(
+            reader.next_event(),
+            Some(Event::Problem(Problem::LineTooLong))
+        );
         assert_eq!(reader.next_event(), Some(Event::Command(Command::Noop)));
     }
 
     #[test]
     fn above_the_budget_messages_keep_little() {
         let limits = Arc::new(Limits::new(
-            Rules { size_limit: 1_000_000, header_limit: 100_000, ..Rules::default() },
+            Rules {
+                size_limit: 1_000_000,
+                header_limit: 100_000,
+                ..Rules::default()
+            },
             300_000,
             50_000,
         ));

@@ -102,6 +102,25 @@ class NewPassword(msgspec.Struct, frozen=True):
 # ---- Lookups on the way of mail ----------------------------------------------------------------------------
 
 
+async def postmaster(connection: Connection) -> tuple[str | None, Address | None]:
+    """Return our first domain and our first administrator."""
+    row = await connection.fetchrow(
+        """
+        SELECT (SELECT name FROM domain WHERE enabled AND alias_of IS NULL ORDER BY id LIMIT 1) AS domain,
+               a.local_part, d.name
+        FROM (SELECT) AS always
+        LEFT JOIN account AS a ON a.id = (
+            SELECT a.id FROM account AS a JOIN domain AS d ON d.id = a.domain_id
+            WHERE a.admin AND a.enabled AND d.enabled ORDER BY a.id LIMIT 1
+        )
+        LEFT JOIN domain AS d ON d.id = a.domain_id
+        """
+    )
+    assert row is not None
+    domain, local_part, name = row
+    return domain, Address(local_part, name) if local_part is not None else None
+
+
 async def matches(connection: Connection, local_parts: Sequence[str], domains: Sequence[str]) -> list[Match]:
     """Return what each pair is, in one round trip; a pair of a domain that is not ours has no row."""
     rows = await connection.fetch(
