@@ -6,7 +6,10 @@
 //!
 //! A line ends at CR LF and nowhere else (RFC 5321 §2.3.8), so `<LF>.<LF>` and its kin never end a message.
 
-#![cfg_attr(test, allow(clippy::panic, clippy::indexing_slicing, clippy::unwrap_used))]
+#![cfg_attr(
+    test,
+    allow(clippy::panic, clippy::indexing_slicing, clippy::unwrap_used)
+)]
 
 mod command;
 mod content;

@@ -334,8 +334,7 @@ async def _copied(
 
     wanted = ",".join(f"{content:d}" for content in contents)
     await connection.copy_from_query(
-        f"SELECT {selected}"
-        f" WHERE account_id = {account:d} AND {key} = ANY('{{{wanted}}}'::bigint[])",
+        f"SELECT {selected} WHERE account_id = {account:d} AND {key} = ANY('{{{wanted}}}'::bigint[])",
         output=take,
         format="binary",
     )
