@@ -20,6 +20,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Octets that are written and parsed in about a millisecond.
+const WORTH_A_THREAD: u64 = 512 * 1024;
+
 /// One message for any number of folders.
 pub struct Item<B> {
     /// Header lines to stand before the body.
@@ -30,6 +33,16 @@ pub struct Item<B> {
     pub targets: Vec<Target>,
     /// Modification time of the file, nanoseconds since 1970: the message's internal date.
     pub modified: i64,
+}
+
+impl<B: AsRef<[u8]>> Item<B> {
+    fn size(&self) -> u64 {
+        let body = match &self.body {
+            Body::Memory(octets) => octets.as_ref().len() as u64,
+            Body::Spool(spool) => spool.size(),
+        };
+        self.prefix.as_ref().len() as u64 + body
+    }
 }
 
 /// Where the octets are.
@@ -109,18 +122,23 @@ impl Store {
                 .collect();
         }
         let shared = Arc::clone(&self.shared);
+        let together = self.shared.sync && self.shared.syncs_together();
+        let threads = if together || !self.shared.sync {
+            let octets: u64 = items.iter().map(Item::size).sum();
+            writers(octets)
+        } else {
+            usize::MAX
+        };
         let written = self
             .pool
-            .map(items, move |item| shared.write(item, inspect));
+            .map_with(threads, items, move |item| shared.write(item, inspect));
         let written: Vec<_> = written
             .into_iter()
             .map(|done| done.unwrap_or_else(|| Err(Failure::internal("parse", "."))))
             .collect();
         let synced = if !self.shared.sync || written.iter().all(Result::is_err) {
             written
-        } else if self.shared.syncs_together()
-            && !written.iter().flatten().any(Written::is_elsewhere)
-        {
+        } else if together && !written.iter().flatten().any(Written::is_elsewhere) {
             self.sync_together(written)
         } else {
             self.sync_apart(written)
@@ -214,6 +232,14 @@ impl Store {
             .filter_map(|(folder, failure)| Some((folder, failure?)))
             .collect()
     }
+}
+
+/// How many threads write and parse so much when none of them waits for the disk: no more than there are cores, and
+/// none is woken for less work than waking costs.
+fn writers(octets: u64) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let worth = usize::try_from(octets / WORTH_A_THREAD).unwrap_or(usize::MAX);
+    worth.clamp(1, cores)
 }
 
 fn parent(path: &str) -> &str {

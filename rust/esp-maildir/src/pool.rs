@@ -62,6 +62,21 @@ impl Pool {
         R: Send + 'static,
         F: Fn(T) -> R + Send + Sync + 'static,
     {
+        self.map_with(self.limit, items, apply)
+    }
+
+    /// As `map`, with at most so many threads, the caller's included.
+    pub(crate) fn map_with<T, R, F>(
+        &self,
+        threads: usize,
+        items: Vec<T>,
+        apply: F,
+    ) -> Vec<Option<R>>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+        F: Fn(T) -> R + Send + Sync + 'static,
+    {
         let count = items.len();
         let batch = Arc::new(Batch {
             slots: items
@@ -73,7 +88,7 @@ impl Pool {
             done: Condvar::new(),
             apply,
         });
-        for _ in 1..count.min(self.limit) {
+        for _ in 1..count.min(threads).min(self.limit) {
             let batch = Arc::clone(&batch);
             self.submit(Box::new(move || batch.work()));
         }
