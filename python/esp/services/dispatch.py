@@ -3,14 +3,16 @@
 In: octets and the mailboxes they go to. Out: UIDs, once file and rows are on the disk; or an error, and then the
 message is in no mailbox. Whether the mail is wanted, and where, was decided before.
 
-Messages that arrive together are kept together: while one batch of files is written and another is in its transaction,
-the next gathers; no timer, so a lone message waits for nobody. Files come first, so a crash can leave a file without a
+Messages that arrive together are kept together: while a batch is written and in its transaction, the next gathers, and
+begins beside it only when it is large. As many as were there just now are waited for, some milliseconds at most; a lone
+message waits for nobody. Files come first, so a crash can leave a file without a
 row (an orphan, which `upkeep` puts aside) and never a row without a file. A connection to PostgreSQL lost during the
 commit leaves open whether the rows are there: that is looked up before anybody is answered, and while it cannot be, the
 files stay.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +45,10 @@ BATCH_MESSAGES = 128
 BATCH_TARGETS = 2000
 BATCH_OCTETS = 32 * 1024 * 1024
 """In memory; spooled bodies count nothing."""
+ENOUGH_MESSAGES = 24
+"""So many begin at once, also while others are in their transaction; fewer wait for company."""
+LONGEST_GATHERING = 0.005
+"""Seconds that a batch waits for those who are expected, and never longer than the last transaction took."""
 WAITING_MESSAGES = 2000
 WAITING_OCTETS = 128 * 1024 * 1024
 """More than a few seconds' work is refused with a transient error: the sender's queue is the better place."""
@@ -133,6 +139,14 @@ class Dispatch:
         self._arrived = asyncio.Event()
         self._ready = asyncio.Event()
         self._taken = asyncio.Event()
+        self._placing = False
+        self._expected = 0
+        """How many messages are likely to come soon: those just answered and those that waited meanwhile."""
+        self._ended = self._lasted = 0.0
+        """When the last transaction ended, and how long it took."""
+        self._enough = ENOUGH_MESSAGES
+        """At how many waiting messages `_changed` is set."""
+        self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._publishing: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -167,6 +181,8 @@ class Dispatch:
         self._octets += entry.octets
         self._waiting.append(entry)
         self._arrived.set()
+        if len(self._waiting) >= self._enough:
+            self._changed.set()
         try:
             return await entry.future
         finally:
@@ -177,6 +193,7 @@ class Dispatch:
         self._closing = True
         self._arrived.set()
         self._ready.set()
+        self._changed.set()
         await asyncio.gather(*self._tasks)
         await asyncio.gather(*self._publishing)
         self._threads.shutdown(wait=False)
@@ -186,6 +203,7 @@ class Dispatch:
     async def _write_batches(self) -> None:
         while True:
             await self._arrived.wait()
+            await self._gather()
             batch = self._take_waiting()
             if batch:
                 await self._write(batch)
@@ -198,6 +216,26 @@ class Dispatch:
                 return
             else:
                 self._arrived.clear()
+
+    async def _gather(self) -> None:
+        """Wait while more company for the next batch costs nobody anything, or is about to come.
+
+        A batch costs about the same for one message and for ten. Clients that were just answered come back within a
+        moment; without the second wait they would find the others gone, and two groups take turns for ever.
+        """
+        while (self._placing or self._written) and not self._closing and len(self._waiting) < ENOUGH_MESSAGES:
+            self._changed.clear()
+            await self._changed.wait()
+        until = self._ended + min(self._lasted, LONGEST_GATHERING)
+        if len(self._waiting) < self._expected and asyncio.get_running_loop().time() < until:
+            self._enough = self._expected
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    while len(self._waiting) < self._expected and not self._closing:
+                        self._changed.clear()
+                        await self._changed.wait()
+            self._enough = ENOUGH_MESSAGES
+        self._expected = 0
 
     def _take_waiting(self) -> list[_Entry]:
         batch: list[_Entry] = []
@@ -265,7 +303,14 @@ class Dispatch:
             batch, self._written = self._written, []
             self._taken.set()
             if batch:
+                began = asyncio.get_running_loop().time()
+                self._placing = True
                 await self._settle(batch)
+                self._placing = False
+                self._ended = asyncio.get_running_loop().time()
+                self._lasted = self._ended - began
+                self._expected = min(len(batch) + len(self._waiting), ENOUGH_MESSAGES)
+                self._changed.set()
             elif self._closing:
                 await files
                 if not self._written:
