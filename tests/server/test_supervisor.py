@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from esp.server import demo
 from tests.support.instance import Instance
 
 ROLES = ("smtp", "imap", "api", "worker", "scheduler")
@@ -165,6 +168,29 @@ def test_sighup_takes_new_settings_without_a_gap(instance_factory: Callable[...,
     os.kill(supervisor, signal.SIGHUP)
     until(lambda: len(instance.pids("worker")) == 2 and not set(before) & set(instance.pids("worker")))
     instance.wait_ready()
+
+
+def test_sighup_takes_a_new_certificate_and_refuses_a_broken_one(
+    instance_factory: Callable[..., Instance],
+) -> None:
+    instance = instance_factory()
+    supervisor, pids = instance.pids("supervisor")[0], instance.pids("imap")
+    tls, before = instance.folder / "tls", certificate(instance)
+    whole = (tls / "cert.pem").read_text()
+    (tls / "cert.pem").write_text("not a certificate")
+    os.kill(supervisor, signal.SIGHUP)
+    until(lambda: instance.log.read_text().count("certificate not reloaded") == 4)
+    assert certificate(instance) == before
+    (tls / "cert.pem").write_text(whole)
+    shutil.rmtree(tls)
+    demo.prepare_folder(instance.folder, {})
+    os.kill(supervisor, signal.SIGHUP)
+    until(lambda: certificate(instance) != before)
+    assert instance.pids("imap") == pids
+
+
+def certificate(instance: Instance) -> str:
+    return ssl.get_server_certificate(("127.0.0.1", instance.ports["imaps"]), timeout=20)
 
 
 def test_systemd_is_told(instance_factory: Callable[..., Instance], tmp_path: Path) -> None:

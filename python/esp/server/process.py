@@ -58,13 +58,20 @@ async def _serve(role: Role, settings: Settings, status: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with wiring.build(role, settings) as server:
-        loop.add_signal_handler(signal.SIGHUP, server.reload)
+        loop.add_signal_handler(signal.SIGHUP, _reload, server)
         await server.start()
         _tell(status, "ready")
         _logger.debug("role serves")
         await stopping.wait()
         _logger.debug("role drains")
         await server.drain(settings.server.drain_timeout)
+
+
+def _reload(server: wiring.Server) -> None:
+    try:
+        server.reload()
+    except OSError as error:  # ssl.SSLError is one
+        _logger.error("certificate not reloaded, the old one stays", error=str(error))
 
 
 def _tell(status: int, line: str) -> None:
