@@ -3,15 +3,17 @@
 import io
 import itertools
 import json
+import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from esp.cli import admin, console
 from esp.config import sections
@@ -32,6 +34,16 @@ class Run(msgspec.Struct):
 
 
 Cli = Callable[..., Run]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command sets logging up for its process, which here is that of all tests."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    structlog.reset_defaults()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
 
 
 @pytest.fixture
