@@ -72,3 +72,12 @@ def test_other_libraries_look_the_same(stream: io.StringIO) -> None:
         "warning",
         "api",
     )
+
+
+def test_a_value_ends_where_the_next_name_begins_and_a_line_is_one_line(stream: io.StringIO) -> None:
+    log.configure("info", "text", stream=stream, role="smtp")
+    log.get_logger("room").info("refused", reason="no such user", octets="a\nlevel=b", size=3, peer="::1")
+    (line,) = stream.getvalue().splitlines()
+    assert line.endswith(
+        "[info     ] refused octets='a\\nlevel=b' peer=::1 reason='no such user' role=smtp size=3 source=room"
+    )
