@@ -71,7 +71,7 @@ class Shelf:
 
     async def leave(self, *contents: ContentId) -> None:
         async with self.database.connection() as c:
-            await outbox.add(c, "index", Index(self.account, list(contents)))
+            await outbox.add(c, "index", Index([self.account] * len(contents), list(contents)))
 
     async def make_due(self) -> None:
         """As if the time of every retry and lease had come."""

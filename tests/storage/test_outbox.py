@@ -19,7 +19,7 @@ async def _empty(database: Database) -> None:
 
 
 def index(*contents: int) -> Index:
-    return Index(AccountId(1), [ContentId(c) for c in contents])
+    return Index([AccountId(1)] * len(contents), [ContentId(c) for c in contents])
 
 
 async def add(database: Database, topic: str, *payloads: outbox.Payload, delay: float = 0.0) -> None:

@@ -75,16 +75,17 @@ class Indexing:
         await outbox.done(self._database, whole)
         metrics.OUTBOX_HANDLED.labels(Topic.INDEX).inc(len(whole))
         for row in leased:
-            rest = [content for account, content in _items(row) if (account, content) in failed]
+            rest = [item for item in _items(row) if item in failed]
             if rest:
                 metrics.OUTBOX_FAILED.labels(Topic.INDEX).inc()
-                await outbox.retry(self._database, row, [Index(_index(row).account, rest)])
+                again = Index([account for account, _ in rest], [content for _, content in rest])
+                await outbox.retry(self._database, row, [again])
         return len(items) - len(failed)
 
     async def _alone(self, leased: Leased) -> int:
         items = _items(leased)
         if len(items) > 1:
-            payloads = [Index(account, [content]) for account, content in items]
+            payloads = [Index([account], [content]) for account, content in items]
             await outbox.retry(self._database, leased, payloads)
             return 0
         if leased.attempts <= MOST_ATTEMPTS and await self._attempt(items):
@@ -197,4 +198,4 @@ def _index(leased: Leased) -> Index:
 
 def _items(leased: Leased) -> list[Item]:
     payload = _index(leased)
-    return [(payload.account, content) for content in payload.contents]
+    return list(zip(payload.accounts, payload.contents, strict=True))

@@ -32,7 +32,8 @@ class Topic(StrEnum):
 class Index(msgspec.Struct, frozen=True):
     """Contents that have no row in `content_index` yet."""
 
-    account: AccountId
+    accounts: list[AccountId]
+    """Whose each of `contents` is."""
     contents: list[ContentId]
 
 

@@ -65,8 +65,7 @@ BEGIN
         AS m (size, sent_at, message_id, envelope, bodystructure, body, number) ON m.number = c.message;
 
     INSERT INTO outbox (topic, payload)
-    SELECT 'index', jsonb_build_object('account', c.account_id, 'contents', jsonb_agg(c.id))
-    FROM unnest(c_account, content_ids) AS c (account_id, id) GROUP BY c.account_id;
+    VALUES ('index', jsonb_build_object('accounts', c_account, 'contents', content_ids));
 
     RETURN QUERY
     WITH placed AS (
