@@ -44,7 +44,7 @@ class Handler(Protocol):
     def silent(self) -> None:
         """Nothing has come for as long as `deadline` allowed."""
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """`handle` raised what it should have answered; the connection is being closed."""
 
     def closed(self) -> None:
@@ -239,7 +239,9 @@ class Connection(asyncio.Protocol):
             await answer  # type: ignore[misc]
         except ConnectionError:
             self.close()
-        except Exception as error:  # the top of the door
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # the top of the door; a panic of Rust is no Exception
             self.handler.failed(error)
             self.close()
 

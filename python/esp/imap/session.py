@@ -221,7 +221,7 @@ class Session:
         self.connection.deadline += self.connection.patience
         self.door.wheel.add(self.connection)
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """A bug, by definition; the client is told that it is not its own."""
         # The text of a traceback, not the log's own rendering of it, which shows the values of variables.
         log.error("command crashed", error=repr(error), traceback="".join(format_exception(error)))

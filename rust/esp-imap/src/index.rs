@@ -168,11 +168,15 @@ impl Table {
             .extend_from_slice(names.get(start..end).unwrap_or_default());
     }
 
-    fn drop_name(&mut self, row: &Row) {
-        let (start, _, end) = name_ends(row.name);
-        self.waste += end - start;
+    /// Count the names of rows that are no longer in the table; all of them at once, since what is counted after the
+    /// names were written anew would be counted although it is gone.
+    fn drop_names(&mut self, rows: &[Row]) {
+        for row in rows {
+            let (start, _, end) = name_ends(row.name);
+            self.waste += end - start;
+        }
         if self.waste > 65_536 && self.waste * 2 > self.names.len() {
-            let mut names = Vec::with_capacity(self.names.len() - self.waste);
+            let mut names = Vec::with_capacity(self.names.len().saturating_sub(self.waste));
             let ghosts = self.ghosts.values_mut().map(|(row, _)| row);
             for row in self.rows.iter_mut().chain(ghosts) {
                 let (start, _, end) = name_ends(row.name);
@@ -210,9 +214,7 @@ impl Table {
                 *greatest = (*greatest).max(row.modseq);
             }
         }
-        for row in dropped {
-            self.drop_name(&row);
-        }
+        self.drop_names(&dropped);
         if !between.is_empty() {
             // UIDs are given under the mailbox's lock, so this is a repaired mailbox at most; views see it as a change
             // of all that stands behind.
@@ -281,9 +283,7 @@ impl Table {
         drop(uids);
         self.uids = Arc::new(self.uids.without(&gone));
         self.rebuild_blocks();
-        for row in dropped {
-            self.drop_name(&row);
-        }
+        self.drop_names(&dropped);
         true
     }
 
@@ -310,9 +310,7 @@ impl Table {
                 }
                 keep
             });
-            for row in dropped {
-                self.drop_name(&row);
-            }
+            self.drop_names(&dropped);
         }
     }
 }

@@ -45,6 +45,23 @@ fn text(octets: Vec<u8>) -> String {
 }
 
 #[test]
+fn a_whole_large_mailbox_can_go_at_once() {
+    // Once the names of thousands of files were counted as waste after they had been cleared away.
+    let index = filled(10_000);
+    let view = View::new(Arc::clone(&index), false, u32::MAX);
+    let changed: Vec<Message> = (1..=10_000)
+        .map(|uid| Message::new(uid, 10_001, DELETED))
+        .collect();
+    apply(&index, &changed, 10_001, 10_001, &[]);
+    drop(view.sync(&all()));
+    let gone: Vec<u32> = (1..10_000).collect();
+    apply(&index, &[], 10_002, 10_001, &gone);
+    assert_eq!(text(view.sync(&all())).lines().count(), 9_999);
+    assert_eq!(view.uids(&set("1"), false).unwrap(), [10_000]);
+    assert_eq!(index.messages(), 1);
+}
+
+#[test]
 fn expunges_are_held_back_and_numbers_stay() {
     let index = filled(5);
     let view = View::new(Arc::clone(&index), false, u32::MAX);

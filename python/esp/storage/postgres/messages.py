@@ -146,19 +146,23 @@ async def set_flags(tx: Connection, mailbox: Mailbox, uids: Sequence[int], mode:
     """Change the flags of a locked mailbox's messages, count, and leave word that file names are to follow."""
     modseq = ModSeq(mailbox.highest_modseq + 1)
     flags = _NEW_FLAGS[mode]
+    # Unseen messages are counted by a statement of their own within the one, which sees them as they were before: a
+    # join of the table with itself goes wrong by orders of magnitude while the statistics do not know the mailbox.
     changed = await tx.fetchval(
         f"""
-        WITH changed AS (
-            UPDATE message AS m SET flags = {flags}, modseq = $5
-            FROM message AS old
+        WITH unseen AS (
+            SELECT coalesce(sum(({flags} & {_SEEN} = 0)::int - (m.flags & {_SEEN} = 0)::int), 0) AS more
+            FROM message AS m
             WHERE m.account_id = $1 AND m.mailbox_id = $2 AND m.uid = ANY($3::bigint[]) AND m.flags <> {flags}
-                AND old.account_id = $1 AND old.mailbox_id = $2 AND old.uid = m.uid
-            RETURNING m.uid, (old.flags & {_SEEN} <> 0)::int - (m.flags & {_SEEN} <> 0)::int AS unseen
+        ), changed AS (
+            UPDATE message AS m SET flags = {flags}, modseq = $5
+            WHERE m.account_id = $1 AND m.mailbox_id = $2 AND m.uid = ANY($3::bigint[]) AND m.flags <> {flags}
+            RETURNING m.uid
         ), sums AS (
-            SELECT count(*) AS messages, sum(unseen) AS unseen, array_agg(uid ORDER BY uid) AS uids FROM changed
+            SELECT count(*) AS messages, array_agg(uid ORDER BY uid) AS uids FROM changed
         ), counted AS (
-            UPDATE mailbox AS b SET highest_modseq = $5, unseen = b.unseen + sums.unseen
-            FROM sums WHERE b.id = $2 AND sums.messages > 0
+            UPDATE mailbox AS b SET highest_modseq = $5, unseen = b.unseen + unseen.more
+            FROM sums, unseen WHERE b.id = $2 AND sums.messages > 0
         ), told AS (
             INSERT INTO outbox (topic, payload, not_before)
             SELECT 'rename', jsonb_build_object('account', $1::bigint, 'mailbox', $2::bigint, 'uids', uids),
