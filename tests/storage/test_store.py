@@ -151,13 +151,13 @@ import sys
 from esp.native import DeliverItem, Failure, Store
 store = Store(sys.argv[1], 1, True, "mx")
 for _ in range(int(sys.argv[2])):
-    for result in store.deliver([DeliverItem(b"", b"x", ["a/b", "a/c"], [None, "S"], 0) for _ in range(2)]):
+    for result in store.deliver([DeliverItem(b"", b"x", ["a/b", "a/c"], [None, "S"], 0) for _ in range(4)]):
         print(result.reason if isinstance(result, Failure) else "stored")
 """
 
 
 def run_with_faults(root: Path, *faults: str, batches: int, below: Path | None = None) -> list[str]:
-    """Deliver batches of two messages while the kernel answers as `faults` say; return what became of each."""
+    """Deliver batches of four messages while the kernel answers as `faults` say; return what became of each."""
     debian.require("strace")
     command = [debian.path("strace"), "-f", "-qq", "-o", "/dev/null"]
     if below:
@@ -181,8 +181,8 @@ def run_with_faults(root: Path, *faults: str, batches: int, below: Path | None =
 def test_after_a_failed_sync_nothing_is_accepted_and_nothing_is_left(root: Path) -> None:
     results = run_with_faults(root, "syncfs:error=EIO:when=2", batches=3)
 
-    assert results == ["stored"] * 2 + ["poisoned"] * 4
-    assert len(files(root)) == 2 * 2
+    assert results == ["stored"] * 4 + ["poisoned"] * 8
+    assert len(files(root)) == 4 * 2
 
 
 def test_a_slow_disk_is_synced_file_by_file_and_a_failure_there_ends_it_too(root: Path) -> None:
@@ -193,9 +193,9 @@ def test_a_slow_disk_is_synced_file_by_file_and_a_failure_there_ends_it_too(root
 
     results = run_with_faults(root, "syncfs:delay_exit=400000:when=1", "fsync:error=EIO:when=2", batches=3)
 
-    # The second batch is synced file by file: the first file is safe, the second is not.
-    assert results == ["stored"] * 3 + ["poisoned"] * 3
-    assert len(files(root)) == 3 * 2
+    # The second batch is synced file by file: all but its second are safe.
+    assert results == ["stored"] * 5 + ["poisoned"] + ["stored"] * 2 + ["poisoned"] * 4
+    assert len(files(root)) == 7 * 2
 
 
 @pytest.mark.parametrize(
@@ -213,18 +213,18 @@ def test_a_message_that_cannot_be_written_is_nowhere_and_the_next_one_is_fine(
 ) -> None:
     results = run_with_faults(root, fault, batches=2)
 
-    assert results == [reason, "stored", "stored", "stored"]
-    assert len(files(root)) == 3 * 2
+    assert results == [reason, *["stored"] * 7]
+    assert len(files(root)) == 7 * 2
 
 
 def test_a_file_system_without_nameless_files_is_good_enough(root: Path) -> None:
     # The first file opened below the root; -P keeps the fault away from Python's own.
     results = run_with_faults(root, "openat:error=EOPNOTSUPP:when=1", batches=2, below=root)
 
-    assert results == ["stored"] * 4
+    assert results == ["stored"] * 8
     found = files(root)
-    assert len(found) == 4 * 2
-    assert len({path.stat().st_ino for path in found}) == 4
+    assert len(found) == 8 * 2
+    assert len({path.stat().st_ino for path in found}) == 8
     assert {path.parent.name for path in found} == {"new", "cur"}
 
 

@@ -2,8 +2,8 @@
 //!
 //! A message is written to a nameless file (`O_TMPFILE`), linked into every target folder, then synced: half a message
 //! never has a name while the machine stays up, and after a power cut a torn one has no row in the database, since its
-//! sync never returned. All files of a batch are synced by one syncfs(2), which covers their folders too; where that is
-//! unsafe or slow, file by file. The decision and its figures: docs/adr/0002-durable-delivery.md.
+//! sync never returned. The files of a batch are synced by one syncfs(2), which covers their folders too; a few, or where that
+//! is unsafe or slow, one by one. The decision and its figures: docs/adr/0004-durable-delivery.md.
 
 use crate::error::Failure;
 use crate::folder::is_below;
@@ -22,6 +22,9 @@ use std::sync::atomic::Ordering;
 
 /// Octets that are written and parsed in about a millisecond.
 const WORTH_A_THREAD: u64 = 512 * 1024;
+
+/// From so many messages on, one syncfs(2) is cheaper than a sync of each file and folder, also beside other writers.
+const TOGETHER: usize = 4;
 
 /// One message for any number of folders.
 pub struct Item<B> {
@@ -122,7 +125,7 @@ impl Store {
                 .collect();
         }
         let shared = Arc::clone(&self.shared);
-        let together = self.shared.sync && self.shared.syncs_together();
+        let together = self.shared.sync && items.len() >= TOGETHER && self.shared.syncs_together();
         let threads = if together || !self.shared.sync {
             let octets: u64 = items.iter().map(Item::size).sum();
             writers(octets)

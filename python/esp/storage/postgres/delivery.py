@@ -3,7 +3,7 @@
 In: messages whose files are durable, each with the mailboxes it goes to. Out: UIDs, or what stands in the way of whom.
 The work is in the function `deliver` of migration 0002: mailboxes are locked by rising id, one `UPDATE` gives each its
 UIDs and one mod-sequence for the whole batch, so readers that ask for `modseq > known` see all of it or nothing. One
-call costs less than half of the same statements in a transaction of their own (docs/adr/0002-durable-delivery.md).
+call costs half as much as the same statements one by one (docs/adr/0004-durable-delivery.md).
 
 What a broken connection leaves unknown, `find` finds out.
 """
