@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,13 @@ async def faulty(
     await dispatch.close()
 
 
+@pytest.fixture
+def own_stores() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="esp-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
 async def messages(database: Database, box: Box) -> list[tuple[int, str]]:
     async with database.connection() as connection:
         return [
@@ -150,10 +159,9 @@ async def test_a_connection_cut_around_the_commit_delivers_once(
 
 
 async def test_a_database_that_is_away_refuses_and_leaves_nothing(
-    store: Store, root: Path, database: Database, tmp_path_factory: pytest.TempPathFactory
+    store: Store, root: Path, own_stores: Path
 ) -> None:
-    folder = stores_folder = Path(f"/tmp/esp-fault-{tmp_path_factory.getbasetemp().name}-{id(store)}")
-    folder.mkdir()
+    stores_folder = own_stores
     server = stores.postgres(stores_folder)
     async with stores.running(server) as process:
         await stores.make_template(stores_folder)
