@@ -34,6 +34,20 @@ async def test_a_change_is_heard_in_another_process(valkey: str) -> None:
         await telling.close()
 
 
+async def test_changes_in_quick_succession_are_told_together_and_none_is_lost(valkey: str) -> None:
+    listening, telling = notifier(valkey), notifier(valkey)
+    try:
+        queue = await heard(listening)
+        for modseq in range(1, 4):
+            await telling.publish([(MailboxId(7), ModSeq(modseq)), (MailboxId(10 + modseq), ModSeq(1))])
+        await telling.close()
+        async with asyncio.timeout(10):
+            assert await queue.get() == [(7, 1), (11, 1)]
+            assert dict(await queue.get()) == {7: 3, 12: 1, 13: 1}
+    finally:
+        await listening.close()
+
+
 async def test_a_killed_subscription_comes_back_by_itself(valkey: str) -> None:
     listening, telling = notifier(valkey), notifier(valkey)
     ended = asyncio.Event()

@@ -22,6 +22,9 @@ MAILBOX_CHANNEL = "esp:mailbox"
 DIRECTORY_CHANNEL = "esp:directory"
 """`changed`: domains, accounts or aliases did; what is cached of them is to be dropped."""
 
+GATHERING = 0.02
+"""Seconds. Under load each publication costs every listening process more than what it tells of; the first is sent at
+once."""
 TIMEOUT = 2.0
 LONGEST_PAUSE = 5.0
 CHECK_INTERVAL = 15.0
@@ -60,6 +63,10 @@ class Notifier:
         self._task: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
         self._quiet_until = 0.0
+        self._changes: dict[MailboxId, ModSeq] = {}
+        self._published = -GATHERING
+        self._timer: asyncio.TimerHandle | None = None
+        self._publishing: asyncio.Task[None] | None = None
 
     @property
     def connected(self) -> bool:
@@ -71,9 +78,19 @@ class Notifier:
         await self._connected.wait()
 
     async def publish(self, changes: Changes) -> None:
-        """Tell every process of changed mailboxes; never raises, for a loss is healed by polling."""
-        if changes:
-            await self._publish(MAILBOX_CHANNEL, _encode([[mailbox, modseq] for mailbox, modseq in changes]))
+        """Tell every process of changed mailboxes; never raises, for a loss is healed by polling.
+
+        What follows within `GATHERING` of the last publication is sent together, without its callers waiting.
+        """
+        self._changes.update(changes)
+        if not self._changes or self._timer is not None:
+            return
+        loop = asyncio.get_running_loop()
+        wait = self._published + GATHERING - loop.time()
+        if wait > 0:
+            self._timer = loop.call_later(wait, self._publish_later)
+        else:
+            await self._publish_changes()
 
     async def publish_directory(self) -> None:
         """Tell every process that domains, accounts or aliases changed; never raises."""
@@ -103,8 +120,22 @@ class Notifier:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._publish_later()
+        if self._publishing is not None:
+            await self._publishing
         with contextlib.suppress(RedisError, OSError):
             await self._client.aclose()
+
+    def _publish_later(self) -> None:
+        self._timer = None
+        self._publishing = asyncio.create_task(self._publish_changes())
+
+    async def _publish_changes(self) -> None:
+        changes, self._changes = self._changes, {}
+        self._published = asyncio.get_running_loop().time()
+        await self._publish(MAILBOX_CHANNEL, _encode(list(changes.items())))
 
     async def _publish(self, channel: str, payload: bytes) -> None:
         # A dead server must not cost every delivery the time-out; one try a second finds it again.
