@@ -45,6 +45,7 @@ from esp.worker.server import Handler, WorkerServer
 STORE_WAIT = 60.0
 """How long a starting process waits for PostgreSQL, which may be recovering from a crash."""
 POISON_CHECK = 1.0
+WORKER_NICENESS = 5
 JANITOR = "janitor"
 PERIODIC = {JANITOR: 600.0}
 """What workers do by the clock, in seconds."""
@@ -167,8 +168,11 @@ async def _api(settings: Settings) -> AsyncIterator[Server]:
 @asynccontextmanager
 async def _worker(settings: Settings) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
+        # Where there is more to do than cores can do, mail that arrives comes first.
+        os.nice(WORKER_NICENESS)
         database = await _database(settings, stack)
-        indexing = Indexing(database, settings.storage.path)
+        # What a crash takes from the index it takes from `done`, too: it is done again.
+        indexing = Indexing(await _database(settings, stack, durable=False), settings.storage.path)
         upkeep = Upkeep(database, _store(settings, stack), settings.storage.path, batch=settings.worker.batch)
         handlers: dict[str, Handler] = {
             Topic.INDEX: indexing.work,
@@ -213,8 +217,8 @@ class _WakingNotifier:
         await self._notifier.publish(changes)
 
 
-async def _database(settings: Settings, stack: AsyncExitStack) -> Database:
-    database = await Database.open(settings.database, wait=STORE_WAIT)
+async def _database(settings: Settings, stack: AsyncExitStack, *, durable: bool = True) -> Database:
+    database = await Database.open(settings.database, wait=STORE_WAIT, durable=durable)
     stack.push_async_callback(database.close)
     return database
 

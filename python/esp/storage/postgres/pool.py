@@ -73,8 +73,11 @@ class Database:
         self._timeout = timeout
 
     @classmethod
-    async def open(cls, settings: sections.Database, *, wait: float = 0.0) -> Self:
+    async def open(cls, settings: sections.Database, *, wait: float = 0.0, durable: bool = True) -> Self:
         """Return a pool with one connection made, trying for `wait` seconds while the server starts.
+
+        Without `durable`, a crash of the server may undo the last transactions (in order, and whole): for what will
+        then be done again.
 
         Raises:
             UnavailableError: no connection could be made.
@@ -82,7 +85,7 @@ class Database:
         deadline = asyncio.get_running_loop().time() + wait
         while True:
             try:
-                return cls(await _pool(settings), settings.timeout)
+                return cls(await _pool(settings, durable=durable), settings.timeout)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if asyncio.get_running_loop().time() >= deadline:
                     detail = f"No connection to the database: {error}"
@@ -133,7 +136,7 @@ class Database:
             self._pool.terminate()
 
 
-async def _pool(settings: sections.Database) -> "asyncpg.Pool[asyncpg.Record]":
+async def _pool(settings: sections.Database, *, durable: bool) -> "asyncpg.Pool[asyncpg.Record]":
     milliseconds = str(int(settings.timeout * 1000))
     return await asyncpg.create_pool(
         settings.dsn,
@@ -153,6 +156,7 @@ async def _pool(settings: sections.Database) -> "asyncpg.Pool[asyncpg.Record]":
             # Compiling costs more than any of our statements.
             "jit": "off",
             "timezone": "UTC",
+            **({} if durable else {"synchronous_commit": "off"}),
         },
     )
 
