@@ -108,7 +108,7 @@ class Smtp(_Section, frozen=True):
     lmtp_address: str = "127.0.0.1"
     """LMTP has no authentication: keep it private."""
     processes: Count = 0
-    """0: one for each core."""
+    """0: one for every two cores; the others are busy for them, with PostgreSQL, files and workers."""
     max_message_size: Size = 50 * 1024 * 1024
     """Announced with SIZE (RFC 1870)."""
     memory_limit: Size = 256 * 1024

@@ -27,7 +27,7 @@ def processes(role: Role, settings: Settings) -> int:
     cores = os.cpu_count() or 1
     match role:
         case Role.SMTP:
-            return settings.smtp.processes or cores
+            return settings.smtp.processes or max(1, cores // 2)
         case Role.IMAP:
             return settings.imap.processes or cores
         case Role.WORKER:
