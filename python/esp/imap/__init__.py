@@ -7,6 +7,7 @@ read into commands, and responses rendered from the mailbox index, by Rust (`esp
     session      one client's state                      commands     name → handler and the states it is allowed in
     authenticating selecting naming listing fetching storing searching appending idling: the commands by kind
     responses    errors → response codes                 wheel        one timer for all that are silent
+    memory       what closed connections leave
 
 What does not belong: SQL, files, who may log in, what a flag change means to others (`esp.services`).
 """

@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
     """Feeds a `CommandReader` and runs a `Handler` on its events."""
 
     __slots__ = ("_closing", "_flow", "_line", "_loop", "_paused", "_task", "_throttled", "deadline", "handler",
-                 "patience", "peer", "reader", "secure", "transport")  # fmt: skip
+                 "patience", "peer", "reader", "secure", "slot", "transport")  # fmt: skip
 
     def __init__(self, handler: Handler, reader: CommandReader, patience: float) -> None:
         self.handler = handler
@@ -63,6 +63,7 @@ class Connection(asyncio.Protocol):
         self.patience = patience
         """Seconds of silence after which `Handler.silent` is called."""
         self.deadline = 0.0
+        self.slot = 0
         self.secure = False
         self.peer = ""
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
@@ -120,9 +121,9 @@ class Connection(asyncio.Protocol):
         if self._task is not None:
             # What is being done is finished, so that nothing durable stays untold to the other sessions;
             # only its waits for the client end, by the exception above.
-            self._task.add_done_callback(lambda _: self.handler.closed())
+            self._task.add_done_callback(self._gone)
         else:
-            self.handler.closed()
+            self._gone()
 
     # What the handler calls
 
@@ -244,6 +245,13 @@ class Connection(asyncio.Protocol):
         except BaseException as error:  # the top of the door; a panic of Rust is no Exception
             self.handler.failed(error)
             self.close()
+
+    def _gone(self, _: object = None) -> None:
+        self.handler.closed()
+        # Nobody refers in a circle from here on: what a connection held (some 25 KiB with TLS) is free at once, not
+        # when the garbage collector comes by, which it hardly does while little is allocated.
+        self.transport = cast("asyncio.Transport", None)
+        self.handler = cast("Handler", None)
 
     def _resume_reading(self) -> None:
         if self._throttled and not self._closing and self.reader.buffered <= READ_AHEAD:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from esp.config.sections import Settings
 from esp.core.principal import AccountId, Principal
 from esp.imap.connection import Connection
+from esp.imap.memory import Trimmer
 from esp.imap.selected import Selected
 from esp.imap.session import Session
 from esp.imap.wheel import Wheel
@@ -81,6 +82,7 @@ class ImapServer:
         self._by_account: Counter[AccountId] = Counter()
         self._servers: list[asyncio.Server] = []
         self._draining = False
+        self._trimmer = Trimmer()
         self._empty = asyncio.Event()
 
     # The life of the door
@@ -190,6 +192,8 @@ class ImapServer:
         """Count a connection out."""
         if session not in self._sessions:
             return
+        self.wheel.remove(session.connection)
+        self._trimmer.closed()
         self._sessions.discard(session)
         _decrease(self._by_address, session.connection.peer)
         if session.principal is not None:

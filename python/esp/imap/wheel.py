@@ -16,6 +16,8 @@ class Timed(Protocol):
 
     deadline: float
     """By the clock of the event loop; may move at any time."""
+    slot: int
+    """Where it stands; the wheel's own."""
 
     def expired(self) -> None:
         """Called once, within `TICK` after `deadline`; set a later deadline and `add` again to go on."""
@@ -34,10 +36,17 @@ class Wheel:
 
     def add(self, timed: Timed) -> None:
         """Take `timed` in, at its present deadline."""
-        slot = max(int(timed.deadline / TICK) + 1, self._at + 1)
-        self._slots.setdefault(slot, set()).add(timed)
+        timed.slot = max(int(timed.deadline / TICK) + 1, self._at + 1)
+        self._slots.setdefault(timed.slot, set()).add(timed)
         if self._handle is None:
             self._handle = self._loop.call_later(TICK, self._turn)
+
+    def remove(self, timed: Timed) -> None:
+        """Let go of `timed`, which is over; no harm when it does not stand here."""
+        if (slot := self._slots.get(timed.slot)) is not None:
+            slot.discard(timed)
+            if not slot:
+                del self._slots[timed.slot]
 
     def close(self) -> None:
         """Forget all."""
@@ -49,16 +58,13 @@ class Wheel:
     def _turn(self) -> None:
         self._handle = None
         now = self._loop.time()
-        for slot in range(self._at + 1, int(now / TICK) + 1):
+        # From here on `add` puts nothing into the slots that are being emptied.
+        past, self._at = self._at, max(self._at, int(now / TICK))
+        for slot in range(past + 1, self._at + 1):
             for timed in self._slots.pop(slot, ()):
                 if timed.deadline > now:
-                    self._slots.setdefault(max(int(timed.deadline / TICK) + 1, slot + 1), set()).add(timed)
+                    self.add(timed)
                 else:
                     timed.expired()
-        self._at = max(self._at, int(now / TICK))
-        # Slots at or before `_at` that a re-insertion made while this ran late:
-        for slot in [slot for slot in self._slots if slot <= self._at]:
-            for timed in self._slots.pop(slot):
-                self._slots.setdefault(self._at + 1, set()).add(timed)
         if self._slots and self._handle is None:
             self._handle = self._loop.call_later(TICK, self._turn)
