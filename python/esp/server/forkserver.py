@@ -131,6 +131,9 @@ class ForkServer:
                     "PROMETHEUS_MULTIPROC_DIR": str(run_path / "metrics"),
                     # glibc gives every thread an arena of its own; the threads of a role only move files.
                     "MALLOC_ARENA_MAX": "2",
+                    # By itself glibc would raise both after the first password check and keep its 19 MiB for ever.
+                    "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
+                    "MALLOC_TRIM_THRESHOLD_": str(4 << 20),
                 },
                 preexec_fn=lambda: die_with_parent(signal.SIGKILL),  # noqa: PLW1509 - no threads yet
             )
