@@ -399,3 +399,20 @@ def test_strings_and_sets_have_their_wire_form() -> None:
     assert str(native.SequenceSet("1:*,4")) == "1:*,4"
     assert native.list_matches("INBOX/%", "INBOX/a")
     assert not native.list_matches("%", "a/b")
+
+
+def test_all_of_a_large_mailbox_can_go_at_once(mailbox: rows.Mailbox) -> None:
+    mailbox.add(*[PLAIN] * 20)
+    rest = [*range(21, 5_001)]
+    mailbox.octets.update(dict.fromkeys(rest, PLAIN))
+    mailbox.uidnext = 5_001
+    name = "n" * 40
+    mailbox.index.feed(
+        rows.copy([[uid, 1_000 + uid, 3, 0, len(PLAIN), 0, 0, f"{uid}.{name}", None] for uid in rest])
+    )
+    mailbox.change()
+    view = open_view(mailbox)
+    mailbox.change(expunged=rest)
+    assert view.sync(expunges=True).count(b" EXPUNGE\r\n") == len(rest)
+    mailbox.change({uid: SEEN for uid in range(1, 21)})
+    assert len(literals(mailbox.fetch(view, "1:*", "BODY.PEEK[]"))) == 20
