@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from esp.imap.session import Session
 
 STEP = 128 * 1024
+FILE_STEP = 512 * 1024
+"""Larger, for each costs a thread's turn; a connection that is read slowly holds three at most."""
 
 
 async def fetch(session: "Session", command: Command) -> str:
@@ -45,15 +47,34 @@ async def fetch(session: "Session", command: Command) -> str:
 
 
 async def _write(session: "Session", fetching: Fetch, *, in_thread: bool) -> None:
+    if in_thread:
+        await _write_from_files(session, fetching)
+        return
     connection = session.connection
-    while True:
-        step = await asyncio.to_thread(fetching.step, STEP) if in_thread else fetching.step(STEP)
-        if step is None:
-            return
+    while (step := fetching.step(STEP)) is not None:
         if isinstance(step, bytes):
             connection.write(step)
             await connection.drain()
-            if not in_thread:
-                await asyncio.sleep(0)  # others have their turn between two steps
+            await asyncio.sleep(0)  # others have their turn between two steps
         else:
             await session.door.load_contents(session.owner.account, step)
+
+
+async def _write_from_files(session: "Session", fetching: Fetch) -> None:
+    """Write pieces that are read in a thread, each while the client takes the one before."""
+    step = _read(fetching)
+    try:
+        while (piece := await step) is not None:
+            if isinstance(piece, bytes):
+                step = _read(fetching)
+                session.connection.write(piece)
+                await session.connection.drain()
+            else:
+                await session.door.load_contents(session.owner.account, piece)
+                step = _read(fetching)
+    finally:
+        step.cancel()  # what is being read for a client that left is of no use
+
+
+def _read(fetching: Fetch) -> "asyncio.Future[bytes | list[int] | None]":
+    return asyncio.get_running_loop().run_in_executor(None, fetching.step, FILE_STEP)
