@@ -52,7 +52,7 @@ class Indexing:
         self._read = read
 
     async def work(self) -> int:
-        """Index all that is due and return how many contents were dealt with.
+        """Index all that is due now and return how many contents were dealt with.
 
         Raises:
             UnavailableError: the database does not answer; what was leased will be taken again.
@@ -61,6 +61,9 @@ class Indexing:
         untried, tried = range(TOGETHER_ATTEMPTS), range(TOGETHER_ATTEMPTS, 1_000_000)
         while leased := await outbox.lease(self._database, Topic.INDEX, ROWS, tried=untried):
             done += await self._together(leased)
+            if len(leased) < ROWS:
+                # What came meanwhile has a wake-up of its own, and is more by then: few at a time would cost double.
+                break
         # One by one: if the next one ends this process, only its own attempts are counted.
         while leased := await outbox.lease(self._database, Topic.INDEX, 1, tried=tried):
             done += await self._alone(leased[0])
