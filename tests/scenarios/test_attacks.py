@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.scenarios.test_real_clients import ALICE, BOB, found, login
+from tests.scenarios.test_real_clients import BOB, found, login
 from tests.support.instance import Instance
 
 SMUGGLED = (
@@ -74,12 +74,12 @@ async def test_5000_idle_connections_disturb_nobody(esp_instance: Instance) -> N
 
 
 def one_mail_and_back(instance: Instance, subject: str, body: bytes = b"x\r\n", header: bytes = b"") -> bytes:
-    """Send one message to alice and return it as IMAP has it."""
+    """Send one message to the victim and return it as IMAP has it."""
     with smtplib.SMTP("127.0.0.1", instance.ports["smtp"], timeout=60) as client:
         client.sendmail(
-            "a@attack.test", [ALICE], f"Subject: {subject}\r\n".encode() + header + b"\r\n" + body
+            "a@attack.test", [VICTIM], f"Subject: {subject}\r\n".encode() + header + b"\r\n" + body
         )
-    return found(instance, ALICE, subject)[-1]
+    return found(instance, VICTIM, subject)[-1]
 
 
 async def test_slow_clients_hold_nobody_up(esp_instance: Instance) -> None:
@@ -137,7 +137,7 @@ def test_hostile_mime_is_bounded(esp_instance: Instance, name: str) -> None:
     started = time.monotonic()
     message = one_mail_and_back(esp_instance, f"hostile {name}", body, header)
     assert message.endswith(body)
-    client = login(esp_instance, ALICE)
+    client = login(esp_instance, VICTIM)
     client.select("INBOX")
     uid = client.uid("SEARCH", "SUBJECT", f'"hostile {name}"')[1][0].split()[-1].decode()
     for item in ("BODYSTRUCTURE", "ENVELOPE", "BODY.PEEK[1]", "BODY.PEEK[HEADER]"):
@@ -151,14 +151,14 @@ def test_a_megabyte_header_line_gets_a_clear_reply(esp_instance: Instance) -> No
     with smtplib.SMTP("127.0.0.1", esp_instance.ports["smtp"], timeout=60) as client:
         client.ehlo()
         client.mail("a@attack.test")
-        client.rcpt(ALICE)
+        client.rcpt(VICTIM)
         code, _ = client.data(b"Subject: long\r\nX-Long: " + b"y" * 1_000_000 + b"\r\n\r\nx\r\n")
         assert code in {250, 500, 552, 554}
         assert client.noop()[0] == 250
 
 
 def test_a_gigabyte_literal_is_refused_before_it_is_sent(esp_instance: Instance) -> None:
-    client = login(esp_instance, ALICE)
+    client = login(esp_instance, VICTIM)
     client.send(b"big APPEND INBOX {1073741824}\r\n")
     line = client.readline()
     assert line.startswith((b"big NO", b"big BAD"))

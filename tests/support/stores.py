@@ -48,9 +48,15 @@ def valkey(folder: Path) -> Valkey:
 
 
 async def make_template(folder: Path) -> None:
-    """Bring the database `esp` to the current schema and keep it as the template of all others."""
+    """Bring the database `esp` to the current schema and keep it as the template of all others, once."""
     from esp.storage.postgres import migrate
 
+    connection = await asyncpg.connect(dsn(folder, "postgres"))
+    try:
+        if await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", TEMPLATE):
+            return  # pytest set the fixture up a second time
+    finally:
+        await connection.close()
     await migrate.up(dsn(folder))
     await execute(folder, f"ALTER DATABASE esp RENAME TO {TEMPLATE}", database="postgres")
 
