@@ -414,5 +414,5 @@ def test_all_of_a_large_mailbox_can_go_at_once(mailbox: rows.Mailbox) -> None:
     view = open_view(mailbox)
     mailbox.change(expunged=rest)
     assert view.sync(expunges=True).count(b" EXPUNGE\r\n") == len(rest)
-    mailbox.change({uid: SEEN for uid in range(1, 21)})
+    mailbox.change(dict.fromkeys(range(1, 21), SEEN))
     assert len(literals(mailbox.fetch(view, "1:*", "BODY.PEEK[]"))) == 20

@@ -13,6 +13,7 @@ import pytest
 from tests.scenarios.test_real_clients import BOB, found, login
 from tests.support.instance import Instance
 
+VICTIM = "admin@example.test"  # whose inbox no client of another test has to read
 SMUGGLED = (
     b"MAIL FROM:<admin@example.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\nSubject: smuggled\r\n\r\nx\r\n"
 )
