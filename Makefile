@@ -25,7 +25,7 @@ run: build ## Start ESP with its own PostgreSQL and Valkey, a demo domain and ac
 	@exec $(BIN)/esp-server serve --demo "$(VAR)"
 
 test: $(STAMPS)/dev $(STAMPS)/package ## Build, and run the whole test suite
-	cargo test --workspace --exclude esp-py --quiet
+	PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-5321} cargo test --workspace --exclude esp-py --quiet
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 build: $(STAMPS)/package python/esp/_build.json ## Make the environment, build the extension and install esp-server and esp-cli into .venv/bin

@@ -536,8 +536,15 @@ impl<'a> Parser<'a> {
         let begin = self.structure.part(index)?.body.start;
         let lines = self.lines_before(end.max(begin));
         let part = self.structure.parts.get_mut(index)?;
-        part.body.end = end.max(begin);
         part.lines = lines.saturating_sub(part.lines);
+        if end < begin && part.header.is_empty() {
+            // One boundary line right behind another: the line end between them belongs to the second, and the empty
+            // part must not reach beyond its parent, which ends there, too.
+            part.header = end..end;
+            part.body = end..end;
+        } else {
+            part.body.end = end.max(begin);
+        }
         self.structure.parent(index)
     }
 
