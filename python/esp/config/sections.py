@@ -42,8 +42,9 @@ class Database(_Section, frozen=True):
     """Data folder of our own PostgreSQL; `postgres` beside `storage.path` when not given."""
     user: str = ""
     """System user of our own PostgreSQL when started by root; empty: the first of esp, postgres, nobody."""
-    pool_size: Positive = 8
-    """Connections per process; 100 in all is PostgreSQL's own default."""
+    pool_size: Positive = 4
+    """Connections per process. Each is 4 MiB of the server, and statements are short; 100 in all is PostgreSQL's own
+    default."""
     timeout: Duration = 10.0
     """For one statement; a longer one is a transient error."""
 
