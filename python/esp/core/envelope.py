@@ -29,9 +29,6 @@ class MailParameters(msgspec.Struct, frozen=True):
     """As declared (RFC 1870); 0 when it was not."""
     eight_bit: bool = False
     smtputf8: bool = False
-    ret: str | None = None
-    """`FULL` or `HDRS` (RFC 3461 §4.3)."""
-    envid: str | None = None
 
 
 class Recipient(msgspec.Struct, frozen=True):
@@ -39,9 +36,6 @@ class Recipient(msgspec.Struct, frozen=True):
 
     address: Address | None
     """`None` is `<postmaster>` without a domain (RFC 5321 §4.5.1)."""
-    notify: str | None = None
-    """`NEVER` or any of `SUCCESS`, `FAILURE`, `DELAY` (RFC 3461 §4.1)."""
-    orcpt: tuple[str, str] | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True):

@@ -919,7 +919,7 @@ class SmtpMail:
         """`SMTPUTF8` (RFC 6531)."""
     @property
     def ret(self) -> str | None:
-        """`FULL` or `HDRS` (RFC 3461 §4.3)."""
+        """`FULL` or `HDRS` (RFC 3461 §4.3); read, but the door does not announce DSN yet."""
     @property
     def envid(self) -> str | None:
         """`ENVID=` decoded (RFC 3461 §4.4)."""

@@ -9,7 +9,7 @@ In: connections to the ports of `config.sections.Smtp`, read by `esp.native.Smtp
 - `session` has the verbs.
 
 RFC 5321, 1870 (SIZE), 2033 (LMTP), 2034 and 3463 (status codes), 2920 (PIPELINING), 3030 (CHUNKING), 3207 (STARTTLS),
-3461 (DSN), 4954 (AUTH), 6152 (8BITMIME), 6409 and 8314 (submission), 6531 (SMTPUTF8). What mail is wanted, and where it
+4954 (AUTH), 6152 (8BITMIME), 6409 and 8314 (submission), 6531 (SMTPUTF8). What mail is wanted, and where it
 goes, is not decided here.
 """
 

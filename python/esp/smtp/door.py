@@ -217,7 +217,6 @@ class Door:
                 "8BITMIME",
                 "SMTPUTF8",
                 "CHUNKING",
-                "DSN",
                 "ENHANCEDSTATUSCODES",
             ]
             if self.tls is not None and not tls:

@@ -1,4 +1,4 @@
-"""What a client says, and what it is answered (RFC 5321, 1870, 2033, 3030, 3207, 3461, 4954, 6152, 6409, 6531).
+"""What a client says, and what it is answered (RFC 5321, 1870, 2033, 3030, 3207, 4954, 6152, 6409, 6531).
 
 The verbs of a transaction come as typed events of the native reader. The rare ones come as lines and go through the
 command table of aiosmtpd's class, whose HELP, AUTH challenge and session they use.
@@ -60,15 +60,16 @@ class SmtpSession(SmtpConnection):
             return self._answer(b"503 5.5.1 Nested MAIL", "MAIL")
         if mail.extended and not session.extended_smtp:
             return self._answer(b"555 5.5.4 Parameters need EHLO", "MAIL")
+        if mail.ret is not None or mail.envid is not None:
+            # DSN is not announced (RFC 5321 §4.1.1.11): RFC 3461 promises notifications, and nothing sends them yet.
+            return self._answer(PROBLEMS["unknown-parameter"], "MAIL")
         if not (mail.ascii or mail.smtputf8):
             return self._answer(b"553 5.6.7 Non-ASCII address needs SMTPUTF8", "MAIL")
         try:
             reverse_path = _path(mail.local_part, mail.domain) if mail.local_part or mail.domain else None
         except AddressSyntaxError:
             return self._answer(b"553 5.1.7 Sender address syntax", "MAIL")
-        parameters = MailParameters(
-            mail.size or 0, mail.body == "8BITMIME", mail.smtputf8, mail.ret, mail.envid
-        )
+        parameters = MailParameters(mail.size or 0, mail.body == "8BITMIME", mail.smtputf8)
         try:
             transaction = self.door.reception.mail(
                 self._who(smtputf8=mail.smtputf8), reverse_path, parameters
@@ -91,13 +92,15 @@ class SmtpSession(SmtpConnection):
             return self._answer(b"503 5.5.1 Need MAIL first", "RCPT")
         if rcpt.extended and not cast("Session", self.session).extended_smtp:
             return self._answer(b"555 5.5.4 Parameters need EHLO", "RCPT")
+        if rcpt.notify is not None or rcpt.orcpt is not None:
+            return self._answer(PROBLEMS["unknown-parameter"], "RCPT")
         if not (rcpt.ascii or transaction.parameters.smtputf8):
             return self._answer(b"553 5.6.7 Non-ASCII address needs SMTPUTF8", "RCPT")
         try:
             address = _path(rcpt.local_part, rcpt.domain) if rcpt.domain else None
         except AddressSyntaxError:
             return self._answer(b"553 5.1.3 Recipient address syntax", "RCPT")
-        return self._rcpt(transaction, Recipient(address, rcpt.notify, rcpt.orcpt))
+        return self._rcpt(transaction, Recipient(address))
 
     async def _rcpt(self, transaction: Transaction, recipient: Recipient) -> None:
         try:
