@@ -120,3 +120,16 @@ async def test_a_quota_is_filled_to_the_last_octet_and_not_beyond(
     assert [len(files(root, folder)) for folder in (box.folder, counted.folder, free.folder)] == [3, 2, 5]
     with pytest.raises(OverQuotaError):
         await dispatch.deliver(incoming(box.target(), body=b"\r\n"))
+
+
+async def test_closing_finishes_what_waits_however_much_it_is(dispatch: Dispatch, database: Database) -> None:
+    box = await add_box(database)
+    # More than two batches, so that files wait for rows and rows for files while the end is near.
+    deliveries = [asyncio.create_task(dispatch.deliver(incoming(box.target()))) for _ in range(300)]
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(30):
+        await dispatch.close()
+
+    placed = await asyncio.gather(*deliveries)
+    assert sorted(place.uid for (place,) in placed) == list(range(1, 301))

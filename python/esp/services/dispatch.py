@@ -297,8 +297,10 @@ class Dispatch:
 
     async def _place_batches(self) -> None:
         files = self._tasks[0]
+        files.add_done_callback(lambda _: self._ready.set())
         while True:
-            await self._ready.wait()
+            if not files.done():
+                await self._ready.wait()
             self._ready.clear()
             batch, self._written = self._written, []
             self._taken.set()
@@ -311,11 +313,9 @@ class Dispatch:
                 self._lasted = self._ended - began
                 self._expected = min(len(batch) + len(self._waiting), ENOUGH_MESSAGES)
                 self._changed.set()
-            elif self._closing:
-                await files
-                if not self._written:
-                    return
-                self._ready.set()
+            elif files.done():
+                # Not before: with many waiting, the files of the next batch come when the last one was taken.
+                return await files
 
     async def _settle(self, batch: list[_Entry]) -> None:
         """Answer every entry of the batch, one way or the other."""
@@ -451,7 +451,9 @@ def _delivery(entry: _Entry) -> Delivery:
 
 def _nanoseconds(when: datetime) -> int:
     # In two steps: a float has not the digits for both.
-    return int(when.replace(microsecond=0).timestamp()) * 1_000_000_000 + when.microsecond * 1000
+    exact = int(when.replace(microsecond=0).timestamp()) * 1_000_000_000 + when.microsecond * 1000
+    # A file's time reaches from 1677 to 2262; the row has the true one.
+    return max(-(2**63), min(exact, 2**63 - 1))
 
 
 def _file_error(failure: Failure) -> EspError:
