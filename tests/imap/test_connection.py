@@ -140,6 +140,25 @@ async def test_a_client_that_does_not_read_grows_no_memory(world: World, imap: I
     await client.close()
 
 
+async def test_responses_that_nobody_reads_are_not_kept(imap: Imap) -> None:
+    deaf = await Client.connect(imap.port, limit=1024)
+    (session,) = imap.door._sessions
+    deaf.send(b"c CAPABILITY\r\n" * 100_000)
+    most = 0
+    async with asyncio.timeout(60):
+        while not session.connection.paused:
+            await asyncio.sleep(0.01)
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        most = max(most, session.connection.transport.get_write_buffer_size())
+    assert most < 1024 * 1024
+    # Whoever reads again is answered everything.
+    for _ in range(200_000):
+        await deaf.line()
+    assert (await deaf.line()).startswith("c OK")
+    await deaf.close()
+
+
 async def test_whoever_never_logs_in_is_sent_away(world: World) -> None:
     door = await world.open_door(login_timeout=0.3)
     client = await Client.connect(door.port)

@@ -231,6 +231,9 @@ class Connection(asyncio.Protocol):
         try:
             while not self._closing and (event := self.reader.next()) is not None:
                 await self._guarded(self.handler.handle(event))
+                if self._paused and not self._closing:
+                    # Else who sends commands and reads no responses has us keep them all.
+                    await self._guarded(self.drain())
                 self._resume_reading()
         finally:
             self._task = None
