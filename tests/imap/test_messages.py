@@ -42,6 +42,19 @@ async def test_a_synchronising_literal_is_asked_for(client: Client) -> None:
     assert (await client.line()).startswith("a OK [APPENDUID")
 
 
+@pytest.mark.parametrize("year", ["0001", "1600", "1900", "2500", "9999"])
+async def test_a_date_far_away_is_kept(year: str, client: Client) -> None:
+    assert (await client.append("INBOX", b"x", date=f'"02-Jan-{year} 00:00:00 +0000"')).startswith("OK")
+    await client.ok("SELECT INBOX")
+    assert f"02-Jan-{year}" in (await client.ok("FETCH 1 INTERNALDATE"))[0].replace('" 2-', '"02-')
+
+
+@pytest.mark.parametrize("date", ["31-Dec-9999 23:59:59 -1200", "01-Jan-0000 00:00:00 +0000"])
+async def test_a_date_beyond_all_calendars_is_refused(date: str, client: Client) -> None:
+    assert (await client.append("INBOX", b"x", date=f'"{date}"')).startswith("BAD")
+    await client.ok("NOOP")
+
+
 async def test_an_append_broken_off_leaves_nothing(world: World, imap: Imap) -> None:
     address = await world.account()
     client = await imap.login(address)

@@ -36,9 +36,7 @@ class Append:
         self.mailbox = mailbox
         self.flags = literal.flags
         self.keywords = literal.keywords
-        self.internal_date = (
-            None if literal.internal_date is None else _EPOCH + timedelta(microseconds=literal.internal_date)
-        )
+        self.internal_date = None if literal.internal_date is None else _moment(literal.internal_date)
         if literal.size > IN_MEMORY:
             self._spool = session.door.spool()
 
@@ -62,6 +60,14 @@ class Append:
         """Forget it; nothing is left on the disk."""
         if self._spool is not None:
             self._spool.close()
+
+
+def _moment(microseconds: int) -> datetime:
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError as error:
+        # The grammar has a year 0, and zones that lead out of the year 9999.
+        raise Refusal("BAD There is no such date") from error
 
 
 async def begin(session: "Session", literal: AppendLiteral) -> Append | None:
