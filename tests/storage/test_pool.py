@@ -7,6 +7,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from asyncpg.pool import Pool, PoolConnectionProxy
 
 from esp.config import sections
 from esp.core.errors import StorageFullError, UnavailableError
@@ -64,6 +65,25 @@ async def test_a_connection_lost_within_a_transaction_is_a_passing_failure(
             await connection.execute("SELECT 1")
     await other.close()
     assert await database.healthy()
+
+
+async def test_what_was_committed_stays_done_when_its_connection_cannot_be_given_back(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_back = Pool.release
+
+    async def failing(
+        pool: "Pool[asyncpg.Record]", connection: "PoolConnectionProxy[asyncpg.Record]"
+    ) -> None:
+        await give_back(pool, connection)
+        raise asyncpg.InterfaceError("connection was closed in the middle of operation")
+
+    monkeypatch.setattr(Pool, "release", failing)
+    async with database.transaction() as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+    with pytest.raises(ZeroDivisionError):
+        async with database.connection():
+            raise ZeroDivisionError
 
 
 async def test_a_statement_that_takes_too_long_is_ended(database: Database) -> None:

@@ -14,6 +14,7 @@ import asyncpg
 
 from esp.config import sections
 from esp.core.errors import EspError, StorageFullError, UnavailableError
+from esp.telemetry.log import get_logger
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -29,6 +30,8 @@ HEALTH_TIMEOUT = 2.0
 IDLE_LIFETIME = 60.0
 CLIENT_GRACE = 2.0
 """The server ends a long statement itself; this much later we stop waiting for a server that does not."""
+
+log = get_logger(__name__)
 
 _UNAVAILABLE: tuple[type[asyncpg.PostgresError], ...] = (
     asyncpg.PostgresConnectionError,  # class 08
@@ -108,7 +111,12 @@ class Database:
             with errors_mapped():
                 yield connection
         finally:
-            await self._pool.release(connection)
+            try:
+                await self._pool.release(connection)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                # The pool has ended the connection. What was done with it is done: were this raised, a delivery
+                # would take the files of committed rows away again.
+                log.warning("database_release_failed", error=repr(error))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
