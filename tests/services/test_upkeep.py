@@ -9,7 +9,7 @@ import pytest
 
 from esp.core.mailbox import SpecialUse
 from esp.core.message import SystemFlag
-from esp.native import DeliverItem, Store, Stored
+from esp.native import DeliverItem, Entry, Store, Stored
 from esp.services.checking import Kind, Report, check
 from esp.services.dispatch import Dispatch, Incoming
 from esp.services.rebuilding import rebuild
@@ -95,6 +95,26 @@ async def test_the_janitor_puts_aside_what_has_no_row_and_nothing_else(
     assert (root / expunged.paths[0]).exists()
 
 
+async def test_an_orphan_that_goes_by_itself_does_not_stop_the_janitor(
+    dispatch: Dispatch, database: Database, store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upkeep = Upkeep(database, store, root)
+    (first, _), (second, _) = [await filled(dispatch, database, root, 0) for _ in range(2)]
+    orphans = [store.deliver([DeliverItem(b"", BODY, [box.folder], [None], 0)])[0] for box in (first, second)]
+    going = orphans[0]
+    assert isinstance(going, Stored) and isinstance(orphans[1], Stored)
+    listed = upkeep._scan
+
+    def scanned(folder: str) -> list[Entry]:
+        entries = listed(folder)
+        (root / going.paths[0]).unlink(missing_ok=True)
+        return entries
+
+    monkeypatch.setattr(upkeep, "_scan", scanned)
+
+    assert (await upkeep.janitor(grace=0)).quarantined == tuple(orphans[1].paths)
+
+
 async def test_a_message_whose_file_is_lost_comes_back_from_a_copy_or_goes(
     dispatch: Dispatch, database: Database, store: Store, root: Path
 ) -> None:
@@ -123,9 +143,15 @@ async def test_a_message_whose_file_is_lost_comes_back_from_a_copy_or_goes(
             "UPDATE mailbox SET uidnext = 4, messages = 2, unseen = 2, octets = octets * 2 WHERE id = $1",
             box.mailbox,
         )
+        modseq = await connection.fetchval("SELECT highest_modseq FROM mailbox WHERE id = $1", box.mailbox)
     assert await checked(database, store, root, box, fix=True) == [(Kind.MISSING_FILE, True)]
     assert await checked(database, store, root, box) == []
     assert await uids(database, box) == [2, 3]
+    async with database.connection() as connection:
+        # Sessions that have the mailbox open look for a file where they were told: they must be told anew.
+        modseqs = "SELECT modseq, (SELECT highest_modseq FROM mailbox WHERE id = $1) FROM message WHERE mailbox_id = $1"
+        row = await connection.fetchrow(f"{modseqs} AND uid = 3", box.mailbox)
+    assert row is not None and row[0] == row[1] > modseq
     assert len({path.stat().st_ino for path in files(root, box)}) == 1
     assert files(root, other) == []
 

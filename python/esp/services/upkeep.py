@@ -171,7 +171,10 @@ class Upkeep:
         for entry in suspects:
             if entry.base not in known and entry.base not in waiting_names:
                 file = file_name(entry)
-                await asyncio.to_thread(maildir.put_aside, self._root, folder, entry.part, file)
+                try:
+                    await asyncio.to_thread(maildir.put_aside, self._root, folder, entry.part, file)
+                except FileNotFoundError:
+                    continue  # removed, or renamed, since it was listed; the other mailboxes are still to be seen
                 aside.append(f"{folder}/{entry.part}/{file}")
         return aside
 

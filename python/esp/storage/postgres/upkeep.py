@@ -219,9 +219,15 @@ async def set_file(
     file: str,
     file_flags: str | None,
 ) -> None:
-    """Give a message another file with the same octets."""
+    """Give a message another file with the same octets; its mod-sequence rises, so that open indexes look there."""
     await connection.execute(
-        "UPDATE message SET file = $4, file_flags = $5 WHERE account_id = $1 AND mailbox_id = $2 AND uid = $3",
+        """
+        WITH counted AS (
+            UPDATE mailbox SET highest_modseq = highest_modseq + 1 WHERE id = $2 RETURNING highest_modseq
+        )
+        UPDATE message SET file = $4, file_flags = $5, modseq = counted.highest_modseq FROM counted
+        WHERE account_id = $1 AND mailbox_id = $2 AND uid = $3
+        """,
         account,
         mailbox,
         uid,
