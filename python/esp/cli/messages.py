@@ -83,13 +83,7 @@ def show(
     user: str, uid: int, /, *, mailbox: InMailbox = "INBOX", config: Config = None, json: Json = False
 ) -> None:
     """Show a message: its main header fields, flags, and its text."""
-
-    async def work(esp: Administration) -> tuple[Shown, bytes]:
-        principal, box, row = await _message(esp, user, mailbox, uid)
-        found = _shown(esp, principal, box, row)
-        return found, _octets(esp, found.file)
-
-    found, octets = run(config, work)
+    found, octets = run(config, lambda esp: _found(esp, user, mailbox, uid))
     if json:
         as_json(msgspec.structs.replace(found, preview=index_message(octets).preview))
         return
@@ -114,13 +108,7 @@ def raw(
     user: str, uid: int, /, *, mailbox: InMailbox = "INBOX", config: Config = None, json: Json = False
 ) -> None:
     """Write a message to standard output, octet by octet as it is kept; --json: where its file is."""
-
-    async def work(esp: Administration) -> tuple[Shown, bytes]:
-        principal, box, row = await _message(esp, user, mailbox, uid)
-        found = _shown(esp, principal, box, row)
-        return found, _octets(esp, found.file)
-
-    found, octets = run(config, work)
+    found, octets = run(config, lambda esp: _found(esp, user, mailbox, uid))
     if json:
         return as_json(found)
     sys.stdout.buffer.write(octets)
@@ -155,6 +143,12 @@ def delete(
 async def _mailbox(esp: Administration, user: str, name: str) -> tuple[Principal, Mailbox]:
     principal = await esp.accounts.principal(parse(user))
     return principal, await esp.mailboxes.find(principal, name)
+
+
+async def _found(esp: Administration, user: str, mailbox: str, uid: int) -> tuple[Shown, bytes]:
+    principal, box, row = await _message(esp, user, mailbox, uid)
+    found = _shown(esp, principal, box, row)
+    return found, _octets(esp, found.file)
 
 
 async def _message(

@@ -15,7 +15,7 @@ def server_context(tls: Tls) -> ssl.SSLContext | None:
     if tls.certificate is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    # RFC 8996: nothing below 1.2.
+    # RFC 8996: nothing below 1.2. Opportunistic or not, older clients are better told than pleased.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.load_cert_chain(*_files(tls))

@@ -1,11 +1,11 @@
 """The smtp role: the doors that the settings open, from start to drain."""
 
 import asyncio
-import ssl
 from collections.abc import Callable
 
-from esp.config.sections import Settings, Tls
+from esp.config.sections import Settings
 from esp.native import Spool
+from esp.services import certificates
 from esp.services.authentication import Authentication
 from esp.services.reception import Deliverer, Directory, Reception
 from esp.services.submission import Submission
@@ -42,7 +42,7 @@ class SmtpServer:
         """
         smtp, hostname = settings.smtp, settings.server.hostname
         self._settings = settings
-        self._tls = _context(settings.tls)
+        self._tls = certificates.server_context(settings.tls)
         reception, submission = (
             kind(
                 directory=directory,
@@ -104,21 +104,4 @@ class SmtpServer:
             OSError, ssl.SSLError: as when it was made.
         """
         if self._tls is not None:
-            # First into a context that nobody uses: half a pair must not be loaded.
-            _context(self._settings.tls)
-            self._tls.load_cert_chain(*_files(self._settings.tls))
-
-
-def _context(tls: Tls) -> ssl.SSLContext | None:
-    if tls.certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    # RFC 8996: nothing below 1.2. Opportunistic or not, older clients are better told than pleased.
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.load_cert_chain(*_files(tls))
-    return context
-
-
-def _files(tls: Tls) -> tuple[str, str | None]:
-    return str(tls.certificate), str(tls.key) if tls.key is not None else None
+            certificates.reload(self._tls, self._settings.tls)
