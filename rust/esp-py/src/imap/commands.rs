@@ -1,0 +1,572 @@
+//! What a client's octets become: events, commands and their arguments.
+
+use super::{invalid, octets, texts};
+use esp_imap as imap;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+use std::sync::Arc;
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct Command {
+    tag: String,
+    name: &'static str,
+    uid: bool,
+    arguments: Py<PyAny>,
+}
+
+#[pyclass(frozen, module = "esp.native")]
+pub(super) struct ContinueRequest;
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct AppendLiteral {
+    tag: String,
+    mailbox: String,
+    position: usize,
+    flags: i64,
+    keywords: Py<PyTuple>,
+    internal_date: Option<i64>,
+    size: u64,
+    synchronising: bool,
+    binary: bool,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct AppendOctets {
+    octets: Py<PyBytes>,
+    last: bool,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct BadCommand {
+    tag: Option<String>,
+    response: String,
+    fatal: bool,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct RawLine {
+    octets: Py<PyBytes>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct LoginArguments {
+    username: String,
+    password: String,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct AuthenticateArguments {
+    mechanism: String,
+    initial: Option<Py<PyBytes>>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct IdArguments {
+    fields: Option<Py<PyDict>>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct EnableArguments {
+    capabilities: Py<PyTuple>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct SelectArguments {
+    mailbox: String,
+    condstore: bool,
+    qresync: Option<Py<QresyncParameter>>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct QresyncParameter {
+    uidvalidity: u32,
+    modseq: i64,
+    known_uids: Option<SequenceSet>,
+    known_sequence: Option<(SequenceSet, SequenceSet)>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct CreateArguments {
+    mailbox: String,
+    special_use: Py<PyTuple>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct MailboxArguments {
+    mailbox: String,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct QuotaArguments {
+    root: String,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct RenameArguments {
+    mailbox: String,
+    new_name: String,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct ListArguments {
+    reference: String,
+    patterns: Py<PyTuple>,
+    extended: bool,
+    selection: Py<PyTuple>,
+    returns: Py<PyTuple>,
+    status: Py<PyTuple>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct StatusArguments {
+    mailbox: String,
+    items: Py<PyTuple>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct AppendArguments {
+    mailbox: String,
+    count: usize,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct ExpungeArguments {
+    set: SequenceSet,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct CopyArguments {
+    set: SequenceSet,
+    mailbox: String,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct FetchArguments {
+    set: SequenceSet,
+    items: FetchItems,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct StoreArguments {
+    set: SequenceSet,
+    mode: &'static str,
+    silent: bool,
+    flags: i64,
+    keywords: Py<PyTuple>,
+    unchanged_since: Option<i64>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct SearchArguments {
+    program: SearchProgram,
+    returns: Option<Py<PyTuple>>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct SortArguments {
+    keys: Py<PyTuple>,
+    program: SearchProgram,
+    returns: Option<Py<PyTuple>>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct ThreadArguments {
+    algorithm: String,
+    program: SearchProgram,
+}
+
+#[pyclass(frozen, module = "esp.native")]
+#[derive(Clone)]
+pub(super) struct SequenceSet(pub(super) Arc<imap::SequenceSet>);
+
+#[pymethods]
+impl SequenceSet {
+    #[new]
+    fn new(text: &str) -> PyResult<Self> {
+        imap::SequenceSet::parse(text.as_bytes())
+            .map(|set| Self(Arc::new(set)))
+            .map_err(invalid)
+    }
+
+    fn __str__(&self) -> String {
+        self.0.to_string()
+    }
+
+    #[getter]
+    fn saved(&self) -> bool {
+        self.0.saved()
+    }
+}
+
+#[pyclass(frozen, module = "esp.native")]
+#[derive(Clone)]
+pub(super) struct FetchItems(pub(super) Arc<imap::FetchItems>);
+
+#[pymethods]
+impl FetchItems {
+    #[new]
+    fn new(text: &str) -> PyResult<Self> {
+        imap::FetchItems::parse(text.as_bytes())
+            .map(|items| Self(Arc::new(items)))
+            .map_err(invalid)
+    }
+
+    #[getter]
+    fn reads_files(&self) -> bool {
+        self.0.reads_files()
+    }
+
+    #[getter]
+    fn sets_seen(&self) -> bool {
+        self.0.sets_seen
+    }
+
+    #[getter]
+    fn modseq(&self) -> bool {
+        self.0.modseq()
+    }
+
+    #[getter]
+    fn changed_since(&self) -> Option<i64> {
+        self.0.changed_since
+    }
+
+    #[getter]
+    fn vanished(&self) -> bool {
+        self.0.vanished
+    }
+}
+
+#[pyclass(frozen, module = "esp.native")]
+#[derive(Clone)]
+pub(super) struct SearchProgram(pub(super) Arc<imap::SearchProgram>);
+
+#[pymethods]
+impl SearchProgram {
+    #[new]
+    fn new(text: &str) -> PyResult<Self> {
+        match imap::SearchProgram::parse(text.as_bytes()) {
+            Ok(program) => Ok(Self(Arc::new(program))),
+            Err(imap::SearchError::Syntax(error)) => Err(invalid(error)),
+            Err(imap::SearchError::Charset) => Err(invalid("Unknown charset")),
+        }
+    }
+
+    #[getter]
+    fn needs_text(&self) -> bool {
+        self.0.needs_text()
+    }
+
+    #[getter]
+    fn modseq(&self) -> bool {
+        self.0.modseq()
+    }
+}
+
+#[pyclass(module = "esp.native")]
+pub(super) struct CommandReader(imap::CommandReader);
+
+#[pymethods]
+impl CommandReader {
+    #[new]
+    #[pyo3(signature = (*, max_line = 65_536, max_literal = 65_536, max_append = 67_108_864))]
+    fn new(max_line: usize, max_literal: usize, max_append: u64) -> Self {
+        Self(imap::CommandReader::new(imap::Limits {
+            line: max_line,
+            literals: max_literal,
+            append: max_append,
+        }))
+    }
+
+    fn feed(&mut self, octets: &[u8]) {
+        self.0.feed(octets);
+    }
+
+    fn next(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        if self.0.deciding() {
+            return Err(PyRuntimeError::new_err(
+                "accept() or refuse() the message literal first",
+            ));
+        }
+        self.0
+            .next_event()
+            .map(|event| to_python(py, event))
+            .transpose()
+    }
+
+    fn accept(&mut self) -> PyResult<()> {
+        if self.0.accept() {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err("there is no message literal"))
+    }
+
+    fn refuse(&mut self) -> PyResult<()> {
+        if self.0.refuse() {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err("there is no message literal"))
+    }
+
+    fn expect_line(&mut self) {
+        self.0.expect_line();
+    }
+
+    fn discard(&mut self) -> usize {
+        self.0.discard()
+    }
+
+    #[getter]
+    fn buffered(&self) -> usize {
+        self.0.buffered()
+    }
+
+    #[getter]
+    fn utf8(&self) -> bool {
+        self.0.utf8
+    }
+
+    #[setter]
+    fn set_utf8(&mut self, value: bool) {
+        self.0.utf8 = value;
+    }
+}
+
+fn any<T: pyo3::PyClass>(
+    py: Python<'_>,
+    value: impl Into<PyClassInitializer<T>>,
+) -> PyResult<Py<PyAny>> {
+    Ok(Py::new(py, value)?.into_any())
+}
+
+fn to_python(py: Python<'_>, event: imap::Event) -> PyResult<Py<PyAny>> {
+    match event {
+        imap::Event::Command(command) => {
+            let arguments = arguments_to_python(py, command.arguments)?;
+            any(
+                py,
+                Command {
+                    tag: command.tag,
+                    name: command.name,
+                    uid: command.uid,
+                    arguments,
+                },
+            )
+        }
+        imap::Event::Continue => any(py, ContinueRequest),
+        imap::Event::AppendLiteral(literal) => {
+            let keywords = texts(py, &literal.flags.keywords)?;
+            any(
+                py,
+                AppendLiteral {
+                    tag: literal.tag,
+                    mailbox: literal.mailbox,
+                    position: literal.position,
+                    flags: literal.flags.bits,
+                    keywords,
+                    internal_date: literal.internal_date,
+                    size: literal.size,
+                    synchronising: literal.synchronising,
+                    binary: literal.binary,
+                },
+            )
+        }
+        imap::Event::AppendOctets {
+            octets: message,
+            last,
+        } => any(
+            py,
+            AppendOctets {
+                octets: octets(py, &message),
+                last,
+            },
+        ),
+        imap::Event::Bad { refusal, fatal } => any(
+            py,
+            BadCommand {
+                tag: refusal.tag,
+                response: refusal.response,
+                fatal,
+            },
+        ),
+        imap::Event::Line(line) => any(
+            py,
+            RawLine {
+                octets: octets(py, &line),
+            },
+        ),
+    }
+}
+
+fn set(set: imap::SequenceSet) -> SequenceSet {
+    SequenceSet(Arc::new(set))
+}
+
+#[allow(clippy::too_many_lines, reason = "one arm for each shape")]
+fn arguments_to_python(py: Python<'_>, arguments: imap::Arguments) -> PyResult<Py<PyAny>> {
+    use imap::Arguments as A;
+    let returns =
+        |returns: Option<Vec<String>>| returns.map(|returns| texts(py, &returns)).transpose();
+    match arguments {
+        A::None => Ok(py.None()),
+        A::Login { username, password } => any(py, LoginArguments { username, password }),
+        A::Authenticate { mechanism, initial } => any(
+            py,
+            AuthenticateArguments {
+                mechanism,
+                initial: initial.map(|initial| octets(py, &initial)),
+            },
+        ),
+        A::Id(fields) => {
+            let fields = fields
+                .map(|fields| {
+                    let dict = PyDict::new(py);
+                    for (key, value) in fields {
+                        dict.set_item(key, value)?;
+                    }
+                    PyResult::Ok(dict.unbind())
+                })
+                .transpose()?;
+            any(py, IdArguments { fields })
+        }
+        A::Enable(capabilities) => any(
+            py,
+            EnableArguments {
+                capabilities: texts(py, &capabilities)?,
+            },
+        ),
+        A::Select {
+            mailbox,
+            condstore,
+            qresync,
+        } => {
+            let qresync = qresync
+                .map(|qresync| {
+                    Py::new(
+                        py,
+                        QresyncParameter {
+                            uidvalidity: qresync.uidvalidity,
+                            modseq: qresync.modseq,
+                            known_uids: qresync.known_uids.map(set),
+                            known_sequence: qresync
+                                .known_sequence
+                                .map(|(numbers, uids)| (set(numbers), set(uids))),
+                        },
+                    )
+                })
+                .transpose()?;
+            any(
+                py,
+                SelectArguments {
+                    mailbox,
+                    condstore,
+                    qresync,
+                },
+            )
+        }
+        A::Create {
+            mailbox,
+            special_use,
+        } => any(
+            py,
+            CreateArguments {
+                mailbox,
+                special_use: texts(py, &special_use)?,
+            },
+        ),
+        A::Mailbox(mailbox) => any(py, MailboxArguments { mailbox }),
+        A::Quota(root) => any(py, QuotaArguments { root }),
+        A::Rename { mailbox, new_name } => any(py, RenameArguments { mailbox, new_name }),
+        A::List(list) => any(
+            py,
+            ListArguments {
+                reference: list.reference,
+                patterns: texts(py, &list.patterns)?,
+                extended: list.extended,
+                selection: texts(py, &list.selection)?,
+                returns: texts(py, &list.returns)?,
+                status: texts(py, &list.status)?,
+            },
+        ),
+        A::Status { mailbox, items } => any(
+            py,
+            StatusArguments {
+                mailbox,
+                items: texts(py, &items)?,
+            },
+        ),
+        A::Append { mailbox, count } => any(py, AppendArguments { mailbox, count }),
+        A::Expunge(uids) => any(py, ExpungeArguments { set: set(uids) }),
+        A::Copy {
+            set: numbers,
+            mailbox,
+        } => any(
+            py,
+            CopyArguments {
+                set: set(numbers),
+                mailbox,
+            },
+        ),
+        A::Fetch {
+            set: numbers,
+            items,
+        } => any(
+            py,
+            FetchArguments {
+                set: set(numbers),
+                items: FetchItems(items),
+            },
+        ),
+        A::Store {
+            set: numbers,
+            mode,
+            silent,
+            flags,
+            unchanged_since,
+        } => any(
+            py,
+            StoreArguments {
+                set: set(numbers),
+                mode: match mode {
+                    imap::StoreMode::Replace => "replace",
+                    imap::StoreMode::Add => "add",
+                    imap::StoreMode::Remove => "remove",
+                },
+                silent,
+                flags: flags.bits,
+                keywords: texts(py, &flags.keywords)?,
+                unchanged_since,
+            },
+        ),
+        A::Search {
+            program,
+            returns: options,
+        } => any(
+            py,
+            SearchArguments {
+                program: SearchProgram(program),
+                returns: returns(options)?,
+            },
+        ),
+        A::Sort {
+            keys,
+            program,
+            returns: options,
+        } => any(
+            py,
+            SortArguments {
+                keys: PyTuple::new(py, keys)?.unbind(),
+                program: SearchProgram(program),
+                returns: returns(options)?,
+            },
+        ),
+        A::Thread { algorithm, program } => any(
+            py,
+            ThreadArguments {
+                algorithm,
+                program: SearchProgram(program),
+            },
+        ),
+    }
+}

@@ -1,0 +1,383 @@
+//! Mailboxes as sessions see them: index, view, and what is answered from them.
+
+use super::commands::{FetchItems, SearchProgram, SequenceSet};
+use super::{invalid, lock, octets, texts};
+use esp_imap as imap;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+#[pyclass(frozen, module = "esp.native")]
+pub(super) struct ContentCache(Arc<imap::ContentCache>);
+
+#[pymethods]
+impl ContentCache {
+    #[new]
+    #[pyo3(signature = (max_octets = 67_108_864))]
+    fn new(max_octets: usize) -> Self {
+        Self(Arc::new(imap::ContentCache::new(max_octets)))
+    }
+
+    fn load(&self, py: Python<'_>, account: i64, copy: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.load(account, copy)).map_err(invalid)
+    }
+
+    #[getter]
+    fn octets(&self) -> usize {
+        self.0.octets()
+    }
+}
+
+#[pyclass(frozen, module = "esp.native")]
+pub(super) struct TextCache(Arc<imap::TextCache>);
+
+#[pymethods]
+impl TextCache {
+    #[new]
+    #[pyo3(signature = (max_octets = 134_217_728))]
+    fn new(max_octets: usize) -> Self {
+        Self(Arc::new(imap::TextCache::new(max_octets)))
+    }
+
+    fn load(&self, py: Python<'_>, account: i64, copy: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.load(account, copy)).map_err(invalid)
+    }
+
+    #[getter]
+    fn octets(&self) -> usize {
+        self.0.octets()
+    }
+}
+
+#[pyclass(frozen, module = "esp.native")]
+pub(super) struct MailboxIndex(Arc<imap::MailboxIndex>);
+
+#[pymethods]
+impl MailboxIndex {
+    #[new]
+    fn new(account: i64, mailbox: i64, folder: PathBuf, uidvalidity: u32) -> Self {
+        Self(Arc::new(imap::MailboxIndex::new(
+            account,
+            mailbox,
+            folder,
+            uidvalidity,
+        )))
+    }
+
+    fn feed(&self, py: Python<'_>, copy: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.feed(copy)).map_err(invalid)
+    }
+
+    #[pyo3(signature = (*, modseq, uidnext, keywords, expunged = Vec::new()), text_signature = "(self, /, *, modseq, uidnext, keywords, expunged=())")]
+    fn commit(
+        &self,
+        py: Python<'_>,
+        modseq: i64,
+        uidnext: u32,
+        keywords: Vec<String>,
+        expunged: Vec<String>,
+    ) -> PyResult<()> {
+        py.detach(|| self.0.commit(modseq, uidnext, keywords, &expunged))
+            .map_err(invalid)
+    }
+
+    fn abandon(&self) {
+        self.0.abandon();
+    }
+
+    fn load_sent(&self, py: Python<'_>, copy: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.load_sent(copy)).map_err(invalid)
+    }
+
+    #[getter]
+    fn account(&self) -> i64 {
+        self.0.account
+    }
+
+    #[getter]
+    fn mailbox(&self) -> i64 {
+        self.0.mailbox
+    }
+
+    #[getter]
+    fn uidvalidity(&self) -> u32 {
+        self.0.uidvalidity
+    }
+
+    #[getter]
+    fn uidnext(&self) -> u32 {
+        self.0.uidnext()
+    }
+
+    #[getter]
+    fn modseq(&self) -> i64 {
+        self.0.modseq()
+    }
+
+    #[getter]
+    fn keywords(&self, py: Python<'_>) -> PyResult<Py<PyTuple>> {
+        texts(py, self.0.keywords().iter())
+    }
+
+    #[getter]
+    fn messages(&self) -> usize {
+        self.0.messages()
+    }
+
+    #[getter]
+    fn views(&self) -> usize {
+        self.0.views()
+    }
+
+    #[getter]
+    fn octets(&self) -> usize {
+        self.0.octets()
+    }
+
+    fn keyword_bits(&self, py: Python<'_>, keywords: Vec<String>) -> PyResult<(i64, Py<PyTuple>)> {
+        let (bits, others) = self.0.keyword_bits(&keywords);
+        Ok((bits, texts(py, &others)?))
+    }
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct StorePlan {
+    uids: Vec<u32>,
+    changing: Vec<u32>,
+    modified: Vec<u32>,
+    modified_numbers: Vec<u32>,
+    vanished: bool,
+}
+
+#[pyclass(frozen, module = "esp.native")]
+pub(super) struct View {
+    view: Arc<imap::View>,
+    index: Py<MailboxIndex>,
+}
+
+#[pymethods]
+impl View {
+    #[new]
+    #[pyo3(signature = (index, *, read_only = false, recent_from = 4_294_967_295))]
+    fn new(index: Bound<'_, MailboxIndex>, read_only: bool, recent_from: u32) -> Self {
+        let view = imap::View::new(Arc::clone(&index.get().0), read_only, recent_from);
+        Self {
+            view: Arc::new(view),
+            index: index.unbind(),
+        }
+    }
+
+    fn opening(&self, py: Python<'_>) -> Py<PyBytes> {
+        octets(py, &self.view.opening())
+    }
+
+    #[pyo3(signature = (*, expunges = true, uid = false, announce = Vec::new(), silent = Vec::new(), silent_modseq = 0), text_signature = "(self, /, *, expunges=True, uid=False, announce=(), silent=(), silent_modseq=0)")]
+    fn sync(
+        &self,
+        py: Python<'_>,
+        expunges: bool,
+        uid: bool,
+        announce: Vec<u32>,
+        silent: Vec<u32>,
+        silent_modseq: i64,
+    ) -> Py<PyBytes> {
+        octets(
+            py,
+            &self.view.sync(&imap::Sync {
+                expunges,
+                uid,
+                announce,
+                silent,
+                silent_modseq,
+            }),
+        )
+    }
+
+    #[getter]
+    fn pending(&self) -> bool {
+        self.view.pending()
+    }
+
+    fn enable_condstore(&self) {
+        self.view.enable_condstore();
+    }
+
+    fn enable_qresync(&self) {
+        self.view.enable_qresync();
+    }
+
+    #[getter]
+    fn index(&self, py: Python<'_>) -> Py<MailboxIndex> {
+        self.index.clone_ref(py)
+    }
+
+    #[getter]
+    fn read_only(&self) -> bool {
+        self.view.read_only
+    }
+
+    #[getter]
+    fn messages(&self) -> usize {
+        self.view.messages()
+    }
+
+    #[getter]
+    fn recent(&self) -> usize {
+        self.view.recent()
+    }
+
+    #[getter]
+    fn recent_taken(&self) -> u32 {
+        self.view.recent_taken()
+    }
+
+    #[pyo3(signature = (set, *, uid))]
+    fn uids(&self, set: &SequenceSet, uid: bool) -> PyResult<Vec<u32>> {
+        self.view.uids(&set.0, uid).map_err(invalid)
+    }
+
+    #[pyo3(signature = (set, *, uid))]
+    fn has_vanished(&self, set: &SequenceSet, uid: bool) -> bool {
+        self.view.has_vanished(&set.0, uid)
+    }
+
+    #[pyo3(signature = (set = None))]
+    fn deleted(&self, set: Option<&SequenceSet>) -> Vec<u32> {
+        self.view.deleted(set.map(|set| &*set.0))
+    }
+
+    fn save(&self, uids: Vec<u32>) {
+        self.view.save(&uids);
+    }
+
+    #[pyo3(signature = (set, *, uid, mode, bits, unchanged_since = None))]
+    fn store(
+        &self,
+        set: &SequenceSet,
+        uid: bool,
+        mode: &str,
+        bits: i64,
+        unchanged_since: Option<i64>,
+    ) -> PyResult<StorePlan> {
+        let mode = match mode {
+            "replace" => imap::StoreMode::Replace,
+            "add" => imap::StoreMode::Add,
+            "remove" => imap::StoreMode::Remove,
+            _ => return Err(invalid("mode is replace, add or remove")),
+        };
+        let plan = self
+            .view
+            .store(&set.0, uid, mode, bits, unchanged_since)
+            .map_err(invalid)?;
+        Ok(StorePlan {
+            uids: plan.uids,
+            changing: plan.changing,
+            modified: plan.modified,
+            modified_numbers: plan.modified_numbers,
+            vanished: plan.vanished,
+        })
+    }
+
+    #[pyo3(signature = (set, items, *, uid, contents))]
+    fn fetch(
+        &self,
+        set: &SequenceSet,
+        items: &FetchItems,
+        uid: bool,
+        contents: &ContentCache,
+    ) -> PyResult<Fetch> {
+        imap::Fetch::new(
+            Arc::clone(&self.view),
+            &set.0,
+            Arc::clone(&items.0),
+            uid,
+            Arc::clone(&contents.0),
+        )
+        .map(|fetch| Fetch(Mutex::new(fetch)))
+        .map_err(invalid)
+    }
+
+    #[pyo3(signature = (program, texts, *, now))]
+    fn search(&self, program: &SearchProgram, texts: &TextCache, now: i64) -> PyResult<Search> {
+        imap::Search::new(
+            Arc::clone(&self.view),
+            &program.0,
+            Arc::clone(&texts.0),
+            now,
+        )
+        .map(|search| Search(Mutex::new(search)))
+        .map_err(invalid)
+    }
+}
+
+#[pyclass(frozen, module = "esp.native")]
+pub(super) struct Fetch(Mutex<imap::Fetch>);
+
+#[pymethods]
+impl Fetch {
+    #[getter]
+    fn unseen(&self) -> Vec<u32> {
+        lock(&self.0).unseen().to_vec()
+    }
+
+    #[pyo3(signature = (max_octets = 131_072))]
+    fn step(&self, py: Python<'_>, max_octets: usize) -> PyResult<Option<Py<PyAny>>> {
+        match py.detach(|| lock(&self.0).step(max_octets))? {
+            None => Ok(None),
+            Some(imap::Step::Octets(response)) => Ok(Some(octets(py, &response).into_any())),
+            Some(imap::Step::Contents(ids)) => Ok(Some(ids.into_pyobject(py)?.unbind())),
+        }
+    }
+
+    #[getter]
+    fn missing(&self) -> Vec<u32> {
+        lock(&self.0).missing().to_vec()
+    }
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct SearchNeed {
+    sent: Vec<i64>,
+    text: Vec<i64>,
+}
+
+#[pyclass(frozen, module = "esp.native")]
+pub(super) struct Search(Mutex<imap::Search>);
+
+#[pymethods]
+impl Search {
+    fn step(&self, py: Python<'_>) -> PyResult<Option<SearchNeed>> {
+        let need = py.detach(|| lock(&self.0).step())?;
+        Ok(need.map(|need| SearchNeed {
+            sent: need.sent,
+            text: need.text,
+        }))
+    }
+
+    #[getter]
+    fn uids(&self) -> Vec<u32> {
+        lock(&self.0).uids()
+    }
+
+    #[getter]
+    fn numbers(&self) -> Vec<u32> {
+        lock(&self.0).numbers()
+    }
+
+    #[getter]
+    fn modseq(&self) -> i64 {
+        lock(&self.0).modseq()
+    }
+
+    #[pyo3(signature = (*, uid, tag, returns = None))]
+    fn response(
+        &self,
+        py: Python<'_>,
+        uid: bool,
+        tag: &str,
+        returns: Option<Vec<String>>,
+    ) -> Py<PyBytes> {
+        octets(py, &lock(&self.0).response(uid, tag, returns.as_deref()))
+    }
+}
