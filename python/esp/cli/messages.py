@@ -15,7 +15,6 @@ from esp.core.address import parse
 from esp.core.errors import NotFoundError
 from esp.core.mailbox import Mailbox, Uid
 from esp.core.message import FIRST_KEYWORD_BIT, FLAG_NAMES, SystemFlag
-from esp.core.principal import Principal
 from esp.native import decode_header, describe, index_message
 from esp.server.administration import Administration
 from esp.storage import maildir
@@ -59,10 +58,10 @@ def list_messages(
     """List the newest messages, newest first."""
 
     async def work(esp: Administration) -> list[Shown]:
-        principal, box = await _mailbox(esp, user, mailbox)
+        box = await _mailbox(esp, user, mailbox)
         async with esp.database.connection() as connection:
             rows = await reports.messages(connection, box, max(limit, 0), before=before)
-        return [_shown(esp, principal, box, row) for row in rows]
+        return [_shown(esp, box, row) for row in rows]
 
     found = run(config, work)
     if json:
@@ -129,34 +128,31 @@ def delete(
     """Delete messages for good."""
 
     async def work(esp: Administration) -> None:
-        principal, box = await _mailbox(esp, user, mailbox)
+        box = await _mailbox(esp, user, mailbox)
         async with esp.database.connection() as connection:
             for uid in uids:
                 await _row(connection, box, uid)
         await esp.messages.store(box.id, list(uids), "add", SystemFlag.DELETED)
-        await esp.messages.expunge(principal, box.id, list(uids))
+        await esp.messages.expunge(box.id, list(uids))
 
     run(config, work)
     as_json({"deleted": list(uids)}) if json else print(f"deleted {len(uids)}")
 
 
-async def _mailbox(esp: Administration, user: str, name: str) -> tuple[Principal, Mailbox]:
-    principal = await esp.accounts.principal(parse(user))
-    return principal, await esp.mailboxes.find(principal, name)
+async def _mailbox(esp: Administration, user: str, name: str) -> Mailbox:
+    return await esp.mailboxes.find(await esp.accounts.principal(parse(user)), name)
 
 
 async def _found(esp: Administration, user: str, mailbox: str, uid: int) -> tuple[Shown, bytes]:
-    principal, box, row = await _message(esp, user, mailbox, uid)
-    found = _shown(esp, principal, box, row)
+    box, row = await _message(esp, user, mailbox, uid)
+    found = _shown(esp, box, row)
     return found, _octets(esp, found.file)
 
 
-async def _message(
-    esp: Administration, user: str, name: str, uid: int
-) -> tuple[Principal, Mailbox, MessageRow]:
-    principal, box = await _mailbox(esp, user, name)
+async def _message(esp: Administration, user: str, name: str, uid: int) -> tuple[Mailbox, MessageRow]:
+    box = await _mailbox(esp, user, name)
     async with esp.database.connection() as connection:
-        return principal, box, await _row(connection, box, uid)
+        return box, await _row(connection, box, uid)
 
 
 async def _row(connection: Connection, box: Mailbox, uid: int) -> MessageRow:
@@ -166,8 +162,8 @@ async def _row(connection: Connection, box: Mailbox, uid: int) -> MessageRow:
     return found[0]
 
 
-def _shown(esp: Administration, principal: Principal, box: Mailbox, row: MessageRow) -> Shown:
-    folder = maildir.folder(principal.maildir, box.directory)
+def _shown(esp: Administration, box: Mailbox, row: MessageRow) -> Shown:
+    folder = maildir.folder(box.home, box.directory)
     part = f"new/{row.file}" if row.file_flags is None else f"cur/{row.file}:2,{row.file_flags}"
     file = f"{folder}/{part}"
     flags = [name for flag, name in FLAG_NAMES.items() if row.flags & flag]

@@ -41,10 +41,12 @@ class Mailbox(msgspec.Struct, frozen=True):
 
     id: MailboxId
     account: AccountId
+    home: str
+    """Folder of its account's Maildirs, below `storage.path`."""
     name: str
     """Unicode, levels parted by `DELIMITER`; the inbox is always spelled `INBOX`."""
     directory: str
-    """Folder of its Maildir, below the account's (`.` for INBOX, `.Sent` …)."""
+    """Folder of its Maildir, below `home` (`.` for INBOX, `.Sent` …)."""
     uidvalidity: int
     uidnext: Uid
     highest_modseq: ModSeq

@@ -106,7 +106,7 @@ async def append(session: "Session", command: Command) -> str:
     target = Target(
         account=mailbox.account,
         mailbox=mailbox.id,
-        folder=maildir.folder(session.owner.maildir, mailbox.directory),
+        folder=maildir.folder(mailbox.home, mailbox.directory),
         flags=coming.flags,
         keywords=coming.keywords,
     )

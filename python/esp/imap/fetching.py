@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from esp.core.message import SystemFlag
 from esp.imap.responses import Refusal
+from esp.imap.selected import Selected
 from esp.imap.selecting import enable_condstore
 from esp.native import Command, Fetch, FetchArguments
 
@@ -39,16 +40,16 @@ async def fetch(session: "Session", command: Command) -> str:
         )
         # Durable before it is told, and in the index before it is rendered.
         await selected.opened.refresh(ask=True)
-    await _write(session, fetching, in_thread=arguments.items.reads_files)
+    await _write(session, selected, fetching, in_thread=arguments.items.reads_files)
     if fetching.missing:
         # RFC 2180 §4.1.3: the client hears of the expunge as soon as it may.
         return "NO [EXPUNGEISSUED] Some of the messages were expunged"
     return f"OK {'UID ' if command.uid else ''}FETCH completed"
 
 
-async def _write(session: "Session", fetching: Fetch, *, in_thread: bool) -> None:
+async def _write(session: "Session", selected: Selected, fetching: Fetch, *, in_thread: bool) -> None:
     if in_thread:
-        await _write_from_files(session, fetching)
+        await _write_from_files(session, selected, fetching)
         return
     connection = session.connection
     while (step := fetching.step(STEP)) is not None:
@@ -57,10 +58,10 @@ async def _write(session: "Session", fetching: Fetch, *, in_thread: bool) -> Non
             await connection.drain()
             await asyncio.sleep(0)  # others have their turn between two steps
         else:
-            await session.door.load_contents(session.owner.account, step)
+            await session.door.load_contents(selected.opened.account, step)
 
 
-async def _write_from_files(session: "Session", fetching: Fetch) -> None:
+async def _write_from_files(session: "Session", selected: Selected, fetching: Fetch) -> None:
     """Write pieces that are read in a thread, each while the client takes the one before."""
     step = _read(fetching)
     try:
@@ -70,7 +71,7 @@ async def _write_from_files(session: "Session", fetching: Fetch) -> None:
                 session.connection.write(piece)
                 await session.connection.drain()
             else:
-                await session.door.load_contents(session.owner.account, piece)
+                await session.door.load_contents(selected.opened.account, piece)
                 step = _read(fetching)
     finally:
         step.cancel()  # what is being read for a client that left is of no use

@@ -18,7 +18,7 @@ async def select(session: "Session", command: Command) -> str:
     read_only = command.name == "EXAMINE"
     door = session.door
     mailbox = await door.mailboxes.find(session.owner, arguments.mailbox)
-    opened = await door.open_mailboxes.open(session.owner, mailbox)
+    opened = await door.open_mailboxes.open(mailbox)
     try:
         recent_from = await door.mailboxes.first_recent(mailbox, take=not read_only)
         view = View(opened.index, read_only=read_only, recent_from=recent_from)
@@ -47,7 +47,7 @@ async def close(session: "Session", command: Command) -> str:
     if not selected.view.read_only:
         await session.refresh()
         if uids := selected.view.deleted():
-            await session.door.messages.expunge(session.owner, selected.opened.mailbox, uids)
+            await session.door.messages.expunge(selected.opened.mailbox, uids)
     session.select(None)
     return "OK CLOSE completed"
 

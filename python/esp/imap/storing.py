@@ -76,7 +76,7 @@ async def expunge(session: "Session", command: Command) -> str:
     await session.refresh()
     wanted = arguments.set if isinstance(arguments, ExpungeArguments) else None
     if uids := selected.view.deleted(wanted):
-        modseq = await session.door.messages.expunge(session.owner, selected.opened.mailbox, uids)
+        modseq = await session.door.messages.expunge(selected.opened.mailbox, uids)
         selected.opened.heard(modseq)
         await selected.opened.refresh()
     session.tell()
@@ -96,7 +96,7 @@ async def copy(session: "Session", command: Command) -> str:
     await session.refresh()
     uids = _uids(selected, arguments.set, uid=command.uid)
     target = await target_of(session, arguments.mailbox)
-    copied = await session.door.messages.copy(session.owner, selected.opened.mailbox, target.id, uids)
+    copied = await session.door.messages.copy(selected.opened.mailbox, target.id, uids)
     await _hear(session, selected, target)
     code = _copyuid(copied)
     if len(copied.sources) < len(uids):
@@ -112,7 +112,7 @@ async def move(session: "Session", command: Command) -> str:
     await session.refresh()
     uids = _uids(selected, arguments.set, uid=command.uid)
     target = await target_of(session, arguments.mailbox)
-    moved = await session.door.messages.move(session.owner, selected.opened.mailbox, target.id, uids)
+    moved = await session.door.messages.move(selected.opened.mailbox, target.id, uids)
     if moved.sources:
         # RFC 6851 §4.3: COPYUID in an untagged OK, before the EXPUNGE responses.
         session.untagged(f"OK {_copyuid(moved)}Moved")

@@ -142,11 +142,11 @@ class Mailboxes:
             mailbox = await sql.by_name(tx, principal.account, name)
             mailbox = (await sql.lock(tx, [mailbox.id]))[mailbox.id]
             rows = await messages_sql.remove_all(tx, mailbox)
-            await leave_to_unlink(tx, principal, mailbox, rows, self._unlink_after)
+            await leave_to_unlink(tx, mailbox, rows, self._unlink_after)
             await sql.delete(tx, mailbox.id)
             # Within the transaction: a folder without a name in it is not rebuilt into a mailbox by anyone.
             with file_errors():
-                await self._maildirs.forget(principal.maildir, mailbox.directory)
+                await self._maildirs.forget(mailbox.home, mailbox.directory)
         await self._notifier.publish([(mailbox.id, DELETED)])
 
     async def rename(self, principal: Principal, name: str, new_name: str) -> None:
@@ -177,7 +177,7 @@ class Mailboxes:
                 mailbox_name.for_creation(mailbox.name)  # a child's may have become too long
             subscribed = await sql.subscriptions(tx, principal.account)
             for mailbox in renamed:
-                await self._describe(principal, mailbox, mailbox.name in subscribed)
+                await self._describe(mailbox, mailbox.name in subscribed)
 
     async def subscribe(self, principal: Principal, name: str) -> None:
         """Add a name to the subscriptions; it need not exist (RFC 3501 §6.3.6).
@@ -216,7 +216,7 @@ class Mailboxes:
         directory = self._maildirs.directory_for(name, {m.directory for m in existing})
         mailbox = await sql.create(tx, principal.account, name, directory, special_use)
         subscribed = name in await sql.subscriptions(tx, principal.account)
-        await self._describe(principal, mailbox, subscribed)
+        await self._describe(mailbox, subscribed)
         return mailbox
 
     async def _move_inbox(self, principal: Principal, new_name: str) -> None:
@@ -224,11 +224,11 @@ class Mailboxes:
         # children of INBOX are unaffected.
         inbox = await self.find(principal, INBOX)
         target = await self.create(principal, new_name)
-        await self._messages.move(principal, inbox.id, target.id, None)
+        await self._messages.move(inbox.id, target.id, None)
 
-    async def _describe(self, principal: Principal, mailbox: Mailbox, subscribed: bool) -> None:
+    async def _describe(self, mailbox: Mailbox, subscribed: bool) -> None:
         with file_errors():
-            await self._maildirs.describe(principal.maildir, mailbox, subscribed=subscribed)
+            await self._maildirs.describe(mailbox.home, mailbox, subscribed=subscribed)
 
     async def _describe_subscription(
         self, tx: Connection, principal: Principal, name: str, *, subscribed: bool
@@ -237,4 +237,4 @@ class Mailboxes:
             mailbox = await sql.by_name(tx, principal.account, name)
         except NotFoundError:
             return
-        await self._describe(principal, mailbox, subscribed)
+        await self._describe(mailbox, subscribed)

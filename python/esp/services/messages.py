@@ -14,7 +14,7 @@ import msgspec
 from esp.core.errors import EspError, LimitError, OverQuotaError, StorageFullError, UnavailableError
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
 from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS
-from esp.core.principal import Principal
+from esp.core.principal import AccountId
 from esp.storage import maildir
 from esp.storage.maildir import Maildirs
 from esp.storage.postgres import mailboxes as mailboxes_sql
@@ -91,7 +91,7 @@ class Messages:
             await self._notifier.publish([(mailbox, changed.modseq)])
         return Stored(modseq=changed.modseq, changed=changed.uids, modified=modified)
 
-    async def expunge(self, principal: Principal, mailbox: MailboxId, uids: list[int]) -> ModSeq:
+    async def expunge(self, mailbox: MailboxId, uids: list[int]) -> ModSeq:
         """Remove those of the messages that have `\\Deleted` now, and return the mailbox's highest mod-sequence.
 
         Raises:
@@ -100,35 +100,30 @@ class Messages:
         async with self._database.transaction() as tx:
             locked = await _lock(tx, mailbox)
             expunged = await sql.expunge(tx, locked, uids, deleted_only=True)
-            await leave_to_unlink(tx, principal, locked, expunged.rows, self._unlink_after)
+            await leave_to_unlink(tx, locked, expunged.rows, self._unlink_after)
         if expunged.rows:
             await self._notifier.publish([(mailbox, expunged.modseq)])
         return expunged.modseq
 
-    async def copy(
-        self, principal: Principal, source: MailboxId, target: MailboxId, uids: list[int]
-    ) -> Copied:
+    async def copy(self, source: MailboxId, target: MailboxId, uids: list[int]) -> Copied:
         """Copy messages with flags, keywords and internal date; all of those that still exist, or none.
 
         Raises:
             NotFoundError: one of the mailboxes was deleted.
             OverQuotaError: the account has no room for them.
         """
-        return await self._copy(principal, source, target, uids, move=False)
+        return await self._copy(source, target, uids, move=False)
 
-    async def move(
-        self, principal: Principal, source: MailboxId, target: MailboxId, uids: list[int] | None
-    ) -> Copied:
+    async def move(self, source: MailboxId, target: MailboxId, uids: list[int] | None) -> Copied:
         """Move messages (`None`: all): as `copy`, and they are gone from `source` in the same transaction.
 
         Raises:
             NotFoundError: one of the mailboxes was deleted.
         """
-        return await self._copy(principal, source, target, uids, move=True)
+        return await self._copy(source, target, uids, move=True)
 
     async def _copy(
         self,
-        principal: Principal,
         source_id: MailboxId,
         target_id: MailboxId,
         uids: list[int] | None,
@@ -140,15 +135,15 @@ class Messages:
             target = await mailboxes_sql.by_id(connection, target_id)
             rows = await sql.rows(connection, source, uids)
             if not move:
-                await _check_quota(connection, principal, rows)
+                await _check_quota(connection, target.account, rows)
         if not rows:
             return Copied(uidvalidity=target.uidvalidity, sources=[], copies=[])
-        linked = await self._link(principal, source, target, rows)
+        linked = await self._link(source, target, rows)
         try:
             async with self._database.transaction() as tx:
                 if not move:
-                    await mailboxes_sql.lock_quota(tx, principal.account)
-                    await _check_quota(tx, principal, [copy.row for copy in linked])
+                    await mailboxes_sql.lock_quota(tx, target.account)
+                    await _check_quota(tx, target.account, [copy.row for copy in linked])
                 locked = await mailboxes_sql.lock(tx, {source_id, target_id})
                 source, target = locked[source_id], locked[target_id]
                 copied = await _add_copies(tx, source, target, linked)
@@ -158,7 +153,7 @@ class Messages:
                     expunged = await sql.expunge(
                         tx, source, copied.sources, deleted_only=False, keep_contents=True
                     )
-                    await leave_to_unlink(tx, principal, source, expunged.rows, self._unlink_after)
+                    await leave_to_unlink(tx, source, expunged.rows, self._unlink_after)
                     changes.append((source_id, expunged.modseq))
         except UnavailableError:
             # Whether the commit took place is not known: an orphan is found by the janitor, a lost file by nobody.
@@ -172,15 +167,11 @@ class Messages:
         await self._notifier.publish(changes)
         return Copied(uidvalidity=target.uidvalidity, sources=copied.sources, copies=copied.uids)
 
-    async def _link(
-        self, principal: Principal, source: Mailbox, target: Mailbox, rows: list[sql.Row]
-    ) -> "list[_Linked]":
-        folder = maildir.folder(principal.maildir, target.directory)
+    async def _link(self, source: Mailbox, target: Mailbox, rows: list[sql.Row]) -> "list[_Linked]":
+        folder = maildir.folder(target.home, target.directory)
         letters = [maildir.flag_letters(row.flags) for row in rows]
         with file_errors():
-            bases = await self._maildirs.link(
-                [path_of(principal, source, row) for row in rows], folder, letters
-            )
+            bases = await self._maildirs.link([path_of(source, row) for row in rows], folder, letters)
         return [
             _Linked(row, base, flags, f"{folder}/cur/{base}:2,{flags}")
             for row, flags, base in zip(rows, letters, bases, strict=True)
@@ -206,19 +197,17 @@ class _Linked(NamedTuple):
     path: str
 
 
-def path_of(principal: Principal, mailbox: Mailbox, row: sql.Row) -> str:
+def path_of(mailbox: Mailbox, row: sql.Row) -> str:
     """Return where a message's file is, below the root of all Maildirs."""
-    folder = maildir.folder(principal.maildir, mailbox.directory)
+    folder = maildir.folder(mailbox.home, mailbox.directory)
     if row.file_flags is None:
         return f"{folder}/new/{row.file}"
     return f"{folder}/cur/{row.file}:2,{row.file_flags}"
 
 
-async def leave_to_unlink(
-    tx: Connection, principal: Principal, mailbox: Mailbox, rows: Sequence[sql.Row], delay: float
-) -> None:
+async def leave_to_unlink(tx: Connection, mailbox: Mailbox, rows: Sequence[sql.Row], delay: float) -> None:
     """Have a worker remove the files of rows that are no more, when nobody can be reading them any longer."""
-    paths = [path_of(principal, mailbox, row) for row in rows]
+    paths = [path_of(mailbox, row) for row in rows]
     payloads = [
         outbox.Unlink(paths=paths[start : start + PATHS_PER_ROW])
         for start in range(0, len(paths), PATHS_PER_ROW)
@@ -231,8 +220,8 @@ async def _lock(tx: Connection, mailbox: MailboxId) -> Mailbox:
     return (await mailboxes_sql.lock(tx, [mailbox]))[mailbox]
 
 
-async def _check_quota(connection: Connection, principal: Principal, rows: Sequence[sql.Row]) -> None:
-    quota = await mailboxes_sql.quota(connection, principal.account)
+async def _check_quota(connection: Connection, account: AccountId, rows: Sequence[sql.Row]) -> None:
+    quota = await mailboxes_sql.quota(connection, account)
     if not quota.fits(sum(row.size for row in rows), len(rows)):
         raise OverQuotaError("The account has no room for this")
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from esp.core.errors import EspError, NotFoundError
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq
-from esp.core.principal import Principal
 from esp.native import MailboxIndex
 from esp.storage import maildir
 from esp.storage.postgres import mailboxes as mailboxes_sql
@@ -34,10 +33,10 @@ class OpenMailbox:
     """An index and those who want to hear when it has become newer."""
 
     __slots__ = (
-        "_account",
         "_behind",
         "_database",
         "_filling",
+        "account",
         "deleted",
         "index",
         "listeners",
@@ -54,7 +53,7 @@ class OpenMailbox:
         self.users = 0
         self.released = 0.0
         self.deleted = False
-        self._account = mailbox.account
+        self.account = mailbox.account
         self._database = database
         self._behind = 1
         self._filling = asyncio.Lock()
@@ -112,7 +111,7 @@ class OpenMailbox:
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
                 state = await mailboxes_sql.state(connection, self.mailbox, known)
-                await messages_sql.copy_rows(connection, self._account, self.mailbox, known, self._feed)
+                await messages_sql.copy_rows(connection, self.account, self.mailbox, known, self._feed)
         except BaseException:
             index.abandon()
             raise
@@ -160,7 +159,7 @@ class OpenMailboxes:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._open.clear()
 
-    async def open(self, principal: Principal, mailbox: Mailbox) -> OpenMailbox:
+    async def open(self, mailbox: Mailbox) -> OpenMailbox:
         """Return the mailbox with an index that is up to date; `release` it when it is not needed any more.
 
         Raises:
@@ -169,7 +168,7 @@ class OpenMailboxes:
         """
         opened = self._open.get(mailbox.id)
         if opened is None or opened.deleted:
-            folder = self._root / maildir.folder(principal.maildir, mailbox.directory)
+            folder = self._root / maildir.folder(mailbox.home, mailbox.directory)
             opened = self._open[mailbox.id] = OpenMailbox(self._database, mailbox, str(folder))
         opened.users += 1
         try:

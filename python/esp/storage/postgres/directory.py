@@ -333,7 +333,8 @@ async def add_default_mailboxes(
         """
         INSERT INTO mailbox (account_id, name, directory, special_use)
         SELECT $1, n, d, u FROM unnest($2::text[], $3::text[], $4::text[]) AS w (n, d, u)
-        RETURNING id, name, uidvalidity, uidnext, highest_modseq
+        RETURNING id, (SELECT a.maildir FROM account AS a WHERE a.id = account_id) AS home, name, uidvalidity,
+            uidnext, highest_modseq
         """,
         account,
         names,
@@ -348,6 +349,7 @@ async def add_default_mailboxes(
         Mailbox(
             id=row["id"],
             account=account,
+            home=row["home"],
             name=row["name"],
             directory=directories[row["name"]],
             uidvalidity=row["uidvalidity"],

@@ -16,8 +16,9 @@ from esp.core.principal import AccountId
 from esp.core.quota import Quota
 from esp.storage.postgres.pool import Connection
 
-_COLUMNS = """id, account_id, name, directory, uidvalidity, uidnext, highest_modseq,
-    messages, unseen, octets, special_use, keywords"""
+COLUMNS = """id, account_id, (SELECT a.maildir FROM account AS a WHERE a.id = account_id) AS home, name, directory,
+    uidvalidity, uidnext, highest_modseq, messages, unseen, octets, special_use, keywords"""
+"""Of `mailbox`, for `mailbox_of`."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -34,10 +35,10 @@ class State(msgspec.Struct, frozen=True):
 async def listed(connection: Connection, account: AccountId) -> list[Mailbox]:
     """Return the account's mailboxes, by name."""
     rows = await connection.fetch(
-        f'SELECT {_COLUMNS} FROM mailbox WHERE account_id = $1 ORDER BY name COLLATE "C"',  # noqa: S608
+        f'SELECT {COLUMNS} FROM mailbox WHERE account_id = $1 ORDER BY name COLLATE "C"',  # noqa: S608
         account,
     )
-    return [_mailbox(row) for row in rows]
+    return [mailbox_of(row) for row in rows]
 
 
 async def by_name(connection: Connection, account: AccountId, name: str) -> Mailbox:
@@ -47,11 +48,11 @@ async def by_name(connection: Connection, account: AccountId, name: str) -> Mail
         NotFoundError: there is none.
     """
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM mailbox WHERE account_id = $1 AND name = $2",  # noqa: S608
+        f"SELECT {COLUMNS} FROM mailbox WHERE account_id = $1 AND name = $2",  # noqa: S608
         account,
         name,
     )
-    return _mailbox(_found(row))
+    return mailbox_of(_found(row))
 
 
 async def by_id(connection: Connection, mailbox: MailboxId) -> Mailbox:
@@ -60,8 +61,8 @@ async def by_id(connection: Connection, mailbox: MailboxId) -> Mailbox:
     Raises:
         NotFoundError: it was deleted.
     """
-    row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM mailbox WHERE id = $1", mailbox)  # noqa: S608
-    return _mailbox(_found(row))
+    row = await connection.fetchrow(f"SELECT {COLUMNS} FROM mailbox WHERE id = $1", mailbox)  # noqa: S608
+    return mailbox_of(_found(row))
 
 
 async def lock(tx: Connection, mailboxes: Iterable[MailboxId]) -> dict[MailboxId, Mailbox]:
@@ -72,12 +73,12 @@ async def lock(tx: Connection, mailboxes: Iterable[MailboxId]) -> dict[MailboxId
     """
     wanted = sorted(set(mailboxes))
     rows = await tx.fetch(
-        f"SELECT {_COLUMNS} FROM mailbox WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",  # noqa: S608
+        f"SELECT {COLUMNS} FROM mailbox WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",  # noqa: S608
         wanted,
     )
     if len(rows) != len(wanted):
         raise NotFoundError("Mailbox does not exist")
-    return {row["id"]: _mailbox(row) for row in rows}
+    return {row["id"]: mailbox_of(row) for row in rows}
 
 
 async def create(
@@ -91,7 +92,7 @@ async def create(
     row = await tx.fetchrow(
         f"""
         INSERT INTO mailbox (account_id, name, directory, special_use) VALUES ($1, $2, $3, $4)
-        ON CONFLICT DO NOTHING RETURNING {_COLUMNS}
+        ON CONFLICT DO NOTHING RETURNING {COLUMNS}
         """,  # noqa: S608
         account,
         name,
@@ -100,7 +101,7 @@ async def create(
     )
     if row is None:
         raise AlreadyExistsError("Mailbox exists already")
-    return _mailbox(row)
+    return mailbox_of(row)
 
 
 async def directories(connection: Connection, account: AccountId) -> frozenset[str]:
@@ -121,7 +122,7 @@ async def rename(tx: Connection, account: AccountId, name: str, new_name: str) -
                 f"""
                 UPDATE mailbox SET name = $3::text || substr(name, length($2::text) + 1)
                 WHERE account_id = $1 AND (name = $2 OR starts_with(name, $2 || '{DELIMITER}'))
-                RETURNING {_COLUMNS}
+                RETURNING {COLUMNS}
                 """,  # noqa: S608
                 account,
                 name,
@@ -129,7 +130,7 @@ async def rename(tx: Connection, account: AccountId, name: str, new_name: str) -
             )
     except asyncpg.UniqueViolationError as error:
         raise AlreadyExistsError("Mailbox exists already") from error
-    return [_mailbox(row) for row in rows]
+    return [mailbox_of(row) for row in rows]
 
 
 async def delete(tx: Connection, mailbox: MailboxId) -> None:
@@ -277,11 +278,13 @@ def _found(row: asyncpg.Record | None) -> asyncpg.Record:
     return row
 
 
-def _mailbox(row: Any) -> Mailbox:
+def mailbox_of(row: Any) -> Mailbox:
+    """Return a row of `COLUMNS` as a mailbox."""
     special_use = row["special_use"]
     return Mailbox(
         id=row["id"],
         account=row["account_id"],
+        home=row["home"],
         name=row["name"],
         directory=row["directory"],
         uidvalidity=row["uidvalidity"],

@@ -4,7 +4,7 @@ In: an account or a mailbox. Out: what the database says of it, of one moment; a
 with the files. Each change locks the mailbox first, as every other writer does.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,13 +12,11 @@ import msgspec
 from esp.core.mailbox import ContentId, Mailbox, MailboxId, ModSeq, SpecialUse, Uid
 from esp.core.message import SystemFlag
 from esp.core.principal import AccountId
+from esp.storage.postgres.mailboxes import COLUMNS, mailbox_of
 from esp.storage.postgres.pool import Connection
 
 if TYPE_CHECKING:
     from esp.native import Description
-
-_MAILBOX_COLUMNS = """id, account_id, name, directory, uidvalidity, uidnext, highest_modseq,
-    messages, unseen, octets, special_use, keywords"""
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -73,10 +71,10 @@ async def accounts(connection: Connection, maildir: str | None = None) -> list[A
 async def mailboxes(connection: Connection, account: AccountId) -> list[Mailbox]:
     """Return the account's mailboxes, by name."""
     rows = await connection.fetch(
-        f"SELECT {_MAILBOX_COLUMNS} FROM mailbox WHERE account_id = $1 ORDER BY name",  # noqa: S608
+        f"SELECT {COLUMNS} FROM mailbox WHERE account_id = $1 ORDER BY name",  # noqa: S608
         account,
     )
-    return [_mailbox(row) for row in rows]
+    return [mailbox_of(row) for row in rows]
 
 
 async def snapshot(connection: Connection, account: Account, mailbox: MailboxId) -> Snapshot | None:
@@ -84,10 +82,11 @@ async def snapshot(connection: Connection, account: Account, mailbox: MailboxId)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         found = await connection.fetchrow(
             f"""
-            SELECT {_MAILBOX_COLUMNS},
-                EXISTS (SELECT FROM subscription AS s WHERE s.account_id = m.account_id AND s.name = m.name),
+            SELECT {COLUMNS},
+                EXISTS (SELECT FROM subscription AS s WHERE s.account_id = m.account_id AND s.name = m.name)
+                    AS subscribed,
                 (SELECT coalesce(max(e.modseq), 0) FROM expunged AS e
-                 WHERE e.account_id = m.account_id AND e.mailbox_id = m.id)
+                 WHERE e.account_id = m.account_id AND e.mailbox_id = m.id) AS expunged
             FROM mailbox AS m WHERE id = $1
             """,  # noqa: S608
             mailbox,
@@ -110,10 +109,10 @@ async def snapshot(connection: Connection, account: Account, mailbox: MailboxId)
         )
         unlinking = await unlinking_below(connection, account.maildir)
     return Snapshot(
-        mailbox=_mailbox(found[:12]),
-        subscribed=found[12],
+        mailbox=mailbox_of(found),
+        subscribed=found["subscribed"],
         rows=tuple(Row(*row) for row in rows),
-        expunged=ModSeq(found[13]),
+        expunged=ModSeq(found["expunged"]),
         unlinking=unlinking,
     )
 
@@ -342,12 +341,12 @@ async def ensure_mailbox(
 ) -> tuple[Mailbox, bool]:
     """Return the mailbox with this folder, and whether it was made now, with a UIDVALIDITY greater than `above`."""
     row = await tx.fetchrow(
-        f"SELECT {_MAILBOX_COLUMNS} FROM mailbox WHERE account_id = $1 AND directory = $2",  # noqa: S608
+        f"SELECT {COLUMNS} FROM mailbox WHERE account_id = $1 AND directory = $2",  # noqa: S608
         account,
         directory,
     )
     if row is not None:
-        return _mailbox(row), False
+        return mailbox_of(row), False
     taken = {r[0] for r in await tx.fetch("SELECT name FROM mailbox WHERE account_id = $1", account)}
     free, number = name, 2
     while free in taken:
@@ -362,7 +361,7 @@ async def ensure_mailbox(
     row = await tx.fetchrow(
         f"""
         INSERT INTO mailbox (account_id, name, directory, special_use) VALUES ($1, $2, $3, $4)
-        RETURNING {_MAILBOX_COLUMNS}
+        RETURNING {COLUMNS}
         """,  # noqa: S608
         account,
         free,
@@ -376,9 +375,4 @@ async def ensure_mailbox(
             account,
             free,
         )
-    return _mailbox(row), True
-
-
-def _mailbox(row: Iterable[object]) -> Mailbox:
-    values = list(row)
-    return msgspec.convert(dict(zip(Mailbox.__struct_fields__, values, strict=True)), Mailbox)
+    return mailbox_of(row), True
