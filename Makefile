@@ -42,7 +42,7 @@ lint: $(STAMPS)/dev $(STAMPS)/package ## Formatting, types, layers, clippy, stub
 check: lint test ## All that CI runs
 
 soak: $(STAMPS)/dev $(STAMPS)/package ## Kill processes at random for long, and run the stories again and again
-	ESP_CRASH_KILLS=$${ESP_CRASH_KILLS:-300} $(BIN)/python -m pytest tests/scenarios $(PYTEST_ARGS)
+	ESP_CRASH_KILLS=$${ESP_CRASH_KILLS:-300} ESP_MODEL_STEPS=$${ESP_MODEL_STEPS:-10000} $(BIN)/python -m pytest tests/scenarios $(PYTEST_ARGS)
 
 fuzz: $(STAMPS)/dev $(STAMPS)/package ## Fuzz the parsers (FUZZ_SECONDS for each; cargo-fuzz where it is installed)
 	PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --workspace --exclude esp-py --release --quiet

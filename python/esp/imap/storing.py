@@ -34,7 +34,7 @@ async def store(session: "Session", command: Command) -> str:
     bits = arguments.flags | await _keyword_bits(session, selected, arguments)
     plan = _plan(selected, command, arguments, bits)
     modified, numbers = plan.modified, plan.modified_numbers
-    modseq = 0
+    modseq, after = 0, 0
     if plan.changing:
         stored = await session.door.messages.store(
             selected.opened.mailbox,
@@ -43,7 +43,7 @@ async def store(session: "Session", command: Command) -> str:
             bits,
             arguments.unchanged_since,
         )
-        modseq = stored.modseq
+        modseq, after = stored.modseq, stored.after
         selected.opened.heard(modseq)
         await selected.opened.refresh()
         if stored.modified:
@@ -59,6 +59,7 @@ async def store(session: "Session", command: Command) -> str:
             announce=() if arguments.silent else named,
             silent=named if arguments.silent else (),
             silent_modseq=modseq,
+            silent_after=after,
         )
     )
     name = f"{'UID ' if command.uid else ''}STORE"

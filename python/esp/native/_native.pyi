@@ -611,6 +611,7 @@ class View:
         announce: Sequence[int] = (),
         silent: Sequence[int] = (),
         silent_modseq: int = 0,
+        silent_after: int = 0,
     ) -> bytes:
         """Bring the view to the index's state and return the untagged responses that tell the session,
         often `b""`.
@@ -630,6 +631,8 @@ class View:
             silent: UIDs changed by this session with `.SILENT`: their flags are not told unless changed again
                 by another after `silent_modseq`; with CONDSTORE enabled their MODSEQ is (RFC 7162 §3.1.3)
             silent_modseq: the mod-sequence of that STORE
+            silent_after: the mailbox's mod-sequence just before it; if the session has not been told all up to it,
+                flags are told after all, for the client does not know what its change came to (RFC 3501 §6.4.6)
         """
     @property
     def pending(self) -> bool:

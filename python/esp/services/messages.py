@@ -32,6 +32,8 @@ class Stored(msgspec.Struct, frozen=True):
     """What a STORE did."""
 
     modseq: ModSeq
+    after: ModSeq
+    """The mailbox's mod-sequence just before."""
     changed: list[Uid]
     modified: frozenset[int]
     """Not changed: they were, by somebody else, after `unchanged_since` (RFC 7162 §3.1.3)."""
@@ -89,7 +91,9 @@ class Messages:
             changed = await sql.set_flags(tx, locked, uids, mode, bits)
         if changed.uids:
             await self._notifier.publish([(mailbox, changed.modseq)])
-        return Stored(modseq=changed.modseq, changed=changed.uids, modified=modified)
+        return Stored(
+            modseq=changed.modseq, after=locked.highest_modseq, changed=changed.uids, modified=modified
+        )
 
     async def expunge(self, mailbox: MailboxId, uids: list[int]) -> ModSeq:
         """Remove those of the messages that have `\\Deleted` now, and return the mailbox's highest mod-sequence.

@@ -64,6 +64,8 @@ pub struct Sync {
     pub silent: Vec<u32>,
     /// The mod-sequence of that change.
     pub silent_modseq: i64,
+    /// The mailbox's mod-sequence just before it.
+    pub silent_after: i64,
 }
 
 /// What a STORE would do.
@@ -428,12 +430,16 @@ impl View {
         tell.extend_from_slice(&sync.silent);
         tell.sort_unstable();
         tell.dedup();
+        // What others changed before the silent change, and the client does not know, it cannot reckon with
+        // (RFC 3501 §6.4.6: told regardless of .SILENT).
+        let reckoned = known.told >= sync.silent_after;
         let mut hint = 0;
         for uid in tell {
             let Some(row) = table.find_near(uid, &mut hint) else {
                 continue;
             };
-            let hushed = silent.contains(&uid) && row.modseq <= sync.silent_modseq;
+            let own = reckoned && row.modseq == sync.silent_modseq;
+            let hushed = silent.contains(&uid) && (own || row.modseq <= known.told);
             if hushed && !known.condstore {
                 continue;
             }

@@ -125,6 +125,23 @@ fn a_silent_store_is_not_told_unless_another_came_after() {
 }
 
 #[test]
+fn a_silent_store_after_changes_that_the_session_does_not_know_is_told() {
+    let index = filled(3);
+    let view = View::new(Arc::clone(&index), false, u32::MAX);
+    // Another set \Deleted at 4; ours came at 5 and found both flags.
+    apply(&index, &[Message::new(1, 5, SEEN | DELETED)], 5, 4, &[]);
+    assert_eq!(
+        text(view.sync(&Sync {
+            silent: vec![1],
+            silent_modseq: 5,
+            silent_after: 4,
+            ..all()
+        })),
+        "* 1 FETCH (FLAGS (\\Deleted \\Seen))\r\n"
+    );
+}
+
+#[test]
 fn an_announced_message_is_told_once_changed_or_not() {
     let index = filled(3);
     let view = View::new(Arc::clone(&index), false, u32::MAX);

@@ -172,7 +172,7 @@ impl View {
         octets(py, &self.view.opening())
     }
 
-    #[pyo3(signature = (*, expunges = true, uid = false, announce = Vec::new(), silent = Vec::new(), silent_modseq = 0), text_signature = "(self, /, *, expunges=True, uid=False, announce=(), silent=(), silent_modseq=0)")]
+    #[pyo3(signature = (*, expunges = true, uid = false, announce = Vec::new(), silent = Vec::new(), silent_modseq = 0, silent_after = 0), text_signature = "(self, /, *, expunges=True, uid=False, announce=(), silent=(), silent_modseq=0, silent_after=0)")]
     fn sync(
         &self,
         py: Python<'_>,
@@ -181,6 +181,7 @@ impl View {
         announce: Vec<u32>,
         silent: Vec<u32>,
         silent_modseq: i64,
+        silent_after: i64,
     ) -> Py<PyBytes> {
         octets(
             py,
@@ -190,6 +191,7 @@ impl View {
                 announce,
                 silent,
                 silent_modseq,
+                silent_after,
             }),
         )
     }
