@@ -155,6 +155,8 @@ class Imap(_Section, frozen=True):
     """Decoded text that one process keeps for SEARCH."""
     poll_interval: Duration = 5.0
     """How soon a change is seen when Redis did not tell."""
+    unauthenticate: bool = True
+    """Whether a connection may change its user (RFC 8437 §8: not behind a proxy that checks logins for us)."""
 
 
 class Api(_Section, frozen=True):

@@ -6,6 +6,7 @@
     ├── NotFoundError           no such domain, account, mailbox, message
     ├── AlreadyExistsError      the name is taken
     ├── DeniedError             known who, not allowed
+    │   ├── HasChildrenError    a mailbox name that only stands above others
     │   ├── AccountDisabledError  the account or its domain is switched off
     │   ├── RelayDeniedError    mail for elsewhere, from somebody we do not know
     │   └── SenderDeniedError   the principal does not own the reverse-path
@@ -53,6 +54,10 @@ class AlreadyExistsError(EspError):
 
 class DeniedError(EspError):
     """The principal is known and may not do this."""
+
+
+class HasChildrenError(DeniedError):
+    """The mailbox name is nothing but the superior of others, and cannot be deleted."""
 
 
 class AccountDisabledError(DeniedError):

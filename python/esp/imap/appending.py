@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from esp.core.errors import EspError, OverQuotaError
+from esp.core.errors import EspError, NotFoundError, OverQuotaError
 from esp.core.mailbox import Mailbox
 from esp.imap.responses import Refusal, response_for
 from esp.imap.storing import target_of
@@ -78,7 +78,9 @@ async def begin(session: "Session", literal: AppendLiteral) -> Append | None:
             raise Refusal("BAD Log in first")
         if literal.position > 0:
             raise Refusal("BAD MULTIAPPEND is not supported")
-        if literal.binary:
+        if literal.utf8 and not (session.utf8_accept or session.imap4rev2):
+            raise Refusal("NO [CANNOT] ENABLE UTF8=ACCEPT comes first")  # RFC 6855 §4
+        if literal.binary and not literal.utf8:
             raise Refusal("NO [UNKNOWN-CTE] A literal8 is not supported")
         mailbox = await target_of(session, literal.mailbox)
         quota = await session.door.mailboxes.quota(session.principal)
@@ -110,11 +112,12 @@ async def append(session: "Session", command: Command) -> str:
         flags=coming.flags,
         keywords=coming.keywords,
     )
-    placed = (
-        await session.door.dispatch.deliver(
-            Incoming(prefix=b"", body=coming.body(), targets=(target,), internal_date=coming.internal_date)
-        )
-    )[0]
+    incoming = Incoming(prefix=b"", body=coming.body(), targets=(target,), internal_date=coming.internal_date)
+    try:
+        placed = (await session.door.dispatch.deliver(incoming))[0]
+    except NotFoundError as error:
+        # RFC 9051 §6.3.12: deleted while the message came; the client may make it and try again.
+        raise Refusal("NO [TRYCREATE] Mailbox does not exist") from error
     session.door.open_mailboxes.heard(placed.mailbox, placed.modseq)
     if session.selected is not None and session.selected.opened.mailbox == placed.mailbox:
         await session.refresh()

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-ALWAYS: Final = ("IMAP4rev1", "LITERAL+", "ID", "ENABLE", "SASL-IR")
+ALWAYS: Final = ("IMAP4rev1", "IMAP4rev2", "LITERAL+", "ID", "ENABLE", "SASL-IR")
 MECHANISMS: Final = ("AUTH=SCRAM-SHA-256", "AUTH=PLAIN", "AUTH=LOGIN")
 AUTHENTICATED: Final = (
     "APPENDLIMIT",
@@ -23,12 +23,21 @@ AUTHENTICATED: Final = (
     "STATUS=SIZE",
     "UIDPLUS",
     "UNSELECT",
+    "UTF8=ACCEPT",
     "WITHIN",
 )
 """Shown before login as well: clients decide by them whether they log in at all."""
 
 
-def capabilities(*, authenticated: bool, starttls: bool, plaintext_login: bool, append_limit: int) -> str:
+def capabilities(
+    *,
+    authenticated: bool,
+    starttls: bool,
+    plaintext_login: bool,
+    append_limit: int,
+    compressed: bool,
+    unauthenticate: bool,
+) -> str:
     """Return the capability list for a session.
 
     Args:
@@ -36,6 +45,8 @@ def capabilities(*, authenticated: bool, starttls: bool, plaintext_login: bool, 
         starttls: whether TLS can still be begun.
         plaintext_login: whether a password may be shown now: under TLS, or from a trusted network.
         append_limit: octets of the largest APPEND (RFC 7889).
+        compressed: whether COMPRESS was done already.
+        unauthenticate: whether a login may be undone.
     """
     names = list(ALWAYS)
     if not authenticated:
@@ -45,4 +56,8 @@ def capabilities(*, authenticated: bool, starttls: bool, plaintext_login: bool, 
         # messages in clear text can be attacked offline.
         names.extend(MECHANISMS if plaintext_login else ("LOGINDISABLED",))
     names.extend(f"APPENDLIMIT={append_limit}" if name == "APPENDLIMIT" else name for name in AUTHENTICATED)
+    if not compressed:
+        names.append("COMPRESS=DEFLATE")
+    if authenticated and unauthenticate:
+        names.append("UNAUTHENTICATE")
     return " ".join(names)

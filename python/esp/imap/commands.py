@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from esp.imap import (
     appending,
     authenticating,
+    enabling,
     fetching,
     idling,
     naming,
@@ -41,7 +42,9 @@ _COMMANDS: dict[str, _Entry] = {
     "STARTTLS": _Entry(authenticating.starttls, _BEFORE),
     "LOGIN": _Entry(authenticating.login, _BEFORE),
     "AUTHENTICATE": _Entry(authenticating.authenticate, _BEFORE),
-    "ENABLE": _Entry(selecting.enable, _AFTER),
+    "ENABLE": _Entry(enabling.enable, _AFTER),
+    "COMPRESS": _Entry(enabling.compress, _AFTER),
+    "UNAUTHENTICATE": _Entry(enabling.unauthenticate, _AFTER),
     "SELECT": _Entry(selecting.select, _AFTER),
     "EXAMINE": _Entry(selecting.select, _AFTER),
     "CREATE": _Entry(naming.create, _AFTER),
@@ -67,7 +70,7 @@ _COMMANDS: dict[str, _Entry] = {
     "COPY": _Entry(storing.copy, _SELECTED),
     "MOVE": _Entry(storing.move, _SELECTED),
 }
-"""SORT, THREAD and UNAUTHENTICATE are read by the parser already and answered by nothing yet."""
+"""SORT and THREAD are read by the parser already and answered by nothing yet."""
 
 
 async def execute(session: "Session", command: Command) -> str | None:

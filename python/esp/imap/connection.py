@@ -8,8 +8,11 @@ is not written to, and what waits for it gives up with the connection's deadline
 
 import asyncio
 import ssl
+import zlib
+from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
+from esp.imap.compression import Deflation
 from esp.native import (
     AppendLiteral,
     AppendOctets,
@@ -27,6 +30,9 @@ READ_AHEAD = 256 * 1024
 WRITE_HIGH = 256 * 1024
 WRITE_LOW = 64 * 1024
 HANDSHAKE_TIMEOUT = 30.0
+INFLATED_AT_ONCE = 64 * 1024
+QUIET = 5.0
+"""Seconds after which a compressed session does without its compressor."""
 
 
 class Handler(Protocol):
@@ -54,8 +60,9 @@ class Handler(Protocol):
 class Connection(asyncio.Protocol):
     """Feeds a `CommandReader` and runs a `Handler` on its events."""
 
-    __slots__ = ("_closing", "_flow", "_line", "_loop", "_paused", "_task", "_throttled", "deadline", "handler",
-                 "patience", "peer", "reader", "secure", "slot", "transport")  # fmt: skip
+    __slots__ = ("_closing", "_flow", "_flushing", "_layer", "_line", "_loop", "_paused", "_quiet",
+                 "_task", "_throttled", "deadline", "handler", "patience", "peer", "reader", "secure",
+                 "slot", "transport")  # fmt: skip
 
     def __init__(self, handler: Handler, reader: CommandReader, patience: float) -> None:
         self.handler = handler
@@ -74,6 +81,9 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._throttled = False
         self._closing = False
+        self._layer: Deflation | None = None
+        self._flushing = False
+        self._quiet: asyncio.TimerHandle | None = None
 
     # What asyncio calls
 
@@ -90,13 +100,21 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self.deadline = self._loop.time() + self.patience
-        self.reader.feed(data)
+        if self._layer is None:
+            self.reader.feed(data)
+        else:
+            try:
+                self._layer.take(data)
+                self._inflate()
+            except zlib.error:
+                self.abort()
+                return
         if self._line is not None:
             if not self._line.done():
                 self._line.set_result(None)
         elif self._task is None:
             self._task = self._loop.create_task(self._work())
-        if not self._throttled and self.reader.buffered > READ_AHEAD:
+        if not self._throttled and self._is_ahead():
             self._throttled = True
             self.transport.pause_reading()
 
@@ -115,6 +133,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
+        if self._quiet is not None:
+            self._quiet.cancel()
         for waiter in (self._flow, self._line):
             if waiter is not None and not waiter.done():
                 waiter.set_exception(ConnectionResetError("the client is gone"))
@@ -144,8 +164,24 @@ class Connection(asyncio.Protocol):
 
     def write(self, octets: bytes) -> None:
         """Send octets; whoever sends many awaits `drain` between."""
-        if octets and not self._closing:
+        if not octets or self._closing:
+            return
+        if self._layer is None:
             self.transport.write(octets)
+            return
+        if compressed := self._layer.compress(octets):
+            self.transport.write(compressed)
+        if not self._flushing:
+            # When whoever writes now has to wait for something, its batch of responses is complete.
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def begin(self, answer: Callable[[], Awaitable[None]]) -> bool:
+        """Have something told that no event asked for; events wait until it is. `False`: an event is being handled."""
+        if self._task is not None or self._closing:
+            return False
+        self._task = self._loop.create_task(self._interlude(answer))
+        return True
 
     async def drain(self) -> None:
         """Wait while the client does not read.
@@ -170,7 +206,7 @@ class Connection(asyncio.Protocol):
             ValueError: the line is too long.
         """
         self.reader.expect_line()
-        while (event := self.reader.next()) is None:
+        while (event := self._next()) is None:
             self._resume_reading()
             self._line = self._loop.create_future()
             try:
@@ -199,9 +235,26 @@ class Connection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
         self.secure = True
 
+    @property
+    def compressed(self) -> bool:
+        """Whether there is a compression layer."""
+        return self._layer is not None
+
+    def begin_compression(self) -> None:
+        """Compress what is written from now on, and inflate what is read (RFC 4978)."""
+        self._layer = Deflation()
+
+    def end_compression(self) -> None:
+        """End the stream to the client; what it sends from now on is not compressed either (RFC 8437 §4.1)."""
+        if self._layer is not None:
+            layer, self._layer = self._layer, None
+            self.transport.write(layer.finish())
+            self.reader.feed(layer.behind)
+
     def close(self) -> None:
         """End the connection when what was written is sent."""
         if not self._closing:
+            self._flush()
             self._closing = True
             self.transport.close()
 
@@ -227,9 +280,13 @@ class Connection(asyncio.Protocol):
         await self._guarded(self.handler.opened())
         await self._work()
 
+    async def _interlude(self, answer: Callable[[], Awaitable[None]]) -> None:
+        await self._guarded(answer())
+        await self._work()
+
     async def _work(self) -> None:
         try:
-            while not self._closing and (event := self.reader.next()) is not None:
+            while not self._closing and (event := self._next()) is not None:
                 await self._guarded(self.handler.handle(event))
                 if self._paused and not self._closing:
                     # Else who sends commands and reads no responses has us keep them all.
@@ -256,7 +313,43 @@ class Connection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", None)
         self.handler = cast("Handler", None)
 
+    # The compression layer
+
+    def _next(self) -> Event | None:
+        event = self.reader.next()
+        while event is None and self._layer is not None and self._layer.pending:
+            try:
+                self._inflate()
+            except zlib.error:
+                self.abort()
+                return None
+            event = self.reader.next()
+        return event
+
+    def _inflate(self) -> None:
+        layer = cast("Deflation", self._layer)
+        while layer.pending and self.reader.buffered <= READ_AHEAD:
+            self.reader.feed(layer.inflate(INFLATED_AT_ONCE))
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._layer is None or self._closing:
+            return
+        self.transport.write(self._layer.flush())
+        if self._quiet is not None:
+            self._quiet.cancel()
+        self._quiet = self._loop.call_later(QUIET, self._fall_silent)
+
+    def _fall_silent(self) -> None:
+        if self._layer is not None and not self._flushing:
+            self._layer.release()
+
+    # Back-pressure
+
+    def _is_ahead(self) -> bool:
+        return self.reader.buffered > READ_AHEAD or (self._layer is not None and self._layer.pending)
+
     def _resume_reading(self) -> None:
-        if self._throttled and not self._closing and self.reader.buffered <= READ_AHEAD:
+        if self._throttled and not self._closing and not self._is_ahead():
             self._throttled = False
             self.transport.resume_reading()

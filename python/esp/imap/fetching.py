@@ -4,13 +4,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from esp.core.message import SystemFlag
+from esp.imap.enabling import enable_condstore
 from esp.imap.responses import Refusal
 from esp.imap.selected import Selected
-from esp.imap.selecting import enable_condstore
-from esp.native import Command, Fetch, FetchArguments
+from esp.native import Command, Fetch, FetchArguments, SequenceSet, encode_set
+from esp.telemetry.log import get_logger
 
 if TYPE_CHECKING:
     from esp.imap.session import Session
+
+log = get_logger(__name__)
 
 STEP = 128 * 1024
 FILE_STEP = 512 * 1024
@@ -42,6 +45,10 @@ async def fetch(session: "Session", command: Command) -> str:
         await selected.opened.refresh(ask=True)
     await _write(session, selected, fetching, in_thread=arguments.items.reads_files)
     if fetching.missing:
+        await selected.opened.refresh(ask=True)
+        if lost := selected.view.uids(SequenceSet(encode_set(fetching.missing)), uid=True):
+            log.error("message files are missing", mailbox=selected.opened.mailbox, uids=lost)
+            return "NO [CORRUPTION] Some of the messages cannot be read"
         # RFC 2180 §4.1.3: the client hears of the expunge as soon as it may.
         return "NO [EXPUNGEISSUED] Some of the messages were expunged"
     return f"OK {'UID ' if command.uid else ''}FETCH completed"

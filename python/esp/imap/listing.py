@@ -1,17 +1,21 @@
 """Which names LIST and LSUB show, and with what attributes (RFC 3501 §6.3.8-9, RFC 5258, RFC 6154 §2)."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from esp.core import mailbox_name
 from esp.core.mailbox import DELIMITER
 from esp.native import ListArguments, encode_mailbox, list_matches
 from esp.services.mailboxes import Listed
 
+if TYPE_CHECKING:
+    from esp.imap.session import Session
+
 Line = tuple[Listed | None, bytes]
 
 
 def list_lines(
-    arguments: ListArguments, listed: Sequence[Listed], *, lsub: bool, utf8: bool
+    arguments: ListArguments, listed: Sequence[Listed], *, lsub: bool, utf8: bool, imap4rev2: bool
 ) -> Iterator[Line]:
     """Return the responses, each with the name that it is about."""
     if arguments.patterns == ("",) and not arguments.extended:
@@ -19,14 +23,42 @@ def list_lines(
         yield None, _line("LSUB" if lsub else "LIST", ["\\Noselect"], b'""')
         return
     patterns = [mailbox_name.canonical(arguments.reference + pattern) for pattern in arguments.patterns]
-    shown = _subscribed(patterns, listed) if lsub else _selected(arguments, patterns, listed)
+    shown = (
+        _subscribed(patterns, listed) if lsub else _selected(arguments, patterns, listed, imap4rev2=imap4rev2)
+    )
     for name, attributes, more in shown:
         wire = encode_mailbox(name.name, utf8)
-        yield name, _line("LSUB" if lsub else "LIST", attributes, wire, more)
+        yield name, _line("LSUB" if lsub else "LIST", attributes, wire, more.encode())
+
+
+def name_line(name: Listed, *, utf8: bool, subscribed: bool = False, old_name: str | None = None) -> bytes:
+    """Return a LIST response that nobody's pattern asked for (RFC 9051 §6.3.9.7, RFC 5465 §5.4-5).
+
+    Args:
+        name: what is so now.
+        utf8: how the session reads names.
+        subscribed: whether `\\Subscribed` is told.
+        old_name: what the name was before, or what the client wrote.
+    """
+    attributes = _attributes(name, extended=True)
+    if subscribed and name.subscribed:
+        attributes.append("\\Subscribed")
+    more = b"" if old_name is None else b' ("OLDNAME" (' + encode_mailbox(old_name, utf8) + b"))"
+    return _line("LIST", attributes, encode_mailbox(name.name, utf8), more)
+
+
+async def write_list(session: "Session", written: str) -> None:
+    """Tell an IMAP4rev2 client of the mailbox it has named, and under which name it goes (RFC 9051 §6.3.2)."""
+    canonical = mailbox_name.canonical(written)
+    for name in await session.door.mailboxes.listed(session.owner):
+        if name.name == canonical:
+            old_name = written if written != canonical else None
+            utf8 = session.connection.reader.utf8
+            session.connection.write(name_line(name, utf8=utf8, old_name=old_name))
 
 
 def _selected(
-    arguments: ListArguments, patterns: Sequence[str], listed: Sequence[Listed]
+    arguments: ListArguments, patterns: Sequence[str], listed: Sequence[Listed], *, imap4rev2: bool
 ) -> Iterator[tuple[Listed, list[str], str]]:
     selection, returns = frozenset(arguments.selection), frozenset(arguments.returns)
     by_subscription = "SUBSCRIBED" in selection
@@ -48,7 +80,7 @@ def _selected(
         use = name.mailbox.special_use if name.mailbox is not None else None
         if "SPECIAL-USE" in selection and use is None:
             continue
-        attributes = _attributes(name, extended=arguments.extended)
+        attributes = _attributes(name, extended=arguments.extended or imap4rev2)
         if name.subscribed and (by_subscription or "SUBSCRIBED" in returns):
             attributes.append("\\Subscribed")
         yield name, attributes, ' ("CHILDINFO" ("SUBSCRIBED"))' if child_info else ""
@@ -81,6 +113,6 @@ def _matches(patterns: Sequence[str], name: str) -> bool:
     return any(list_matches(pattern, name) for pattern in patterns)
 
 
-def _line(response: str, attributes: Sequence[str], wire_name: bytes, more: str = "") -> bytes:
+def _line(response: str, attributes: Sequence[str], wire_name: bytes, more: bytes = b"") -> bytes:
     head = f'* {response} ({" ".join(attributes)}) "{DELIMITER}" '
-    return head.encode() + wire_name + more.encode() + b"\r\n"
+    return head.encode() + wire_name + more + b"\r\n"

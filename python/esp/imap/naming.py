@@ -1,10 +1,12 @@
 """Commands about mailbox names (RFC 3501 §6.3.3-10, RFC 2342, RFC 5819, RFC 6154, RFC 9208)."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from esp.core import mailbox_name
 from esp.core.errors import NotFoundError
 from esp.core.mailbox import DELIMITER, SpecialUse
-from esp.imap.listing import list_lines
+from esp.imap.listing import list_lines, write_list
 from esp.imap.responses import Refusal
 from esp.native import (
     Command,
@@ -35,6 +37,7 @@ async def create(session: "Session", command: Command) -> str:
             raise Refusal("NO [USEATTR] A mailbox has one special use, and not this one")
         use = known[arguments.special_use[0].lower()]
     await session.door.mailboxes.create(session.owner, arguments.mailbox, use)
+    await _write_normalized(session, arguments.mailbox)
     return "OK CREATE completed"
 
 
@@ -42,9 +45,10 @@ async def delete(session: "Session", command: Command) -> str:
     """DELETE; a client's own selected mailbox is closed first, so that it is not thrown out."""
     arguments = command.arguments
     assert isinstance(arguments, MailboxArguments)
-    mailbox = await session.door.mailboxes.find(session.owner, arguments.mailbox)
-    if session.selected is not None and session.selected.opened.mailbox == mailbox.id:
-        session.select(None)
+    with suppress(NotFoundError):  # which error it is, the service knows
+        mailbox = await session.door.mailboxes.find(session.owner, arguments.mailbox)
+        if session.selected is not None and session.selected.opened.mailbox == mailbox.id:
+            session.select(None)
     await session.door.mailboxes.delete(session.owner, arguments.mailbox)
     return "OK DELETE completed"
 
@@ -55,6 +59,7 @@ async def rename(session: "Session", command: Command) -> str:
     assert isinstance(arguments, RenameArguments)
     await session.door.mailboxes.rename(session.owner, arguments.mailbox, arguments.new_name)
     await session.refresh(ask=True)  # INBOX may be selected, and is empty now
+    await _write_normalized(session, arguments.new_name)
     return "OK RENAME completed"
 
 
@@ -81,7 +86,9 @@ async def list_names(session: "Session", command: Command) -> str:
     listed = await session.door.mailboxes.listed(session.owner)
     utf8 = session.connection.reader.utf8
     octets: list[bytes] = []
-    for name, line in list_lines(arguments, listed, lsub=command.name == "LSUB", utf8=utf8):
+    for name, line in list_lines(
+        arguments, listed, lsub=command.name == "LSUB", utf8=utf8, imap4rev2=session.imap4rev2
+    ):
         octets.append(line)
         # RFC 5819 §2: a STATUS for each mailbox that can be selected, behind its LIST response.
         if arguments.status and name is not None and name.mailbox is not None:
@@ -145,6 +152,12 @@ async def _write_quota(session: "Session") -> None:
     session.untagged(f'QUOTA "" ({" ".join(limits)})')
 
 
+async def _write_normalized(session: "Session", written: str) -> None:
+    # RFC 9051 §6.3.4, §6.3.6: the name is not the one that was asked for.
+    if session.imap4rev2 and mailbox_name.canonical(written) != written:
+        await write_list(session, written)
+
+
 def _status_line(session: "Session", status: Status, items: tuple[str, ...]) -> bytes:
     mailbox = status.mailbox
     values: dict[str, str] = {
@@ -158,6 +171,8 @@ def _status_line(session: "Session", status: Status, items: tuple[str, ...]) -> 
         "HIGHESTMODSEQ": str(mailbox.highest_modseq),
         "APPENDLIMIT": str(session.door.settings.max_literal),
     }
+    if session.imap4rev2:
+        del values["RECENT"]  # RFC 9051 appendix E
     if missing := [item for item in items if item not in values]:
         raise Refusal(f"BAD STATUS cannot tell {missing[0]}")
     name = encode_mailbox(mailbox.name, session.connection.reader.utf8)

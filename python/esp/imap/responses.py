@@ -6,6 +6,7 @@ from esp.core.errors import (
     AuthenticationError,
     DeniedError,
     EspError,
+    HasChildrenError,
     InvalidError,
     LimitError,
     NotFoundError,
@@ -21,6 +22,7 @@ _CODES: dict[type[EspError], str] = {
     NotFoundError: "NONEXISTENT",
     AlreadyExistsError: "ALREADYEXISTS",
     DeniedError: "CANNOT",
+    HasChildrenError: "HASCHILDREN",
     # RFC 5530 §3: CONTACTADMIN says that only the administrator can help.
     AccountDisabledError: "CONTACTADMIN",
     AuthenticationError: "AUTHENTICATIONFAILED",

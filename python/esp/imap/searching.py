@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from esp.imap.enabling import enable_condstore
 from esp.imap.responses import Refusal
-from esp.imap.selecting import enable_condstore
 from esp.native import Command, SearchArguments
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ async def search(session: "Session", command: Command) -> str:
     selected = session.selected
     assert isinstance(arguments, SearchArguments)
     assert selected is not None
+    if arguments.charset and session.utf8_accept:
+        raise Refusal("BAD A charset cannot be named after ENABLE UTF8=ACCEPT")  # RFC 6855 §3
     if arguments.program.modseq:
         enable_condstore(session)
     await session.refresh()
@@ -27,6 +29,8 @@ async def search(session: "Session", command: Command) -> str:
     except ValueError as error:
         raise Refusal(f"BAD {error}") from error
     returns = arguments.returns
+    if returns is None and session.imap4rev2:
+        returns = ("ALL",)  # RFC 9051 §6.4.4: the response is ESEARCH, whether or not RETURN was said
     if returns is not None and "SAVE" in returns:
         selected.view.save(_saved(found.uids, returns))
         # RFC 5182 §2.1: with SAVE alone there is no untagged response.

@@ -1,9 +1,10 @@
-"""SELECT, EXAMINE, CLOSE, UNSELECT, NOOP, CHECK, ENABLE (RFC 3501 §6.1.2, §6.3.1-2, §6.4.1-2; RFC 3691; RFC 5161)."""
+"""SELECT, EXAMINE, CLOSE, UNSELECT, NOOP, CHECK (RFC 3501 §6.1.2, §6.3.1-2, §6.4.1-2; RFC 9051 §6.3.2; RFC 3691)."""
 
 from typing import TYPE_CHECKING
 
+from esp.imap.listing import write_list
 from esp.imap.selected import Selected
-from esp.native import Command, EnableArguments, SelectArguments, View
+from esp.native import Command, SelectArguments, View
 
 if TYPE_CHECKING:
     from esp.imap.session import Session
@@ -14,7 +15,10 @@ async def select(session: "Session", command: Command) -> str:
     arguments = command.arguments
     assert isinstance(arguments, SelectArguments)
     # RFC 3501 §6.3.1: the mailbox selected before is deselected even when this fails.
-    session.select(None)
+    if session.selected is not None:
+        session.select(None)
+        # RFC 9051 §7.1, RFC 7162 §3.2.11: what follows is about another mailbox.
+        session.untagged("OK [CLOSED] Previous mailbox is now closed")
     read_only = command.name == "EXAMINE"
     door = session.door
     mailbox = await door.mailboxes.find(session.owner, arguments.mailbox)
@@ -30,6 +34,9 @@ async def select(session: "Session", command: Command) -> str:
         session.condstore = True
     if session.condstore:
         view.enable_condstore()
+    if session.imap4rev2:
+        view.enable_imap4rev2()
+        await write_list(session, arguments.mailbox)
     session.connection.write(view.opening())
     return f"OK [{'READ-ONLY' if read_only else 'READ-WRITE'}] {command.name} completed"
 
@@ -56,25 +63,3 @@ async def unselect(session: "Session", command: Command) -> str:
     """UNSELECT: deselect, and nothing else (RFC 3691)."""
     session.select(None)
     return "OK UNSELECT completed"
-
-
-async def enable(session: "Session", command: Command) -> str:
-    """ENABLE (RFC 5161): what is not known is passed over."""
-    arguments = command.arguments
-    assert isinstance(arguments, EnableArguments)
-    enabled = []
-    if "CONDSTORE" in arguments.capabilities:
-        enabled.append("CONDSTORE")
-        enable_condstore(session)
-    session.untagged(" ".join(["ENABLED", *enabled]))
-    return "OK ENABLE completed"
-
-
-def enable_condstore(session: "Session") -> None:
-    """Tell mod-sequences from now on: any command that uses one asks for it (RFC 7162 §3.1)."""
-    if session.condstore:
-        return
-    session.condstore = True
-    if session.selected is not None:
-        session.selected.view.enable_condstore()
-        session.untagged(f"OK [HIGHESTMODSEQ {session.selected.opened.index.modseq}] CONDSTORE enabled")

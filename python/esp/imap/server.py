@@ -196,10 +196,14 @@ class ImapServer:
         self._trimmer.closed()
         self._sessions.discard(session)
         _decrease(self._by_address, session.connection.peer)
-        if session.principal is not None:
-            _decrease(self._by_account, session.principal.account)
+        self.dismiss_login(session)
         if not self._sessions:
             self._empty.set()
+
+    def dismiss_login(self, session: Session) -> None:
+        """Count a login out, if there is one."""
+        if session.principal is not None:
+            _decrease(self._by_account, session.principal.account)
 
     def is_plaintext_network(self, peer: str) -> bool:
         """Return whether a peer may show a password without TLS (`security.plaintext_login_networks`)."""

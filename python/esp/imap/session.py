@@ -35,8 +35,8 @@ MOST_BAD_COMMANDS = 20
 class Session:
     """Handles the events of one connection, one at a time."""
 
-    __slots__ = ("append", "bad_commands", "condstore", "connection", "door", "failed_logins", "idle_tag", "principal",
-                 "selected")  # fmt: skip
+    __slots__ = ("append", "bad_commands", "condstore", "connection", "door", "failed_logins", "idle_tag",
+                 "imap4rev2", "principal", "selected", "utf8_accept")  # fmt: skip
 
     def __init__(self, door: "ImapServer") -> None:
         self.door = door
@@ -48,6 +48,8 @@ class Session:
         self.append: Append | None = None
         self.idle_tag: str | None = None
         self.condstore = False
+        self.imap4rev2 = False
+        self.utf8_accept = False
         self.bad_commands = 0
         self.failed_logins = 0
 
@@ -71,6 +73,8 @@ class Session:
             starttls=self.door.tls is not None and not self.connection.secure,
             plaintext_login=self.may_show_password,
             append_limit=self.door.settings.max_literal,
+            compressed=self.connection.compressed,
+            unauthenticate=self.door.settings.unauthenticate,
         )
 
     # Words
@@ -200,6 +204,15 @@ class Session:
             self.selected.opened.listeners.discard(self.mailbox_changed)
             self.door.close_selected(self.selected)
         self.selected = selected
+
+    def log_out(self) -> None:
+        """Forget who is there, and all that was turned on (RFC 8437 §4.1)."""
+        self.select(None)
+        self.door.dismiss_login(self)
+        self.principal = None
+        self.condstore = self.imap4rev2 = self.utf8_accept = False
+        self.connection.reader.utf8 = False
+        self.connection.patience = self.door.settings.login_timeout
 
     def _mailbox_gone(self) -> None:
         # RFC 2180 §3.3: a client cannot be told otherwise that its mailbox is no more.

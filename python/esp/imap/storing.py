@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, cast
 
 from esp.core.errors import NotFoundError, UnavailableError
 from esp.core.mailbox import Mailbox
+from esp.imap.enabling import enable_condstore
 from esp.imap.responses import Refusal
 from esp.imap.selected import Selected
-from esp.imap.selecting import enable_condstore
 from esp.native import (
     Command,
     CopyArguments,

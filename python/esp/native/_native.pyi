@@ -116,6 +116,8 @@ class Command:
         SEARCH                                           SearchArguments
         SORT                                             SortArguments
         THREAD                                           ThreadArguments
+        COMPRESS                                         CompressArguments
+        NOTIFY                                           NotifyArguments
         FETCH                                            FetchArguments
         STORE                                            StoreArguments
         COPY MOVE                                        CopyArguments
@@ -149,6 +151,8 @@ class Command:
         | SearchArguments
         | SortArguments
         | ThreadArguments
+        | CompressArguments
+        | NotifyArguments
         | FetchArguments
         | StoreArguments
         | CopyArguments
@@ -187,7 +191,10 @@ class AppendLiteral:
         """Whether the client waits for `+` (RFC 7888)."""
     @property
     def binary(self) -> bool:
-        """Whether it is a literal8, or in `UTF8 (…)` (RFC 3516 §4.4, RFC 6855 §4)."""
+        """Whether it is a literal8 (RFC 3516 §4.4)."""
+    @property
+    def utf8(self) -> bool:
+        """Whether it stands in `UTF8 (…)`, which makes a literal8 text again (RFC 6855 §4)."""
 
 @final
 class AppendOctets:
@@ -388,6 +395,9 @@ class SearchArguments:
 
         `RETURN ()` is `("ALL",)`.
         """
+    @property
+    def charset(self) -> bool:
+        """Whether a `CHARSET` was given."""
 
 @final
 class SortArguments:
@@ -407,6 +417,36 @@ class ThreadArguments:
     def algorithm(self) -> str: ...
     @property
     def program(self) -> SearchProgram: ...
+
+@final
+class CompressArguments:
+    @property
+    def algorithm(self) -> str:
+        """Upper case, whether or not there is such (RFC 4978)."""
+
+@final
+class NotifyArguments:
+    """NOTIFY SET, or NONE when there are no groups (RFC 5465 §8)."""
+
+    @property
+    def status(self) -> bool: ...
+    @property
+    def groups(self) -> tuple[EventGroup, ...]: ...
+
+@final
+class EventGroup:
+    @property
+    def filter(self) -> str:
+        """`SELECTED SELECTED-DELAYED INBOXES PERSONAL SUBSCRIBED SUBTREE MAILBOXES`."""
+    @property
+    def mailboxes(self) -> tuple[str, ...]:
+        """Of SUBTREE and MAILBOXES."""
+    @property
+    def events(self) -> tuple[str, ...] | None:
+        """Upper case, also those that are not known; `None` for NONE."""
+    @property
+    def fetch(self) -> FetchItems | None:
+        """What MessageNew asks to be told of new messages; sets no `\\Seen`."""
 
 @final
 class SequenceSet:
@@ -612,6 +652,8 @@ class View:
         silent: Sequence[int] = (),
         silent_modseq: int = 0,
         silent_after: int = 0,
+        hold_messages: bool = False,
+        hold_flags: bool = False,
     ) -> bytes:
         """Bring the view to the index's state and return the untagged responses that tell the session,
         often `b""`.
@@ -633,12 +675,19 @@ class View:
             silent_modseq: the mod-sequence of that STORE
             silent_after: the mailbox's mod-sequence just before it; if the session has not been told all up to it,
                 flags are told after all, for the client does not know what its change came to (RFC 3501 §6.4.6)
+            hold_messages: keep messages that came and went for a later call (RFC 5465 §3.1)
+            hold_flags: keep flag changes for a later call, but for those of `announce` and `silent`
         """
     @property
     def pending(self) -> bool:
         """Whether `sync()` would have something to tell; cheap."""
     def enable_condstore(self) -> None:
         """From now on FETCH responses with flags have MODSEQ (RFC 7162 §3.1)."""
+    def enable_imap4rev2(self) -> None:
+        """From now on nothing is `\\Recent`, and what is told by itself has UID (RFC 9051 appendix E)."""
+    @property
+    def last_uid(self) -> int:
+        """The highest UID that the session knows, or 0."""
     def enable_qresync(self) -> None:
         """From now on VANISHED instead of EXPUNGE (RFC 7162 §3.2.10); enables CONDSTORE too."""
     @property

@@ -7,7 +7,7 @@ the mailbox's folder (its name in `esp-mailbox.json`) before the call returns, a
 import msgspec
 
 from esp.core import mailbox_name
-from esp.core.errors import AlreadyExistsError, DeniedError, LimitError, NotFoundError
+from esp.core.errors import AlreadyExistsError, DeniedError, HasChildrenError, LimitError, NotFoundError
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq, SpecialUse, Uid
 from esp.core.mailbox_name import INBOX
 from esp.core.principal import Principal
@@ -133,13 +133,21 @@ class Mailboxes:
 
         Raises:
             DeniedError: INBOX.
+            HasChildrenError: there is none, only names below it.
             NotFoundError: there is none.
         """
         name = mailbox_name.canonical(name)
         if name == INBOX:
             raise DeniedError("INBOX cannot be deleted")
         async with self._database.transaction() as tx:
-            mailbox = await sql.by_name(tx, principal.account, name)
+            try:
+                mailbox = await sql.by_name(tx, principal.account, name)
+            except NotFoundError:
+                if any(
+                    mailbox_name.is_inferior(m.name, name) for m in await sql.listed(tx, principal.account)
+                ):
+                    raise HasChildrenError("There are mailboxes below this name") from None
+                raise
             mailbox = (await sql.lock(tx, [mailbox.id]))[mailbox.id]
             rows = await messages_sql.remove_all(tx, mailbox)
             await leave_to_unlink(tx, mailbox, rows, self._unlink_after)

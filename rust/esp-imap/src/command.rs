@@ -3,6 +3,7 @@
 use crate::cursor::{Cursor, SyntaxError, is_astring_char};
 use crate::fetch_items::FetchItems;
 use crate::flags::FlagList;
+use crate::notify::{self, Notify};
 use crate::search_program::{SearchError, SearchProgram};
 use crate::set::SequenceSet;
 use crate::utf7;
@@ -121,6 +122,7 @@ pub enum Arguments {
     Search {
         program: Arc<SearchProgram>,
         returns: Option<Vec<String>>,
+        charset: bool,
     },
     Sort {
         keys: Vec<(String, bool)>,
@@ -131,6 +133,8 @@ pub enum Arguments {
         algorithm: String,
         program: Arc<SearchProgram>,
     },
+    Compress(String),
+    Notify(Notify),
 }
 
 /// Why a command cannot be done: what follows the tag of its answer.
@@ -317,6 +321,18 @@ impl Reader<'_, '_> {
             ("LIST", false) => ("LIST", self.after_space(|reader| reader.list(true))?),
             ("LSUB", false) => ("LSUB", self.after_space(|reader| reader.list(false))?),
             ("STATUS", false) => ("STATUS", self.after_space(Self::status)?),
+            ("COMPRESS", false) => (
+                "COMPRESS",
+                self.after_space(|reader| {
+                    Ok(Arguments::Compress(reader.cursor.word("an algorithm")?))
+                })?,
+            ),
+            ("NOTIFY", false) => (
+                "NOTIFY",
+                self.after_space(|reader| {
+                    Ok(Arguments::Notify(notify::read(reader.cursor, reader.utf8)?))
+                })?,
+            ),
             ("APPEND", false) => {
                 // Its literals are taken before the command comes here; without one it is incomplete.
                 return Err(self.cursor.error("a message literal").into());
@@ -594,8 +610,13 @@ impl Reader<'_, '_> {
 
     fn search(&mut self) -> Read<Arguments> {
         let returns = self.returns()?;
+        let charset = self.cursor.clone().take_word("CHARSET");
         let program = Arc::new(SearchProgram::read(self.cursor)?);
-        Ok(Arguments::Search { program, returns })
+        Ok(Arguments::Search {
+            program,
+            returns,
+            charset,
+        })
     }
 
     /// `"SORT" [SP return] SP "(" sort-key *(SP sort-key) ")" SP charset SP search-keys` (RFC 5256 §5).

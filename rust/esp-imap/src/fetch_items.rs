@@ -104,6 +104,14 @@ impl FetchItems {
         Ok(all)
     }
 
+    /// `"(" fetch-att *(SP fetch-att) ")"`, of messages that nobody has asked to see yet (RFC 5465 §5.2).
+    pub(crate) fn read_peeking(cursor: &mut Cursor<'_>) -> Result<Self, SyntaxError> {
+        let mut all = Self::default();
+        cursor.list(false, |cursor| all.item(cursor))?;
+        all.sets_seen = false;
+        Ok(all)
+    }
+
     fn push(&mut self, item: FetchItem) {
         if !self.items.contains(&item) {
             self.items.push(item);

@@ -34,6 +34,8 @@ pub struct AppendLiteral {
     pub synchronising: bool,
     /// Whether it is a literal8.
     pub binary: bool,
+    /// Whether it stands in `UTF8 (…)`, which makes it text again (RFC 6855 §4).
+    pub utf8: bool,
 }
 
 /// What the octets meant.
@@ -515,7 +517,8 @@ impl CommandReader {
             internal_date: prefix.internal_date,
             size: literal.size,
             synchronising: literal.synchronising,
-            binary: literal.binary || prefix.append.wrapped,
+            binary: literal.binary,
+            utf8: prefix.append.wrapped,
         };
         self.state = State::Deciding(prefix.append, literal);
         Event::AppendLiteral(event)

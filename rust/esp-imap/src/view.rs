@@ -40,6 +40,8 @@ pub(crate) struct Known {
     saved: Vec<(u32, u32)>,
     pub(crate) condstore: bool,
     qresync: bool,
+    /// Whether the session speaks IMAP4rev2: nothing is recent, and every FETCH has UID.
+    imap4rev2: bool,
 }
 
 /// See the module.
@@ -56,6 +58,10 @@ pub struct View {
 pub struct Sync {
     /// Whether expunges may be told.
     pub expunges: bool,
+    /// Messages that came and went are kept for a later call (RFC 5465 §3.1).
+    pub hold_messages: bool,
+    /// Flag changes are kept for a later call, but for those of `announce` and `silent`.
+    pub hold_flags: bool,
     /// Whether FETCH responses have UID.
     pub uid: bool,
     /// UIDs whose flags are told in any case.
@@ -150,13 +156,21 @@ impl Known {
             .collect())
     }
 
+    /// Append `* n EXISTS`, and RECENT for those who know it.
+    fn write_exists(&self, out: &mut Vec<u8>) {
+        let _ = write!(out, "* {} EXISTS\r\n", self.uids.len());
+        if !self.imap4rev2 {
+            let _ = write!(out, "* {} RECENT\r\n", self.recent_count());
+        }
+    }
+
     /// Append `* n FETCH (FLAGS …)`.
     fn write_flags(&self, out: &mut Vec<u8>, table: &Table, uid: u32, row: &Row, with: Told) {
         let Ok(position) = self.uids.position(uid) else {
             return;
         };
         let _ = write!(out, "* {} FETCH (", position + 1);
-        if with.uid {
+        if with.uid || self.imap4rev2 {
             let _ = write!(out, "UID {uid} ");
         }
         if with.flags {
@@ -236,6 +250,7 @@ impl View {
                 saved: Vec::new(),
                 condstore: false,
                 qresync: false,
+                imap4rev2: false,
             }
         };
         Self {
@@ -267,6 +282,19 @@ impl View {
         known.qresync = true;
     }
 
+    /// From now on nothing is `\Recent`, and what is told by itself has UID (RFC 9051 §7.5.2, appendix E).
+    pub fn enable_imap4rev2(&self) {
+        let mut known = self.known();
+        known.imap4rev2 = true;
+        known.recent.clear();
+    }
+
+    /// The last UID the session knows, or 0.
+    #[must_use]
+    pub fn last_uid(&self) -> u32 {
+        self.known().uids.last().unwrap_or(0)
+    }
+
     /// How many messages the session knows.
     #[must_use]
     pub fn messages(&self) -> usize {
@@ -290,7 +318,9 @@ impl View {
     pub fn pending(&self) -> bool {
         let known = self.known();
         let table = self.index.read();
-        known.version != table.version || known.messages_version != table.version
+        known.version != table.version
+            || known.messages_version != table.version
+            || known.told < table.modseq
     }
 
     /// Keep UIDs as `$`.
@@ -308,20 +338,18 @@ impl View {
         let table = self.index.read();
         let mut out = Vec::with_capacity(512);
         write_flag_responses(&mut out, &table, self.read_only);
-        let _ = write!(
-            out,
-            "* {} EXISTS\r\n* {} RECENT\r\n",
-            known.uids.len(),
-            known.recent_count()
-        );
-        let mut hint = 0;
-        let unseen = known.uids.iter().position(|uid| {
-            table
-                .find_near(uid, &mut hint)
-                .is_some_and(|row| row.flags & flags::SEEN == 0)
-        });
-        if let Some(position) = unseen {
-            let _ = write!(out, "* OK [UNSEEN {}] First unseen\r\n", position + 1);
+        known.write_exists(&mut out);
+        // RFC 9051 appendix E: UNSEEN is deprecated as RECENT is.
+        if !known.imap4rev2 {
+            let mut hint = 0;
+            let unseen = known.uids.iter().position(|uid| {
+                table
+                    .find_near(uid, &mut hint)
+                    .is_some_and(|row| row.flags & flags::SEEN == 0)
+            });
+            if let Some(position) = unseen {
+                let _ = write!(out, "* OK [UNSEEN {}] First unseen\r\n", position + 1);
+            }
         }
         let _ = write!(
             out,
@@ -339,23 +367,27 @@ impl View {
         let mut out = Vec::new();
         {
             let table = self.index.read();
-            let nothing_new = known.version == table.version
-                && (known.messages_version == table.version || !sync.expunges);
-            if nothing_new && sync.announce.is_empty() && sync.silent.is_empty() {
-                known.told = known.told.max(table.modseq);
+            let no_messages = sync.hold_messages
+                || (known.version == table.version
+                    && (known.messages_version == table.version || !sync.expunges));
+            let no_flags = sync.hold_flags || known.told >= table.modseq;
+            if no_messages && no_flags && sync.announce.is_empty() && sync.silent.is_empty() {
                 return out;
             }
         }
         let mut table = self.index.write();
         let last = known.uids.last().unwrap_or(0);
-        if known.version != table.version || known.messages_version != table.version {
+        let news = known.version != table.version || known.messages_version != table.version;
+        if news && !sync.hold_messages {
             self.sync_messages(known, &mut table, sync.expunges, &mut out);
+            known.version = table.version;
         }
         self.sync_flags(known, &table, sync, last, &mut out);
-        known.version = table.version;
-        known.told = known.told.max(table.modseq);
-        let told = known.told;
-        known.ahead.retain(|_, modseq| *modseq > told);
+        if !sync.hold_flags {
+            known.told = known.told.max(table.modseq);
+            let told = known.told;
+            known.ahead.retain(|_, modseq| *modseq > told);
+        }
         out
     }
 
@@ -398,24 +430,32 @@ impl View {
         }
         if let (Some(first), Some(last)) = (added.first(), added.last()) {
             if let Some(range) = take_recent(table, self.read_only, *first, *last) {
-                known.recent.push(range);
-                crate::set::normalise(&mut known.recent);
+                if !known.imap4rev2 {
+                    known.recent.push(range);
+                    crate::set::normalise(&mut known.recent);
+                }
                 if !self.read_only {
                     known.recent_taken = last.saturating_add(1);
                 }
             }
-            let _ = write!(
-                out,
-                "* {} EXISTS\r\n* {} RECENT\r\n",
-                known.uids.len(),
-                known.recent_count()
-            );
+            known.write_exists(out);
         }
     }
 
-    fn sync_flags(&self, known: &Known, table: &Table, sync: &Sync, last: u32, out: &mut Vec<u8>) {
-        let mut tell: Vec<u32> = table
-            .changed_since(known.told)
+    fn sync_flags(
+        &self,
+        known: &mut Known,
+        table: &Table,
+        sync: &Sync,
+        last: u32,
+        out: &mut Vec<u8>,
+    ) {
+        let changed = if sync.hold_flags {
+            Vec::new()
+        } else {
+            table.changed_since(known.told)
+        };
+        let mut tell: Vec<u32> = changed
             .into_iter()
             .filter_map(|position| {
                 let uid = table.uids.get(position)?;
@@ -448,6 +488,9 @@ impl View {
                 flags: !hushed,
             };
             known.write_flags(out, table, uid, row, told);
+            if sync.hold_flags {
+                known.ahead.insert(uid, row.modseq);
+            }
         }
     }
 

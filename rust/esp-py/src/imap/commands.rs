@@ -1,6 +1,6 @@
 //! What a client's octets become: events, commands and their arguments.
 
-use super::{invalid, octets, texts};
+use super::{invalid, notify, octets, texts};
 use esp_imap as imap;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -29,6 +29,7 @@ pub(super) struct AppendLiteral {
     size: u64,
     synchronising: bool,
     binary: bool,
+    utf8: bool,
 }
 
 #[pyclass(frozen, get_all, module = "esp.native")]
@@ -161,6 +162,7 @@ pub(super) struct StoreArguments {
 pub(super) struct SearchArguments {
     program: SearchProgram,
     returns: Option<Py<PyTuple>>,
+    charset: bool,
 }
 
 #[pyclass(frozen, get_all, module = "esp.native")]
@@ -168,6 +170,11 @@ pub(super) struct SortArguments {
     keys: Py<PyTuple>,
     program: SearchProgram,
     returns: Option<Py<PyTuple>>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct CompressArguments {
+    algorithm: String,
 }
 
 #[pyclass(frozen, get_all, module = "esp.native")]
@@ -369,6 +376,7 @@ fn to_python(py: Python<'_>, event: imap::Event) -> PyResult<Py<PyAny>> {
                     size: literal.size,
                     synchronising: literal.synchronising,
                     binary: literal.binary,
+                    utf8: literal.utf8,
                 },
             )
         }
@@ -476,6 +484,8 @@ fn arguments_to_python(py: Python<'_>, arguments: imap::Arguments) -> PyResult<P
             },
         ),
         A::Mailbox(mailbox) => any(py, MailboxArguments { mailbox }),
+        A::Compress(algorithm) => any(py, CompressArguments { algorithm }),
+        A::Notify(notify) => any(py, notify::arguments(py, notify)?),
         A::Quota(root) => any(py, QuotaArguments { root }),
         A::Rename { mailbox, new_name } => any(py, RenameArguments { mailbox, new_name }),
         A::List(list) => any(
@@ -542,11 +552,13 @@ fn arguments_to_python(py: Python<'_>, arguments: imap::Arguments) -> PyResult<P
         A::Search {
             program,
             returns: options,
+            charset,
         } => any(
             py,
             SearchArguments {
                 program: SearchProgram(program),
                 returns: returns(options)?,
+                charset,
             },
         ),
         A::Sort {

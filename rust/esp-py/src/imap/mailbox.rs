@@ -172,7 +172,11 @@ impl View {
         octets(py, &self.view.opening())
     }
 
-    #[pyo3(signature = (*, expunges = true, uid = false, announce = Vec::new(), silent = Vec::new(), silent_modseq = 0, silent_after = 0), text_signature = "(self, /, *, expunges=True, uid=False, announce=(), silent=(), silent_modseq=0, silent_after=0)")]
+    #[pyo3(signature = (*, expunges = true, uid = false, announce = Vec::new(), silent = Vec::new(), silent_modseq = 0, silent_after = 0, hold_messages = false, hold_flags = false), text_signature = "(self, /, *, expunges=True, uid=False, announce=(), silent=(), silent_modseq=0, silent_after=0, hold_messages=False, hold_flags=False)")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "keyword arguments on the Python side"
+    )]
     fn sync(
         &self,
         py: Python<'_>,
@@ -182,11 +186,15 @@ impl View {
         silent: Vec<u32>,
         silent_modseq: i64,
         silent_after: i64,
+        hold_messages: bool,
+        hold_flags: bool,
     ) -> Py<PyBytes> {
         octets(
             py,
             &self.view.sync(&imap::Sync {
                 expunges,
+                hold_messages,
+                hold_flags,
                 uid,
                 announce,
                 silent,
@@ -203,6 +211,15 @@ impl View {
 
     fn enable_condstore(&self) {
         self.view.enable_condstore();
+    }
+
+    fn enable_imap4rev2(&self) {
+        self.view.enable_imap4rev2();
+    }
+
+    #[getter]
+    fn last_uid(&self) -> u32 {
+        self.view.last_uid()
     }
 
     fn enable_qresync(&self) {

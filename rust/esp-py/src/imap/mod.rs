@@ -2,10 +2,12 @@
 
 mod commands;
 mod mailbox;
+mod notify;
 
 use commands::*;
 use esp_imap as imap;
 use mailbox::*;
+use notify::{EventGroup, NotifyArguments};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
@@ -111,6 +113,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         SearchArguments,
         SortArguments,
         ThreadArguments,
+        CompressArguments,
+        NotifyArguments,
+        EventGroup,
         SequenceSet,
         FetchItems,
         SearchProgram,

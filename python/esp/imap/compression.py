@@ -1,0 +1,87 @@
+"""Raw DEFLATE in both directions (RFC 4978, RFC 1951), as a machine without I/O.
+
+What the server sends is compressed with a small window, and the compressor let go of when the session falls silent: a
+new one may go on in the same stream behind a flush, for it refers to nothing before itself. So an idle session keeps
+only what inflating takes (some 40 KiB, once the client has sent something). What the client sends is inflated in
+pieces as it is read, so that little that becomes much is never in memory as much.
+"""
+
+import zlib
+
+LEVEL = 3
+WINDOW_BITS = 13
+"""8 KiB, more than a usual batch of responses; with `MEMORY_LEVEL` 64 KiB while there is something to send."""
+MEMORY_LEVEL = 6
+MOST_BEHIND = 64 * 1024
+"""Octets behind the end of the client's stream, which the next command has to make sense of (RFC 8437 §4.1)."""
+
+
+class Deflation:
+    """The compression layer of one connection."""
+
+    __slots__ = ("_behind", "_compressor", "_decompressor", "_tail")
+
+    def __init__(self) -> None:
+        self._compressor: zlib._Compress | None = None
+        self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._tail = b""
+        self._behind = b""
+
+    # To the client
+
+    def compress(self, octets: bytes) -> bytes:
+        """Return what of it (and of what went before) is to be sent already."""
+        if self._compressor is None:
+            self._compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, -WINDOW_BITS, MEMORY_LEVEL)
+        return self._compressor.compress(octets)
+
+    def flush(self) -> bytes:
+        """Return what the client still needs to read all that was compressed."""
+        return b"" if self._compressor is None else self._compressor.flush(zlib.Z_SYNC_FLUSH)
+
+    def release(self) -> None:
+        """Let go of the compressor; to be called right after `flush` only."""
+        self._compressor = None
+
+    def finish(self) -> bytes:
+        """Return the end of the stream."""
+        last = self._compressor or zlib.compressobj(LEVEL, zlib.DEFLATED, -WINDOW_BITS, MEMORY_LEVEL)
+        self._compressor = None
+        return last.flush(zlib.Z_FINISH)
+
+    # From the client
+
+    def take(self, octets: bytes) -> None:
+        """Take what came.
+
+        Raises:
+            zlib.error: the client's stream has ended, and too much stands behind it.
+        """
+        if self._decompressor.eof:
+            self._behind += octets
+            if len(self._behind) > MOST_BEHIND:
+                raise zlib.error("octets behind the end of the stream")
+        else:
+            self._tail += octets
+
+    @property
+    def pending(self) -> bool:
+        """Whether `inflate` may have something."""
+        return bool(self._tail)
+
+    def inflate(self, most: int) -> bytes:
+        """Return the next octets, no more than `most`.
+
+        Raises:
+            zlib.error: this is no DEFLATE.
+        """
+        octets = self._decompressor.decompress(self._tail, most)
+        self._tail = self._decompressor.unconsumed_tail
+        if self._decompressor.eof:
+            self._behind, self._tail = self._decompressor.unused_data, b""
+        return octets
+
+    @property
+    def behind(self) -> bytes:
+        """What came behind the end of the client's stream, and is not compressed."""
+        return self._behind
