@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from esp.config import sections
+from esp.core.network import Networks
 from tests.imap.client import Client
 from tests.imap.world import Imap, World
 
@@ -188,7 +189,7 @@ async def test_a_stopping_door_says_goodbye(world: World) -> None:
 async def test_one_account_cannot_take_every_connection(world: World) -> None:
     address = await world.account()
     door = await world.open_door(max_connections_per_user=2, max_connections=4)
-    door.door._exempt = []
+    door.door._exempt = Networks()
     first, second = await door.login(address), await door.login(address)
     third = await Client.connect(door.port)
     await third.line()

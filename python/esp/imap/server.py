@@ -1,12 +1,11 @@
 """The listening door: takes connections, holds what sessions share, and lets them go when it closes."""
 
 import asyncio
-import ipaddress
 from collections import Counter
-from collections.abc import Sequence
 from typing import TypeVar
 
 from esp.config.sections import Settings
+from esp.core.network import Networks
 from esp.core.principal import AccountId, Principal
 from esp.imap.connection import Connection
 from esp.imap.memory import Trimmer
@@ -75,8 +74,8 @@ class ImapServer:
         self._database = database
         self._store = store
         self._tls_settings = settings.tls
-        self._plaintext = _networks(settings.security.plaintext_login_networks)
-        self._exempt = _networks(settings.security.limit_exempt_networks)
+        self._plaintext = Networks.parse(settings.security.plaintext_login_networks)
+        self._exempt = Networks.parse(settings.security.limit_exempt_networks)
         self._sessions: set[Session] = set()
         self._by_address: Counter[str] = Counter()
         self._by_account: Counter[AccountId] = Counter()
@@ -173,16 +172,18 @@ class ImapServer:
             return "The server is going down"
         if len(self._sessions) > self.settings.max_connections:
             return "[UNAVAILABLE] Too many connections"
-        if self._by_address[connection.peer] > MOST_CONNECTIONS_PER_ADDRESS and not _within(
-            connection.peer, self._exempt
+        if (
+            self._by_address[connection.peer] > MOST_CONNECTIONS_PER_ADDRESS
+            and connection.peer not in self._exempt
         ):
             return "[UNAVAILABLE] Too many connections from this address"
         return None
 
     def admit_login(self, session: Session, principal: Principal) -> str | None:
         """Count a login in, and return why it may not be, if so."""
-        if self._by_account[principal.account] >= self.settings.max_connections_per_user and not _within(
-            session.connection.peer, self._exempt
+        if (
+            self._by_account[principal.account] >= self.settings.max_connections_per_user
+            and session.connection.peer not in self._exempt
         ):
             return "Too many connections of this account"
         self._by_account[principal.account] += 1
@@ -207,7 +208,7 @@ class ImapServer:
 
     def is_plaintext_network(self, peer: str) -> bool:
         """Return whether a peer may show a password without TLS (`security.plaintext_login_networks`)."""
-        return bool(self._plaintext) and _within(peer, self._plaintext)
+        return peer in self._plaintext
 
     # What sessions share
 
@@ -231,23 +232,6 @@ class ImapServer:
 
 
 Key = TypeVar("Key")
-Networks = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
-
-
-def _networks(texts: Sequence[str]) -> Networks:
-    return [ipaddress.ip_network(text, strict=False) for text in texts]
-
-
-def _within(peer: str, networks: Networks) -> bool:
-    if not networks:
-        return False
-    try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return any(address in network for network in networks)
 
 
 def _decrease(counter: Counter[Key], key: Key) -> None:

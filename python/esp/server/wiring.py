@@ -37,7 +37,7 @@ from esp.storage.postgres.outbox import Topic
 from esp.storage.postgres.pool import Database
 from esp.storage.redis import Notifier, connect
 from esp.storage.wakeup import Wakeups
-from esp.telemetry import log
+from esp.telemetry import lasting, log
 from esp.version import VERSION
 from esp.worker.scheduler import SchedulerServer
 from esp.worker.server import Handler, WorkerServer
@@ -248,7 +248,7 @@ def _store(settings: Settings, stack: AsyncExitStack) -> Store:
     storage = settings.storage
     storage.path.mkdir(parents=True, exist_ok=True)
     store = Store(storage.path, storage.sync_threads, storage.sync, settings.server.hostname)
-    watch = asyncio.create_task(_end_when_poisoned(store))
+    watch = lasting.start("poison-watch", partial(_end_when_poisoned, store))
 
     async def unwatch() -> None:
         watch.cancel()

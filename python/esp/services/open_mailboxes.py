@@ -18,6 +18,7 @@ from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres import messages as messages_sql
 from esp.storage.postgres.pool import Database
 from esp.storage.redis import Changes, Notifier
+from esp.telemetry import lasting
 from esp.telemetry.log import get_logger
 
 WARM_OCTETS = 64 * 1024 * 1024
@@ -149,7 +150,7 @@ class OpenMailboxes:
 
     def start(self) -> None:
         """Begin to look for changes of which nobody told."""
-        self._poller = asyncio.create_task(self._poll(), name="open-mailboxes")
+        self._poller = lasting.start("open-mailboxes", self._poll)
 
     async def close(self) -> None:
         """Stop, and forget everything."""

@@ -5,21 +5,21 @@ import contextlib
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from collections.abc import Callable
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
 
 from esp.config.sections import Security, Smtp
 from esp.core.errors import InvalidError
+from esp.core.network import Networks
 from esp.core.proxy import FIXED_LENGTH, remaining, source
 from esp.native import SmtpLimits, Spool
 from esp.services.authentication import Authentication
 from esp.services.reception import Reception
 from esp.smtp.connection import SmtpConnection
 from esp.smtp.session import SmtpSession
-from esp.telemetry import metrics
+from esp.telemetry import lasting, metrics
 from esp.telemetry.log import get_logger
-
-Network = IPv4Network | IPv6Network
 
 _HEADER_LIMIT = 512 * 1024
 """Octets of a message's header; other servers of weight allow less."""
@@ -86,9 +86,9 @@ class Door:
         self._implicit_tls = implicit_tls
         self._max_connections = smtp.max_connections
         self._max_per_address = smtp.max_connections_per_ip
-        self._exempt = networks(security.limit_exempt_networks)
-        self._plaintext_login = networks(security.plaintext_login_networks)
-        self._proxies = networks(security.proxy_networks)
+        self._exempt = Networks.parse(security.limit_exempt_networks)
+        self._plaintext_login = Networks.parse(security.plaintext_login_networks)
+        self._proxies = Networks.parse(security.proxy_networks)
         self._sweep_interval = sweep
         self._sessions: set[SmtpConnection] = set()
         self._by_address: Counter[IPv4Address | IPv6Address] = Counter()
@@ -113,7 +113,7 @@ class Door:
         """
         self.loop = asyncio.get_running_loop()
         tls = self.tls if self._implicit_tls else None
-        if self._proxies:
+        if self._proxies.members:
             family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
             listener = socket.create_server(
                 (self._address, self.port),
@@ -125,7 +125,7 @@ class Door:
             listener.setblocking(False)
             self._listener = listener
             self.port = listener.getsockname()[1]
-            self._acceptor = self.loop.create_task(self._accept(listener))
+            self._acceptor = lasting.start("proxy-acceptor", partial(self._accept, listener))
         else:
             self._server = await self.loop.create_server(
                 lambda: SmtpSession(self),
@@ -178,7 +178,7 @@ class Door:
             return b"421 4.3.2 %s Shutting down" % self.hostname.encode()
         if len(self._sessions) >= self._max_connections:
             return b"421 4.7.0 %s Too many connections" % self.hostname.encode()
-        if self._by_address[address] >= self._max_per_address and not _within(address, self._exempt):
+        if self._by_address[address] >= self._max_per_address and address not in self._exempt:
             return b"421 4.7.0 %s Too many connections from your address" % self.hostname.encode()
         self._by_address[address] += 1
         self._sessions.add(session)
@@ -204,7 +204,7 @@ class Door:
 
     def plaintext_login(self, address: IPv4Address | IPv6Address) -> bool:
         """Whether a client from there may show a password without TLS."""
-        return _within(address, self._plaintext_login)
+        return address in self._plaintext_login
 
     def features(self, *, tls: bool, login: bool) -> bytes:
         """Return the reply to EHLO."""
@@ -282,7 +282,7 @@ class Door:
             connection.setblocking(False)
             who = peer[0]
             try:
-                if _within(ip_address(peer[0]), self._proxies):
+                if peer[0] in self._proxies:
                     async with asyncio.timeout(_PROXY_TIMEOUT):
                         fixed = await self._exactly(connection, FIXED_LENGTH)
                         proxied = source(fixed, await self._exactly(connection, remaining(fixed)))
@@ -311,12 +311,3 @@ class Door:
                 raise InvalidError("The connection ended in the PROXY header")
             octets += more
         return octets
-
-
-def networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Return the networks that the settings name."""
-    return tuple(ip_network(text, strict=False) for text in texts)
-
-
-def _within(address: IPv4Address | IPv6Address, among: tuple[Network, ...]) -> bool:
-    return any(address in network for network in among)

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from esp.config import sections
 from esp.core.mailbox import MailboxId, ModSeq
+from esp.telemetry import lasting
 from esp.telemetry.log import get_logger
 
 MAILBOX_CHANNEL = "esp:mailbox"
@@ -111,7 +112,7 @@ class Notifier:
     def start(self) -> None:
         """Begin to listen, in a task that connects again for as long as it takes."""
         if self._task is None:
-            self._task = asyncio.create_task(self._listen(), name="redis-notifier")
+            self._task = lasting.start("redis-notifier", self._listen)
 
     async def close(self) -> None:
         """Stop listening and close the connections."""

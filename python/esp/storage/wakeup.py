@@ -13,7 +13,7 @@ import redis.asyncio as redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from esp.telemetry import log, metrics
+from esp.telemetry import lasting, log, metrics
 
 QUEUE = "esp"
 GATHER = 0.3
@@ -48,7 +48,7 @@ class Wakeups:
         self._wanted[topic] = self._wanted.get(topic, False) or force
         self._event.set()
         if self._task is None:
-            self._task = asyncio.create_task(self._send_always())
+            self._task = lasting.start("wake-ups", self._send_always)
 
     async def close(self) -> None:
         """Send what is still wanted, then end."""

@@ -82,4 +82,7 @@ JOBS = _counter(
 JOB_SECONDS = _histogram("esp_job_seconds", "Time of one job.", _FAST, "topic")
 WAKEUPS = _counter("esp_wakeups_total", "Wake-ups of workers, by outcome (sent, merged, failed).", "outcome")
 
+TASK_FAILURES = _counter(
+    "esp_task_failures_total", "Errors that nobody thought of in tasks that go on all the same.", "task"
+)
 PROCESS_STARTS = _counter("esp_process_starts_total", "Starts of role processes.", "role")

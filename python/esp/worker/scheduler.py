@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from esp.core.errors import EspError
-from esp.telemetry import log, metrics
+from esp.telemetry import lasting, log, metrics
 
 LOOK_EVERY = 5.0
 """Seconds; how long work may be late when Redis lost its wake-up."""
@@ -42,7 +42,7 @@ class SchedulerServer:
 
     async def start(self) -> None:
         """Look from now on."""
-        self._task = asyncio.create_task(self._run())
+        self._task = lasting.start("scheduler", self._run)
 
     async def drain(self, timeout: float) -> None:
         """Stop looking."""
