@@ -11,6 +11,7 @@ _STATUS: dict[type[errors.EspError], str] = {
     errors.NotFoundError: "550 5.1.1",
     errors.AlreadyExistsError: "550 5.3.5",
     errors.DeniedError: "550 5.7.1",
+    errors.HasChildrenError: "550 5.7.1",
     errors.AccountDisabledError: "550 5.2.1",
     errors.RelayDeniedError: "550 5.7.1",
     errors.SenderDeniedError: "553 5.7.1",
