@@ -1,7 +1,7 @@
 """Dialogues of `tests/golden/imap`: what a client sends and what it must get, line by line.
 
 `C:` is sent, `S:` must come; `C2:`/`S2:` are a second session of the same account. `…` stands for anything.
-`C: {address}` in a line is the account's. Lines that begin with `#` say what it is about.
+`{address}` in a line is the account's, `{LF}` a bare LF. Lines that begin with `#` say what it is about.
 """
 
 import re
@@ -29,7 +29,7 @@ async def test_dialogue(name: str, world: World) -> None:
             if session not in clients:
                 clients[session] = await Client.connect(world.doors[0].port)
             client = clients[session]
-            said = said.replace("{address}", address)
+            said = said.replace("{address}", address).replace("{LF}", "\n")
             if who == "C":
                 client.send(said + "\r\n")
                 continue

@@ -20,12 +20,10 @@ def body_of(lines: list[str]) -> bytes:
     return octets[start : start + size]
 
 
-@pytest.mark.parametrize("size", [0, 1, 1000, 262_143, 262_145, 5_000_000])
+@pytest.mark.parametrize("size", [1, 1000, 262_143, 262_145, 5_000_000])
 async def test_what_is_appended_comes_back(size: int, client: Client) -> None:
     # PITFALLS 24: large literals were cut.
-    message = os.urandom(size)
-    if size:
-        message = b"Subject: x\r\n\r\n" + message.replace(b"\0", b"0")
+    message = b"Subject: x\r\n\r\n" + os.urandom(size).replace(b"\0", b"0").replace(b"\n", b"\r\n")
     assert "APPENDUID" in await client.append("INBOX", message, "(\\Draft)", DATE)
     await client.ok("SELECT INBOX")
     lines = await client.ok("FETCH 1 (BODY.PEEK[] INTERNALDATE FLAGS RFC822.SIZE)")

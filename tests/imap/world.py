@@ -12,6 +12,7 @@ from esp.core.principal import AccountId, Principal
 from esp.core.sasl import Challenge, PasswordShown, Plain
 from esp.imap import ImapServer
 from esp.native import Store
+from esp.services.appends import Appends
 from esp.services.dispatch import Dispatch
 from esp.services.mailboxes import Mailboxes
 from esp.services.messages import Messages
@@ -109,6 +110,11 @@ class World:
         self.authentication.principals[address] = principal
         return address
 
+    async def database_value(self, query: str, *arguments: object) -> object:
+        """Return what the database says."""
+        async with self.database.connection() as connection:
+            return await connection.fetchval(query, *arguments)
+
     async def open_door(
         self, *, valkey: str | None = None, poll_interval: float = 60.0, **settings: object
     ) -> Imap:
@@ -136,7 +142,7 @@ class World:
             messages=messages,
             open_mailboxes=OpenMailboxes(self.database, notifier, self.root, poll_interval),
             searching=Searching(self.database, 16 * 1024 * 1024),
-            dispatch=dispatch,
+            appends=Appends(store, self.database, dispatch, notifier, 60.0),
         )
         imap = Imap(door, {"notifier": notifier, "dispatch": dispatch})
         notifier.start()

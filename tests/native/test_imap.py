@@ -332,8 +332,9 @@ def test_the_reader_waits_for_a_decision() -> None:
     reader.feed(b'a APPEND "Entw&APw-rfe" (\\Seen $Work) "17-Jul-1996 02:44:25 -0700" {5}\r\n')
     literal = reader.next()
     assert isinstance(literal, native.AppendLiteral)
-    assert (literal.mailbox, literal.flags, literal.keywords) == ("Entwürfe", SEEN, ("$Work",))
-    assert literal.internal_date == 837_596_665_000_000
+    head = literal.head
+    assert (head.mailbox, head.flags, head.keywords) == ("Entwürfe", SEEN, ("$Work",))
+    assert head.internal_date == 837_596_665_000_000
     with pytest.raises(RuntimeError):
         reader.next()
     reader.accept()

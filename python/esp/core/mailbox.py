@@ -56,3 +56,5 @@ class Mailbox(msgspec.Struct, frozen=True):
     special_use: SpecialUse | None
     keywords: tuple[str, ...]
     """Keyword n of a message's flag set is bit `FIRST_KEYWORD_BIT + n` (`core.message`)."""
+    limited: bool
+    """Whether its account has a quota."""

@@ -1,124 +1,245 @@
-"""APPEND: one message, in memory while small, else streamed to the disk where it is to stay (RFC 3501 §6.3.11)."""
+"""APPEND and REPLACE: messages from literals and from parts of other messages, all of them or none.
 
-import asyncio
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+RFC 3501 §6.3.11, RFC 3502 (several at once), RFC 3516 (literal8), RFC 4469 (CATENATE), RFC 7889, RFC 8508 (REPLACE).
+What may be known before a message comes is decided before its first octet, where the client waits for that.
+"""
 
-from esp.core.errors import EspError, NotFoundError, OverQuotaError
-from esp.core.mailbox import Mailbox
-from esp.imap.responses import Refusal, response_for
-from esp.imap.storing import target_of
-from esp.native import AppendArguments, AppendLiteral, AppendOctets, Command, Spool
-from esp.services.dispatch import Incoming, Target
-from esp.services.messages import file_errors
-from esp.storage import maildir
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from esp.core.errors import EspError, InvalidError, LimitError, NotFoundError, OverQuotaError
+from esp.core.mailbox import Mailbox, Uid
+from esp.core.quota import Quota
+from esp.imap.composing import Composition, UnknownEncodingError
+from esp.imap.responses import Refusal, response_for, text
+from esp.imap.storing import MAILBOX_MISSING, target_of, writable
+from esp.imap.urls import message_url
+from esp.native import AppendHead, AppendLiteral, AppendOctets, AppendUrl, Command, SequenceSet, encode_set
+from esp.services.appends import NewMessage, Replaced, ReplacedGoneError
 
 if TYPE_CHECKING:
     from esp.imap.session import Session
 
 IN_MEMORY = 256 * 1024
-"""Octets; a larger message goes to the disk as it comes."""
-WRITE_SIZE = 512 * 1024
-"""Octets gathered for one write in a thread."""
+"""Octets of a message; a larger one goes to the disk as it comes."""
+ALL_IN_MEMORY = 8 * 1024 * 1024
+"""Octets of all messages of one command."""
+MOST_MESSAGES = 500
+"""In one command: each may need a file of its own until the last one is here."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NOT_THERE = "NO [EXPUNGEISSUED] The message to be replaced is not there"
 
 
 class Append:
-    """The message that is coming."""
+    """A command whose messages are coming."""
 
-    __slots__ = ("_gathered", "_spool", "flags", "internal_date", "keywords", "mailbox", "tag")
+    __slots__ = ("_quota", "_session", "mailbox", "messages", "replaced", "tag")
 
-    def __init__(self, session: "Session", literal: AppendLiteral, mailbox: Mailbox) -> None:
-        self._gathered = bytearray()
-        self._spool: Spool | None = None
-        self.tag = literal.tag
+    def __init__(
+        self, session: "Session", tag: str, mailbox: Mailbox, quota: Quota | None, replaced: Replaced | None
+    ) -> None:
+        self.tag = tag
         self.mailbox = mailbox
-        self.flags = literal.flags
-        self.keywords = literal.keywords
-        self.internal_date = None if literal.internal_date is None else _moment(literal.internal_date)
-        if literal.size > IN_MEMORY:
-            self._spool = session.door.spool()
+        self.messages: list[Composition] = []
+        self.replaced = replaced
+        self._quota = quota
+        self._session = session
 
-    async def take(self, event: AppendOctets) -> None:
-        """Take the next octets.
+    def message(self, head: AppendHead, *, binary: bool) -> Composition:
+        """Return the message that a part belongs to.
 
         Raises:
-            StorageFullError, UnavailableError: they could not be written.
+            InvalidError: its date is none.
+            LimitError: there are too many.
         """
-        self._gathered += event.octets
-        if self._spool is not None and (event.last or len(self._gathered) >= WRITE_SIZE):
-            gathered, self._gathered = bytes(self._gathered), bytearray()
-            with file_errors():
-                await asyncio.to_thread(self._spool.write, gathered)
+        if head.position == len(self.messages):
+            if head.position >= MOST_MESSAGES:
+                raise LimitError(f"At most {MOST_MESSAGES} messages")
+            door = self._session.door
+            held = sum(message.in_memory for message in self.messages)
+            self.messages.append(
+                Composition(
+                    head,
+                    binary=binary,
+                    limit=door.settings.max_literal,
+                    room=min(IN_MEMORY, ALL_IN_MEMORY - held),
+                    spool=door.spool,
+                )
+            )
+        return self.messages[-1]
 
-    def body(self) -> "bytes | Spool":
-        """Return what has come."""
-        return bytes(self._gathered) if self._spool is None else self._spool
+    def check_room(self, octets: int) -> None:
+        """Look whether the account has room for what has come, and so many octets more.
+
+        What REPLACE takes away makes room as well, which the service knows: that is not judged here.
+
+        Raises:
+            OverQuotaError: it has none.
+        """
+        if self._quota is None or self.replaced is not None:
+            return
+        come = sum(message.size for message in self.messages)
+        if not self._quota.fits(come + octets, len(self.messages)):
+            raise OverQuotaError("The account has no room for this")
 
     def close(self) -> None:
-        """Forget it; nothing is left on the disk."""
-        if self._spool is not None:
-            self._spool.close()
+        """Forget all of it; nothing is left on the disk."""
+        for message in self.messages:
+            message.close()
 
 
-def _moment(microseconds: int) -> datetime:
-    try:
-        return _EPOCH + timedelta(microseconds=microseconds)
-    except OverflowError as error:
-        # The grammar has a year 0, and zones that lead out of the year 9999.
-        raise Refusal("BAD There is no such date") from error
+async def literal(session: "Session", event: AppendLiteral) -> None:
+    """Decide whether a literal may come."""
 
-
-async def begin(session: "Session", literal: AppendLiteral) -> Append | None:
-    """Decide whether the message may come, before its first octet where the client waits."""
-    reader = session.connection.reader
-    try:
-        if session.principal is None:
-            raise Refusal("BAD Log in first")
-        if literal.position > 0:
-            raise Refusal("BAD MULTIAPPEND is not supported")
-        if literal.utf8 and not (session.utf8_accept or session.imap4rev2):
+    async def decide() -> None:
+        head = event.head
+        if event.size == 0 and head.part is None:
+            # RFC 3502 §6.3.11: so a client calls the whole off. By itself it would be no message either.
+            raise Refusal("NO A message cannot be empty; nothing was appended")
+        if event.utf8 and not (session.utf8_accept or session.imap4rev2):
             raise Refusal("NO [CANNOT] ENABLE UTF8=ACCEPT comes first")  # RFC 6855 §4
-        if literal.binary and not literal.utf8:
-            raise Refusal("NO [UNKNOWN-CTE] A literal8 is not supported")
-        mailbox = await target_of(session, literal.mailbox)
-        quota = await session.door.mailboxes.quota(session.principal)
-        if not quota.fits(literal.size):
-            raise OverQuotaError("The account has no room for this")
-        append = Append(session, literal, mailbox)
-    except (Refusal, EspError) as error:
-        reader.refuse()
-        response = error.response if isinstance(error, Refusal) else response_for(error)
-        session.tagged(literal.tag, response)
-        return None
-    reader.accept()
-    if literal.synchronising:
-        session.connection.write(b"+ Ready for the message\r\n")
-    return append
+        append = await _current(session, head)
+        message = append.message(head, binary=event.binary and not event.utf8)
+        message.expect(event.size)
+        append.check_room(event.size)
+        session.connection.reader.accept()
+        if event.synchronising:
+            session.connection.write(b"+ Ready for the message\r\n")
+
+    await _guarded(session, event.head.tag, decide)
 
 
-async def append(session: "Session", command: Command) -> str:
-    """APPEND, when all has come."""
-    assert isinstance(command.arguments, AppendArguments)
-    coming = session.append
-    if coming is None:
+async def url(session: "Session", event: AppendUrl) -> None:
+    """Take a part of another message (RFC 4469 §3)."""
+
+    async def take() -> None:
+        append = await _current(session, event.head)
+        message = append.message(event.head, binary=False)
+        try:
+            await _take_section(session, append, message, event.url)
+        except (InvalidError, NotFoundError) as error:
+            raise Refusal(f'NO [BADURL "{_url_text(event.url)}"] {text(error.detail)}') from error
+
+    await _guarded(session, event.head.tag, take)
+
+
+async def octets(session: "Session", event: AppendOctets) -> None:
+    """Take octets of a literal."""
+    append = session.append
+    if append is None:
+        return
+    await _guarded(session, append.tag, lambda: append.messages[-1].add(event.octets))
+
+
+async def finish(session: "Session", command: Command) -> str:
+    """APPEND, REPLACE and UID REPLACE, when all has come."""
+    append = session.append
+    if append is None:
         raise Refusal("BAD No message was accepted")
-    mailbox = coming.mailbox
-    target = Target(
-        account=mailbox.account,
-        mailbox=mailbox.id,
-        folder=maildir.folder(mailbox.home, mailbox.directory),
-        flags=coming.flags,
-        keywords=coming.keywords,
-    )
-    incoming = Incoming(prefix=b"", body=coming.body(), targets=(target,), internal_date=coming.internal_date)
     try:
-        placed = (await session.door.dispatch.deliver(incoming))[0]
+        messages = [
+            NewMessage(
+                body=await message.finish(),
+                flags=message.flags,
+                keywords=message.keywords,
+                internal_date=message.internal_date,
+            )
+            for message in append.messages
+        ]
+        append.check_room(0)
+        appended = await session.door.appends.append(append.mailbox, messages, append.replaced)
+    except UnknownEncodingError as error:
+        raise Refusal(_unknown_encoding(error)) from error
+    except ReplacedGoneError as error:
+        raise Refusal(_NOT_THERE) from error
     except NotFoundError as error:
-        # RFC 9051 §6.3.12: deleted while the message came; the client may make it and try again.
-        raise Refusal("NO [TRYCREATE] Mailbox does not exist") from error
-    session.door.open_mailboxes.heard(placed.mailbox, placed.modseq)
-    if session.selected is not None and session.selected.opened.mailbox == placed.mailbox:
+        # Deleted while the message came.
+        raise Refusal(MAILBOX_MISSING) from error
+    for mailbox, modseq in appended.changes:
+        session.door.open_mailboxes.heard(mailbox, modseq)
+    if session.selected is not None and any(
+        mailbox == session.selected.opened.mailbox for mailbox, _ in appended.changes
+    ):
         await session.refresh()
-    return f"OK [APPENDUID {placed.uidvalidity} {placed.uid}] APPEND completed"
+    code = f"[APPENDUID {appended.uidvalidity} {encode_set(appended.uids)}]"
+    if append.replaced is None:
+        return f"OK {code} APPEND completed"
+    # RFC 8508 §4.3: before the EXPUNGE, so that the client knows what has taken the place.
+    session.untagged(f"OK {code} Replacement is there")
+    session.tell(uid=command.uid)
+    return f"OK {'UID ' if command.uid else ''}REPLACE completed"
+
+
+async def _guarded(session: "Session", tag: str, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Take a step; where it fails, answer the command and pass over what else comes of it."""
+    try:
+        await step()
+    except (Refusal, EspError) as error:
+        session.forget_append()
+        session.connection.reader.refuse()
+        session.tagged(tag, _response(error))
+
+
+def _response(error: Refusal | EspError) -> str:
+    if isinstance(error, Refusal):
+        return error.response
+    if isinstance(error, UnknownEncodingError):
+        return _unknown_encoding(error)
+    if isinstance(error, InvalidError):
+        return f"BAD {text(error.detail)}"
+    return response_for(error)
+
+
+def _unknown_encoding(error: UnknownEncodingError) -> str:
+    return f"NO [UNKNOWN-CTE] {text(error.detail)}"
+
+
+async def _current(session: "Session", head: AppendHead) -> Append:
+    """Return the command that a part belongs to; the first part begins it.
+
+    Raises:
+        Refusal: it is not allowed.
+    """
+    if session.append is not None:
+        return session.append
+    if session.principal is None:
+        raise Refusal("BAD Log in first")
+    replaced = None if head.replaces is None else await _replaced(session, head.replaces, uid=head.uid)
+    mailbox = await target_of(session, head.mailbox)
+    quota = await session.door.mailboxes.quota(session.principal) if mailbox.limited else None
+    session.append = Append(session, head.tag, mailbox, quota, replaced)
+    return session.append
+
+
+async def _replaced(session: "Session", message: SequenceSet, *, uid: bool) -> Replaced:
+    if session.selected is None:
+        raise Refusal("BAD No mailbox is selected")
+    selected = writable(session)
+    await session.refresh()
+    try:
+        uids = selected.view.uids(message, uid=uid)
+    except ValueError as error:
+        raise Refusal(f"BAD {error}") from error
+    if not uids:
+        raise Refusal(_NOT_THERE)
+    return Replaced(selected.opened.mailbox, Uid(uids[0]))
+
+
+async def _take_section(session: "Session", append: Append, message: Composition, given: str) -> None:
+    named = message_url(given)
+    if named.mailbox is None:
+        if session.selected is None:
+            raise InvalidError("No mailbox is selected")
+        mailbox = await session.door.mailboxes.find(session.owner, session.selected.name)
+    else:
+        mailbox = await session.door.mailboxes.find(session.owner, named.mailbox)
+    if named.uidvalidity is not None and named.uidvalidity != mailbox.uidvalidity:
+        raise NotFoundError("The mailbox is not the one that it was")
+    section = await session.door.messages.section(mailbox, named.uid, named.section, named.partial)
+    append.check_room(section.size)
+    await message.add_section(section)
+
+
+def _url_text(given: str) -> str:
+    # url-resp-text = 1*(any TEXT-CHAR except "]") (RFC 4469 §5), here in quotes.
+    return text(given).replace("]", "?").replace('"', "?").replace("\\", "?")

@@ -15,10 +15,9 @@ from esp.imap import (
     storing,
 )
 from esp.imap.responses import Refusal
-from esp.native import AppendLiteral, Command, RawLine
+from esp.native import AppendLiteral, AppendOctets, AppendUrl, Command, RawLine
 
 if TYPE_CHECKING:
-    from esp.imap.appending import Append
     from esp.imap.session import Session
 
 Answer = Callable[["Session", Command], Awaitable[str | None]]
@@ -58,7 +57,8 @@ _COMMANDS: dict[str, _Entry] = {
     "STATUS": _Entry(naming.status, _AFTER),
     "GETQUOTA": _Entry(naming.get_quota, _AFTER),
     "GETQUOTAROOT": _Entry(naming.get_quota_root, _AFTER),
-    "APPEND": _Entry(appending.append, _AFTER),
+    "APPEND": _Entry(appending.finish, _AFTER),
+    "REPLACE": _Entry(appending.finish, _SELECTED),
     "IDLE": _Entry(idling.idle, _AFTER),
     "CHECK": _Entry(selecting.noop, _SELECTED),
     "CLOSE": _Entry(selecting.close, _SELECTED),
@@ -103,9 +103,19 @@ def response_allowed(session: "Session", command: Command) -> bool:
     return session.selected is not None and command.name not in {"SELECT", "EXAMINE", "LOGOUT"}
 
 
-async def begin_append(session: "Session", literal: AppendLiteral) -> "Append | None":
-    """Decide whether a message may come (RFC 3501 §6.3.11)."""
-    return await appending.begin(session, literal)
+async def append_literal(session: "Session", event: AppendLiteral) -> None:
+    """Decide whether a literal of a message may come (RFC 3501 §6.3.11)."""
+    await appending.literal(session, event)
+
+
+async def append_octets(session: "Session", event: AppendOctets) -> None:
+    """Take octets of a message."""
+    await appending.octets(session, event)
+
+
+async def append_url(session: "Session", event: AppendUrl) -> None:
+    """Take a part of another message (RFC 4469)."""
+    await appending.url(session, event)
 
 
 async def end_idle(session: "Session", line: RawLine) -> None:

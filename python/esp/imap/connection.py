@@ -16,6 +16,7 @@ from esp.imap.compression import Deflation
 from esp.native import (
     AppendLiteral,
     AppendOctets,
+    AppendUrl,
     BadCommand,
     Command,
     CommandReader,
@@ -23,7 +24,7 @@ from esp.native import (
     RawLine,
 )
 
-Event = Command | ContinueRequest | AppendLiteral | AppendOctets | BadCommand | RawLine
+Event = Command | ContinueRequest | AppendLiteral | AppendUrl | AppendOctets | BadCommand | RawLine
 
 READ_AHEAD = 256 * 1024
 """Octets fed and not yet handled before reading pauses."""

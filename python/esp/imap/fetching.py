@@ -44,6 +44,8 @@ async def fetch(session: "Session", command: Command) -> str:
         # Durable before it is told, and in the index before it is rendered.
         await selected.opened.refresh(ask=True)
     await _write(session, selected, fetching, in_thread=arguments.items.reads_files)
+    if fetching.undecodable:
+        return "NO [UNKNOWN-CTE] The transfer encoding of a part is not known"
     if fetching.missing:
         await selected.opened.refresh(ask=True)
         if lost := selected.view.uids(SequenceSet(encode_set(fetching.missing)), uid=True):

@@ -14,8 +14,8 @@ from esp.imap.session import Session
 from esp.imap.wheel import Wheel
 from esp.native import ContentCache, Spool, Store
 from esp.services import certificates
+from esp.services.appends import Appends
 from esp.services.authentication import Authentication
-from esp.services.dispatch import Dispatch
 from esp.services.mailboxes import Mailboxes
 from esp.services.messages import Messages, file_errors
 from esp.services.open_mailboxes import OpenMailboxes
@@ -50,7 +50,7 @@ class ImapServer:
         messages: Messages,
         open_mailboxes: OpenMailboxes,
         searching: Searching,
-        dispatch: Dispatch,
+        appends: Appends,
     ) -> None:
         """Make the door; nothing listens yet.
 
@@ -65,7 +65,7 @@ class ImapServer:
         self.messages = messages
         self.open_mailboxes = open_mailboxes
         self.searching = searching
-        self.dispatch = dispatch
+        self.appends = appends
         self.tls = certificates.server_context(settings.tls)
         self.ports: list[int] = []
         """Where it listens; told apart from the settings when these say 0 in a test."""

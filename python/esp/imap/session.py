@@ -13,6 +13,7 @@ from esp.imap.selected import Selected
 from esp.native import (
     AppendLiteral,
     AppendOctets,
+    AppendUrl,
     BadCommand,
     Command,
     CommandReader,
@@ -107,9 +108,11 @@ class Session:
             case Command():
                 await self._command(event)
             case AppendOctets():
-                await self._append_octets(event)
+                await commands.append_octets(self, event)
             case AppendLiteral():
-                self.append = await commands.begin_append(self, event)
+                await commands.append_literal(self, event)
+            case AppendUrl():
+                await commands.append_url(self, event)
             case ContinueRequest():
                 self.connection.write(b"+ OK\r\n")
             case RawLine():
@@ -130,7 +133,7 @@ class Session:
                 log.warning("command failed", command=name, error=repr(error), cause=repr(error.__cause__))
             response = responses.response_for(error)
         finally:
-            self.append = None
+            self.forget_append()
         if response is None:
             return  # it goes on (IDLE), or has written its own
         self.tagged(command.tag, response)
@@ -144,19 +147,14 @@ class Session:
         elif self.door.draining:
             self.bye("The server is going down")
 
-    async def _append_octets(self, event: AppendOctets) -> None:
-        if self.append is None:
-            return
-        try:
-            await self.append.take(event)
-        except EspError as error:
-            # The rest of the literal is passed over (or was sent already), the connection stays in step.
-            tag, self.append = self.append.tag, None
-            self.connection.reader.refuse()
-            self.tagged(tag, responses.response_for(error))
+    def forget_append(self) -> None:
+        """Let go of messages that are coming."""
+        if self.append is not None:
+            self.append.close()
+            self.append = None
 
     def _bad(self, event: BadCommand) -> None:
-        self.append = None
+        self.forget_append()
         self.tagged(event.tag or "*", event.response)
         self.bad_commands += 1
         if event.fatal:
@@ -242,6 +240,6 @@ class Session:
 
     def closed(self) -> None:
         """Let go of everything."""
-        self.append = None
+        self.forget_append()
         self.select(None)
         self.door.dismiss(self)

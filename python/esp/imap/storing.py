@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from esp.imap.session import Session
     from esp.storage.postgres.messages import Mode
 
+MAILBOX_MISSING = "NO [TRYCREATE] Mailbox does not exist"
+
 
 async def store(session: "Session", command: Command) -> str:
     """STORE and UID STORE."""
     arguments = command.arguments
     assert isinstance(arguments, StoreArguments)
-    selected = _writable(session)
+    selected = writable(session)
     if arguments.unchanged_since is not None:
         enable_condstore(session)
     await session.refresh()
@@ -73,7 +75,7 @@ async def store(session: "Session", command: Command) -> str:
 async def expunge(session: "Session", command: Command) -> str:
     """EXPUNGE and UID EXPUNGE (RFC 4315 §2.1)."""
     arguments = command.arguments
-    selected = _writable(session)
+    selected = writable(session)
     await session.refresh()
     wanted = arguments.set if isinstance(arguments, ExpungeArguments) else None
     if uids := selected.view.deleted(wanted):
@@ -109,7 +111,7 @@ async def move(session: "Session", command: Command) -> str:
     """MOVE and UID MOVE (RFC 6851)."""
     arguments = command.arguments
     assert isinstance(arguments, CopyArguments)
-    selected = _writable(session)
+    selected = writable(session)
     await session.refresh()
     uids = _uids(selected, arguments.set, uid=command.uid)
     target = await target_of(session, arguments.mailbox)
@@ -131,7 +133,7 @@ async def target_of(session: "Session", name: str) -> Mailbox:
     try:
         return await session.door.mailboxes.find(session.owner, name)
     except NotFoundError as error:
-        raise Refusal("NO [TRYCREATE] Mailbox does not exist") from error
+        raise Refusal(MAILBOX_MISSING) from error
 
 
 async def _hear(session: "Session", selected: Selected, target: Mailbox) -> None:
@@ -170,7 +172,12 @@ def _uids(selected: Selected, wanted: SequenceSet, *, uid: bool) -> list[int]:
         raise Refusal(f"BAD {error}") from error
 
 
-def _writable(session: "Session") -> Selected:
+def writable(session: "Session") -> Selected:
+    """Return what is selected.
+
+    Raises:
+        Refusal: it must not be changed.
+    """
     selected = session.selected
     assert selected is not None
     if selected.view.read_only:

@@ -57,7 +57,7 @@ class CommandReader:
         """Take octets from the connection."""
     def next(
         self,
-    ) -> Command | ContinueRequest | AppendLiteral | AppendOctets | BadCommand | RawLine | None:
+    ) -> Command | ContinueRequest | AppendLiteral | AppendUrl | AppendOctets | BadCommand | RawLine | None:
         """Return the next event, or `None` when more octets are needed.
 
         Raises:
@@ -69,7 +69,7 @@ class CommandReader:
         If the literal is synchronising, the caller writes `+ …` first.
         """
     def refuse(self) -> None:
-        """Drop the command of the last `AppendLiteral`; the caller answers it.
+        """Drop the command of the last `AppendLiteral` or `AppendUrl`; the caller answers it.
 
         The octets of a literal without synchronisation, and the rest of the command, are passed over
         without an event.
@@ -164,18 +164,28 @@ class ContinueRequest:
     """The client waits for `+` before it sends a literal (RFC 3501 §7.5); the caller writes `+ OK`."""
 
 @final
-class AppendLiteral:
-    """APPEND has come to a message: check mailbox, quota and size, then `accept` or `refuse` it.
-
-    With MULTIAPPEND (RFC 3502) one command has several; `position` counts them from 0.
-    """
+class AppendHead:
+    """Which part of which message of APPEND or REPLACE comes next."""
 
     @property
     def tag(self) -> str: ...
     @property
+    def name(self) -> str:
+        """`APPEND` or `REPLACE`."""
+    @property
+    def uid(self) -> bool:
+        """Whether `replaces` is a UID."""
+    @property
+    def replaces(self) -> SequenceSet | None:
+        """The one message that REPLACE replaces (RFC 8508 §3)."""
+    @property
     def mailbox(self) -> str: ...
     @property
-    def position(self) -> int: ...
+    def position(self) -> int:
+        """Of the message, counted from 0 (RFC 3502)."""
+    @property
+    def part(self) -> int | None:
+        """Of the part within CATENATE, counted from 0 (RFC 4469); `None` when the literal is the whole message."""
     @property
     def flags(self) -> int:
         """System flags as bits of `core.message`; `\\Recent` is passed over."""
@@ -184,6 +194,13 @@ class AppendLiteral:
     @property
     def internal_date(self) -> int | None:
         """Microseconds since the epoch, or `None` when not given."""
+
+@final
+class AppendLiteral:
+    """A message, or a part of one, is announced: check mailbox, quota and size, then `accept` or `refuse` it."""
+
+    @property
+    def head(self) -> AppendHead: ...
     @property
     def size(self) -> int: ...
     @property
@@ -197,6 +214,15 @@ class AppendLiteral:
         """Whether it stands in `UTF8 (…)`, which makes a literal8 text again (RFC 6855 §4)."""
 
 @final
+class AppendUrl:
+    """A part that is here already (RFC 4469); `CommandReader.refuse` drops the command, else reading goes on."""
+
+    @property
+    def head(self) -> AppendHead: ...
+    @property
+    def url(self) -> str: ...
+
+@final
 class AppendOctets:
     """The next octets of an accepted literal, in the pieces in which they were fed."""
 
@@ -205,6 +231,64 @@ class AppendOctets:
     @property
     def last(self) -> bool:
         """Whether the literal is complete; true exactly once for each, also for an empty one."""
+
+@final
+class Arrival:
+    """A message as it comes, made into one that every `BODY[…]` can show.
+
+    Lines end in CR LF; in a literal8 parts with `Content-Transfer-Encoding: binary` become base64 (RFC 3516 §4.2);
+    a NUL in a plain literal is shown as 0x80.
+    """
+
+    def __new__(cls, *, literal8: bool = False) -> Self: ...
+    def feed(self, octets: bytes) -> bytes:
+        """Take octets, and return what becomes of them: often they themselves, sometimes nothing yet.
+
+        Raises:
+            ValueError: a literal8 has a NUL outside of its binary parts.
+        """
+    def finish(self) -> bytes:
+        """Return what was held back; the message is whole.
+
+        Raises:
+            ValueError: as `feed`.
+        """
+
+@final
+class MessageSection:
+    """A section of one message file, as `BODY[section]<partial>` shows it, read in pieces. Blocks on the disk."""
+
+    def __new__(
+        cls,
+        folder: str | os.PathLike[str],
+        base: str,
+        letters: str | None,
+        section: str = "",
+        partial: tuple[int, int] | None = None,
+    ) -> Self:
+        """Find it.
+
+        Args:
+            folder: the Maildir folder.
+            base: the file's name without its `:2,` part.
+            letters: what probably follows `:2,`; `None` for a file in `new`.
+            section: as between the brackets.
+            partial: first octet, and how many at most.
+
+        Raises:
+            FileNotFoundError: there is no such message.
+            ValueError: that is no section, or the message has none such.
+            OSError: it cannot be read.
+        """
+    @property
+    def size(self) -> int:
+        """Octets."""
+    def read(self, wanted: int) -> bytes:
+        """Return the next octets, about `wanted`; `b""` at the end.
+
+        Raises:
+            OSError: they cannot be read.
+        """
 
 @final
 class BadCommand:
@@ -798,6 +882,10 @@ class Fetch:
     def missing(self) -> list[int]:
         """UIDs so far that were passed over as expunged or as their file is gone (RFC 2180 §4.1): end with
         `NO [EXPUNGEISSUED]` if not empty."""
+    @property
+    def undecodable(self) -> list[int]:
+        """UIDs so far that were passed over as a part wanted in `BINARY[…]` has an unknown transfer encoding: end with
+        `NO [UNKNOWN-CTE]` if not empty (RFC 3516 §4.2)."""
 
 @final
 class Search:

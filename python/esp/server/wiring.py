@@ -18,6 +18,7 @@ from esp.native import Store
 from esp.server import demo, state
 from esp.server.roles import Role
 from esp.services.accounts import Accounts
+from esp.services.appends import Appends
 from esp.services.authentication import Authentication
 from esp.services.directory import Directory
 from esp.services.dispatch import Dispatch
@@ -142,7 +143,7 @@ async def _imap(settings: Settings) -> AsyncIterator[Server]:
             messages=messages,
             open_mailboxes=open_mailboxes,
             searching=Searching(database, settings.imap.text_cache),
-            dispatch=dispatch,
+            appends=Appends(store, database, dispatch, notifier, unlink_after),
         )
 
 

@@ -11,10 +11,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from esp.core.errors import EspError, LimitError, OverQuotaError, StorageFullError, UnavailableError
+from esp.core.errors import (
+    EspError,
+    LimitError,
+    NotFoundError,
+    OverQuotaError,
+    StorageFullError,
+    UnavailableError,
+)
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
 from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS
 from esp.core.principal import AccountId
+from esp.native import MessageSection
 from esp.storage import maildir
 from esp.storage.maildir import Maildirs
 from esp.storage.postgres import mailboxes as mailboxes_sql
@@ -125,6 +133,29 @@ class Messages:
             NotFoundError: one of the mailboxes was deleted.
         """
         return await self._copy(source, target, uids, move=True)
+
+    async def section(
+        self, mailbox: Mailbox, uid: Uid, section: str, partial: tuple[int, int] | None
+    ) -> MessageSection:
+        """Return a section of a message, to be read in pieces.
+
+        Raises:
+            NotFoundError: there is no such message, or it has no such section.
+            UnavailableError: it cannot be read.
+        """
+        async with self._database.connection() as connection:
+            rows = await sql.rows(connection, mailbox, [uid])
+        if not rows:
+            raise NotFoundError("There is no such message")
+        folder = maildir.folder(mailbox.home, mailbox.directory)
+        try:
+            return await self._maildirs.section(folder, rows[0].file, rows[0].file_flags, section, partial)
+        except FileNotFoundError as error:
+            raise NotFoundError("There is no such message") from error
+        except ValueError as error:
+            raise NotFoundError("The message has no such section") from error
+        except OSError as error:
+            raise UnavailableError("The mail storage does not answer") from error
 
     async def _copy(
         self,

@@ -18,13 +18,14 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from esp.core.mailbox import DELIMITER, Mailbox, SpecialUse
 from esp.core.message import SystemFlag
-from esp.native import Store
+from esp.native import MessageSection, Store
 
 INBOX_DIRECTORY = "."
 CARD = "esp-mailbox.json"
@@ -94,6 +95,19 @@ class Maildirs:
         """
         return await asyncio.to_thread(self._store.link, list(sources), folder_, list(letters))
 
+    async def section(
+        self, folder_: str, base: str, letters: str | None, section: str, partial: tuple[int, int] | None
+    ) -> MessageSection:
+        """Find a section of a message, whatever letters its file has by now.
+
+        Raises:
+            FileNotFoundError: the message is gone.
+            ValueError: it has no such section.
+            OSError: it cannot be read.
+        """
+        path = self._root / folder_
+        return await asyncio.to_thread(MessageSection, path, base, letters, section, partial)
+
     async def unlink(self, paths: Sequence[str]) -> None:
         """Remove files; one that cannot be removed is an orphan from now on."""
         if paths:
@@ -108,6 +122,13 @@ def flag_letters(flags: int) -> str:
 def file_letters(flags: int) -> str | None:
     """Return the letters a new message's file gets; `None` puts it in `new`."""
     return _LETTERS_OF[flags & _SYSTEM] or None
+
+
+def nanoseconds(when: datetime) -> int:
+    """Return a moment as the time of a file; one that a file cannot have (before 1677, after 2262) as the nearest."""
+    # In two steps: a float has not the digits for both.
+    exact = int(when.replace(microsecond=0).timestamp()) * 1_000_000_000 + when.microsecond * 1000
+    return max(-(2**63), min(exact, 2**63 - 1))
 
 
 def flags_of(file_flags: str | None) -> int:

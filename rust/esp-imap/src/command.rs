@@ -333,8 +333,8 @@ impl Reader<'_, '_> {
                     Ok(Arguments::Notify(notify::read(reader.cursor, reader.utf8)?))
                 })?,
             ),
-            ("APPEND", false) => {
-                // Its literals are taken before the command comes here; without one it is incomplete.
+            ("APPEND", false) | ("REPLACE", _) => {
+                // Their literals are taken before the command comes here; without one it is incomplete.
                 return Err(self.cursor.error("a message literal").into());
             }
             _ => return Err(Fault::Bad(format!("Unknown command {word}"))),

@@ -2,27 +2,20 @@
 
 use crate::cache::{Arena, ContentCache};
 use crate::date;
-use crate::fetch_items::{FetchItem, FetchItems, Form, SectionItem};
+use crate::fetch_items::{FetchItem, FetchItems, Form};
 use crate::files::Files;
 use crate::flags;
 use crate::index::{Row, Table};
 use crate::set::SequenceSet;
+use crate::source::{Piece, Source, Value};
 use crate::uids::UidList;
 use crate::view::{RangeError, View};
-use esp_mime::{Octets, SectionText, Structure};
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::Read as _;
-use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 /// Messages whose wire strings are asked for together.
 const AHEAD: usize = 4_000;
-/// A file up to this size is read at once.
-const SMALL: u64 = 1 << 20;
-/// Octets read first where only the header is wanted.
-const HEADER: usize = 16_384;
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,48 +24,6 @@ pub enum Step {
     Octets(Vec<u8>),
     /// Bring these into the `ContentCache`.
     Contents(Vec<i64>),
-}
-
-enum Piece {
-    Octets(Vec<u8>),
-    File(Arc<File>, Range<u64>),
-}
-
-impl Piece {
-    fn len(&self) -> u64 {
-        match self {
-            Self::Octets(octets) => octets.len() as u64,
-            Self::File(_, range) => range.end - range.start,
-        }
-    }
-
-    fn cut(self, partial: Option<(u64, u64)>) -> Self {
-        let Some((origin, length)) = partial else {
-            return self;
-        };
-        let from = origin.min(self.len());
-        let to = origin.saturating_add(length).min(self.len());
-        match self {
-            Self::Octets(octets) => Self::Octets(
-                octets
-                    .get(to_usize(from)..to_usize(to))
-                    .unwrap_or_default()
-                    .to_vec(),
-            ),
-            Self::File(file, range) => Self::File(file, range.start + from..range.start + to),
-        }
-    }
-}
-
-fn to_usize(value: u64) -> usize {
-    usize::try_from(value).unwrap_or(usize::MAX)
-}
-
-/// What a section came to.
-enum Value {
-    Nil,
-    Octets(Piece),
-    Size(u64),
 }
 
 /// Why a message was not rendered.
@@ -92,6 +43,7 @@ pub struct Fetch {
     ranges: VecDeque<(usize, usize)>,
     unseen: Vec<u32>,
     missing: Vec<u32>,
+    undecodable: Vec<u32>,
     pieces: VecDeque<Piece>,
     /// Up to which position wire strings were asked for.
     asked: usize,
@@ -157,6 +109,7 @@ impl Fetch {
             uids: Arc::clone(&known.uids),
             ranges: ranges.into(),
             missing: Vec::new(),
+            undecodable: Vec::new(),
             pieces: VecDeque::new(),
             asked: 0,
             files: Files::default(),
@@ -186,6 +139,12 @@ impl Fetch {
     #[must_use]
     pub fn missing(&self) -> &[u32] {
         &self.missing
+    }
+
+    /// UIDs passed over, as a part wanted decoded has a transfer encoding that is not known (RFC 3516 §4.2).
+    #[must_use]
+    pub fn undecodable(&self) -> &[u32] {
+        &self.undecodable
     }
 
     /// The next octets or needs, `None` at the end.
@@ -222,26 +181,8 @@ impl Fetch {
         while out.len() < max
             && let Some(piece) = self.pieces.pop_front()
         {
-            let room = max - out.len();
-            match piece {
-                Piece::Octets(octets) if octets.len() <= room + 4_096 => {
-                    out.extend_from_slice(&octets);
-                }
-                Piece::Octets(mut octets) => {
-                    let rest = octets.split_off(room);
-                    out.extend_from_slice(&octets);
-                    self.pieces.push_front(Piece::Octets(rest));
-                }
-                Piece::File(file, range) => {
-                    let length = (range.end - range.start).min(room as u64);
-                    let start = out.len();
-                    out.resize(start + to_usize(length), 0);
-                    file.read_exact_at(out.get_mut(start..).unwrap_or_default(), range.start)?;
-                    if range.start + length < range.end {
-                        self.pieces
-                            .push_front(Piece::File(file, range.start + length..range.end));
-                    }
-                }
+            if let Some(rest) = piece.write(out, max - out.len())? {
+                self.pieces.push_front(rest);
             }
         }
         Ok(())
@@ -400,7 +341,14 @@ impl Fetch {
             FetchItem::Section(section) => Some(section),
             _ => None,
         });
-        let values = source.values(&wanted.collect::<Vec<_>>())?;
+        let values = source.values(&wanted.collect::<Vec<_>>(), &index.parts, uid)?;
+        if values
+            .iter()
+            .any(|value| matches!(value, Value::UnknownEncoding))
+        {
+            self.undecodable.push(uid);
+            return Ok(false);
+        }
         let described = if lacks {
             source.read_whole()?;
             Some(esp_mime::describe(&source.data))
@@ -588,21 +536,23 @@ impl Sections<'_> {
     fn write_next(&mut self, out: &mut Vec<u8>, form: Form) {
         match self.values.pop_front() {
             None | Some(Value::Nil) if form == Form::DecodedSize => out.push(b'0'),
-            None | Some(Value::Nil) => out.extend_from_slice(b"NIL"),
+            None | Some(Value::Nil | Value::UnknownEncoding) => out.extend_from_slice(b"NIL"),
             Some(Value::Size(size)) => write_number(out, size),
             Some(Value::Octets(piece)) => {
                 // RFC 3516 §4.2: a literal8 where a literal could not hold the octets.
-                if form == Form::Decoded
-                    && matches!(&piece, Piece::Octets(octets) if memchr::memchr(0, octets).is_some())
-                {
+                if form == Form::Decoded && piece.has_nul() {
                     out.push(b'~');
                 }
                 out.push(b'{');
                 write_number(out, piece.len());
                 out.extend_from_slice(b"}\r\n");
                 match (piece, &mut self.pieces) {
-                    (Piece::Octets(octets), _) if octets.len() <= 65_536 => {
-                        out.extend_from_slice(&octets);
+                    (piece, _)
+                        if piece
+                            .in_memory()
+                            .is_some_and(|octets| octets.len() <= 65_536) =>
+                    {
+                        out.extend_from_slice(piece.in_memory().unwrap_or_default());
                     }
                     (piece, Some(pieces)) => {
                         pieces.push_back(Piece::Octets(std::mem::take(out)));
@@ -611,114 +561,6 @@ impl Sections<'_> {
                     (_, None) => {}
                 }
             }
-        }
-    }
-}
-
-/// The octets of a message, read as far as needed.
-struct Source {
-    file: Arc<File>,
-    length: u64,
-    data: Vec<u8>,
-}
-
-/// Whether a section is (in) the header of the message itself.
-fn of_header(item: &SectionItem) -> bool {
-    item.section.path.is_empty()
-        && matches!(
-            item.section.text,
-            SectionText::Header | SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_)
-        )
-}
-
-fn is_whole(item: &SectionItem) -> bool {
-    item.section.path.is_empty() && item.section.text == SectionText::Whole
-}
-
-impl Source {
-    fn new(file: File) -> std::io::Result<Self> {
-        Ok(Self {
-            length: file.metadata()?.len(),
-            file: Arc::new(file),
-            data: Vec::new(),
-        })
-    }
-
-    fn read_to(&mut self, length: u64) -> std::io::Result<()> {
-        let start = self.data.len();
-        let end = to_usize(length.min(self.length));
-        if end > start {
-            self.data.resize(end, 0);
-            let there = self.data.get_mut(start..).unwrap_or_default();
-            self.file.read_exact_at(there, start as u64)?;
-        }
-        Ok(())
-    }
-
-    fn read_whole(&mut self) -> std::io::Result<()> {
-        self.read_to(self.length)
-    }
-
-    /// Read at least the header, and return where it ends.
-    fn read_header(&mut self) -> std::io::Result<usize> {
-        let mut length = HEADER as u64;
-        loop {
-            self.read_to(length)?;
-            if let Some(end) = esp_mime::header_end(&self.data) {
-                return Ok(end);
-            }
-            if self.data.len() as u64 >= self.length {
-                return Ok(self.data.len());
-            }
-            length *= 4;
-        }
-    }
-
-    /// The octets of all sections; the file is read once, and parsed once if it must be.
-    fn values(&mut self, items: &[&SectionItem]) -> std::io::Result<Vec<Value>> {
-        let header_only = items.iter().all(|item| of_header(item));
-        let whole_only = items.iter().all(|item| is_whole(item));
-        if header_only {
-            let end = self.read_header()?;
-            self.data.truncate(end);
-        } else if !whole_only || self.length <= SMALL {
-            self.read_whole()?;
-        }
-        let structure = (!whole_only).then(|| Structure::parse(&self.data));
-        let values = items
-            .iter()
-            .map(|item| {
-                let piece = if is_whole(item) {
-                    Some(self.range(0..to_usize(self.length)))
-                } else {
-                    structure.as_ref().and_then(|structure| {
-                        if item.form == Form::Raw {
-                            structure.section(&item.section).map(|octets| match octets {
-                                Octets::Range(range) => self.range(range),
-                                Octets::Owned(octets) => Piece::Octets(octets),
-                            })
-                        } else {
-                            let index = structure.find(&item.section.path)?;
-                            let octets = structure.decoded(index)?.into_owned();
-                            Some(Piece::Octets(octets))
-                        }
-                    })
-                };
-                match piece {
-                    None => Value::Nil,
-                    Some(piece) if item.form == Form::DecodedSize => Value::Size(piece.len()),
-                    Some(piece) => Value::Octets(piece.cut(item.partial)),
-                }
-            })
-            .collect();
-        Ok(values)
-    }
-
-    /// Octets of the file: copied when few, read while they are written when many.
-    fn range(&self, range: Range<usize>) -> Piece {
-        match self.data.get(range.clone()) {
-            Some(octets) if octets.len() as u64 <= SMALL => Piece::Octets(octets.to_vec()),
-            _ => Piece::File(Arc::clone(&self.file), range.start as u64..range.end as u64),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::cursor::{Cursor, SyntaxError, is_astring_char, is_atom_char};
 use esp_mime::Section;
 
 /// How the octets of an item are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
     /// As they stand in the message.
     Raw,

@@ -7,10 +7,12 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+type Listing = HashMap<String, PathBuf>;
+
 /// Opens message files; remembers one listing of the folder.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    listing: Option<HashMap<String, PathBuf>>,
+    listing: Option<Listing>,
 }
 
 /// Letters of Maildir for a flag set, in the order of the alphabet.
@@ -36,7 +38,7 @@ fn try_open(path: &Path) -> std::io::Result<Option<File>> {
     }
 }
 
-fn list(folder: &Path) -> HashMap<String, PathBuf> {
+fn list(folder: &Path) -> Listing {
     let mut listing = HashMap::new();
     for part in ["new", "cur"] {
         let Ok(entries) = std::fs::read_dir(folder.join(part)) else {
@@ -52,6 +54,50 @@ fn list(folder: &Path) -> HashMap<String, PathBuf> {
     listing
 }
 
+/// The file with a base name in a Maildir folder, `None` when there is none any more.
+///
+/// It may have been renamed since its letters were `known`: then a worker made them those of the flags (`expected`), or
+/// another program did, and the folder is listed, once for each `listing`.
+///
+/// # Errors
+/// Those of the file system, other than that there is no such file.
+pub(crate) fn open_named(
+    folder: &Path,
+    base: &str,
+    known: Option<&str>,
+    expected: Option<&str>,
+    listing: &mut Option<Listing>,
+) -> std::io::Result<Option<File>> {
+    let cur = |letters: &str| folder.join("cur").join(format!("{base}:2,{letters}"));
+    let first = match known {
+        Some(letters) => cur(letters),
+        None => folder.join("new").join(base),
+    };
+    if let Some(file) = try_open(&first)? {
+        return Ok(Some(file));
+    }
+    if let Some(letters) = expected
+        && let Some(file) = try_open(&cur(letters))?
+    {
+        return Ok(Some(file));
+    }
+    let was_listed = listing.is_some();
+    let found = listing.get_or_insert_with(|| list(folder)).get(base);
+    if let Some(path) = found
+        && let Some(file) = try_open(path)?
+    {
+        return Ok(Some(file));
+    }
+    if found.is_none() && was_listed {
+        return Ok(None);
+    }
+    // Renamed again since the listing, which may be as old as the command; or while it was made, which may miss it.
+    match listing.insert(list(folder)).get(base) {
+        Some(path) => try_open(path),
+        None => Ok(None),
+    }
+}
+
 impl Files {
     /// The file of a message, `None` when there is none any more.
     ///
@@ -63,23 +109,12 @@ impl Files {
         row: &Row,
     ) -> std::io::Result<Option<File>> {
         let (base, known) = index.read().file(row);
-        let folder = &index.folder;
-        // Renamed since the row was read? Then a worker made the letters those of the flags, or another program did.
-        let cur = |letters: &str| folder.join("cur").join(format!("{base}:2,{letters}"));
-        let first = match &known {
-            Some(letters) => cur(letters),
-            None => folder.join("new").join(&base),
-        };
-        if let Some(file) = try_open(&first)? {
-            return Ok(Some(file));
-        }
-        if let Some(file) = try_open(&cur(&letters(row.flags)))? {
-            return Ok(Some(file));
-        }
-        let listing = self.listing.get_or_insert_with(|| list(folder));
-        match listing.get(&base) {
-            Some(path) => try_open(path),
-            None => Ok(None),
-        }
+        open_named(
+            &index.folder,
+            &base,
+            known.as_deref(),
+            Some(&letters(row.flags)),
+            &mut self.listing,
+        )
     }
 }

@@ -1,6 +1,7 @@
 //! The messages of one mailbox, shared by the sessions of a process.
 
 use crate::copy::{CopyError, CopyReader};
+use crate::parts::PartCache;
 use crate::set::SequenceSet;
 use crate::uids::UidList;
 use std::collections::{BTreeMap, HashMap};
@@ -75,6 +76,7 @@ pub struct MailboxIndex {
     pub uidvalidity: u32,
     /// The Maildir folder.
     pub(crate) folder: PathBuf,
+    pub(crate) parts: PartCache,
     table: RwLock<Table>,
     pending: Mutex<Pending>,
 }
@@ -324,6 +326,7 @@ impl MailboxIndex {
             mailbox,
             uidvalidity,
             folder,
+            parts: PartCache::default(),
             table: RwLock::new(Table {
                 account,
                 ..Table::default()

@@ -3,9 +3,10 @@
 //! In: octets of connections ([`CommandReader`]), rows of messages. Out: [`Command`]s, and the octets of responses. Knows
 //! neither Python nor PostgreSQL's protocol beyond the binary COPY format, and decides nothing about policy.
 //!
-//! RFC 3501, 9051 (grammar), 2971, 3502, 3516, 4315, 4731, 4959, 5032, 5161, 5258, 5530, 5819, 6154, 6851, 6855, 7162,
-//! 7888, 8514.
+//! RFC 3501, 9051 (grammar), 2971, 3502, 3516, 4315, 4469, 4731, 4959, 5032, 5161, 5258, 5530, 5819, 6154, 6851, 6855, 7162,
+//! 7888, 8508, 8514.
 
+mod append;
 mod cache;
 mod command;
 mod copy;
@@ -16,16 +17,20 @@ mod fetch_items;
 mod files;
 mod flags;
 mod index;
+mod message_section;
 mod notify;
+mod parts;
 mod reader;
 mod search;
 mod search_program;
 mod set;
+mod source;
 mod uids;
 mod utf7;
 mod view;
 mod wire;
 
+pub use append::AppendHead;
 pub use cache::{CONTENT_COLUMNS, ContentCache, TEXT_COLUMNS, TextCache};
 pub use command::{Arguments, Command, ListArguments, Qresync, Refusal, StoreMode, parse};
 pub use copy::CopyError;
@@ -34,6 +39,7 @@ pub use fetch::{Fetch, Step};
 pub use fetch_items::{FetchItem, FetchItems, Form, SectionItem};
 pub use flags::{ANSWERED, DELETED, DRAFT, FIRST_KEYWORD_BIT, FLAGGED, FlagList, SEEN};
 pub use index::{MailboxIndex, ROW_COLUMNS, SENT_COLUMNS};
+pub use message_section::MessageSection;
 pub use notify::{EventGroup, Notify};
 pub use reader::{AppendLiteral, CommandReader, Event, Limits};
 pub use search::{Search, SearchNeed};

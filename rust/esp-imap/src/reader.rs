@@ -1,8 +1,8 @@
 //! The commands of one connection, from octets in pieces of any size (RFC 3501 §2.2.1, RFC 7888).
 
+use crate::append::{self, Append, AppendHead, Next};
 use crate::command::{self, Arguments, Command, Refusal};
-use crate::cursor::{Cursor, SyntaxError};
-use crate::flags::FlagList;
+use std::collections::VecDeque;
 
 /// What the client may take.
 #[derive(Debug, Clone, Copy)]
@@ -15,19 +15,11 @@ pub struct Limits {
     pub append: u64,
 }
 
-/// A message that APPEND is about to send.
+/// A message, or a part of one, that APPEND or REPLACE is about to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppendLiteral {
-    /// Of the command.
-    pub tag: String,
-    /// Unicode.
-    pub mailbox: String,
-    /// Counted from 0 (RFC 3502).
-    pub position: usize,
-    /// Flags it shall have.
-    pub flags: FlagList,
-    /// Microseconds since the epoch.
-    pub internal_date: Option<i64>,
+    /// Where it belongs.
+    pub head: AppendHead,
     /// Octets.
     pub size: u64,
     /// Whether the client waits for `+`.
@@ -47,6 +39,13 @@ pub enum Event {
     Continue,
     /// See `CommandReader::accept`, `refuse`.
     AppendLiteral(AppendLiteral),
+    /// A part of a message that is here already (RFC 4469); may be refused as a literal may.
+    AppendUrl {
+        /// Where it belongs.
+        head: AppendHead,
+        /// As given.
+        url: String,
+    },
     /// Octets of an accepted literal.
     AppendOctets {
         /// The octets.
@@ -73,15 +72,6 @@ struct Announced {
     binary: bool,
     /// Octets of the announcement, `{5+}`.
     length: usize,
-}
-
-#[derive(Debug, Clone)]
-struct Append {
-    tag: String,
-    mailbox: String,
-    count: usize,
-    /// Whether `UTF8 (` is open (RFC 6855 §4).
-    wrapped: bool,
 }
 
 #[derive(Debug)]
@@ -118,6 +108,8 @@ pub struct CommandReader {
     /// Octets of literals in the current command.
     literals: usize,
     state: State,
+    /// What was read in one line with what comes next.
+    pending: VecDeque<Event>,
     /// Whether mailbox names are UTF-8.
     pub utf8: bool,
 }
@@ -163,41 +155,6 @@ fn refusal(tag: Option<String>, response: impl Into<String>) -> Refusal {
     }
 }
 
-/// What stands before a message literal of APPEND.
-struct Prefix {
-    append: Append,
-    flags: FlagList,
-    internal_date: Option<i64>,
-}
-
-/// `[SP flag-list] [SP date-time] SP ["UTF8" SP "("]`, up to the literal.
-fn options(
-    cursor: &mut Cursor<'_>,
-    append: &mut Append,
-) -> Result<(FlagList, Option<i64>), SyntaxError> {
-    cursor.space()?;
-    let mut flags = FlagList::default();
-    if cursor.peek() == Some(b'(') {
-        flags = FlagList::read_list(cursor)?;
-        cursor.space()?;
-    }
-    let mut internal_date = None;
-    if cursor.peek() == Some(b'"') {
-        internal_date = Some(cursor.date_time()?);
-        cursor.space()?;
-    }
-    append.wrapped = cursor.take_word("UTF8");
-    if append.wrapped {
-        cursor.space()?;
-        cursor.expect(b'(')?;
-    }
-    if cursor.at_end() {
-        Ok((flags, internal_date))
-    } else {
-        Err(cursor.error("flags, a date or a message literal"))
-    }
-}
-
 impl CommandReader {
     /// A reader at the beginning of a connection.
     #[must_use]
@@ -210,6 +167,7 @@ impl CommandReader {
             scan: 0,
             literals: 0,
             state: State::Command,
+            pending: VecDeque::new(),
             utf8: false,
         }
     }
@@ -245,6 +203,9 @@ impl CommandReader {
 
     /// Take the literal announced last. `false` when none is.
     pub fn accept(&mut self) -> bool {
+        if !self.deciding() {
+            return false;
+        }
         match std::mem::replace(&mut self.state, State::Command) {
             State::Deciding(append, literal) => {
                 self.state = State::Octets(append, literal.size);
@@ -259,6 +220,8 @@ impl CommandReader {
 
     /// Drop the APPEND that is being read. `false` when none is.
     pub fn refuse(&mut self) -> bool {
+        let had_pending = !self.pending.is_empty();
+        self.pending.clear();
         match std::mem::replace(&mut self.state, State::Command) {
             State::Deciding(_, literal) => {
                 // A client that waits for `+` sends the next command after the answer.
@@ -277,7 +240,7 @@ impl CommandReader {
             }
             state => {
                 self.state = state;
-                false
+                had_pending
             }
         }
     }
@@ -285,7 +248,7 @@ impl CommandReader {
     /// Whether `accept` or `refuse` is due.
     #[must_use]
     pub fn deciding(&self) -> bool {
-        matches!(self.state, State::Deciding(..))
+        self.pending.is_empty() && matches!(self.state, State::Deciding(..))
     }
 
     /// A new command, line or literal begins at `at`.
@@ -331,6 +294,7 @@ impl CommandReader {
 
     fn lost(&mut self, tag: Option<String>, response: &str) -> Event {
         self.buffer = Vec::new();
+        self.pending.clear();
         self.begin(0);
         self.state = State::Lost;
         Event::Bad {
@@ -341,10 +305,13 @@ impl CommandReader {
 
     /// The next event, or `None` when more octets are needed.
     pub fn next_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.pending.pop_front() {
+            return Some(event);
+        }
         loop {
             match std::mem::replace(&mut self.state, State::Command) {
                 State::Command => {
-                    if let Some(event) = self.command()? {
+                    if let Some(event) = self.command(None)? {
                         return Some(event);
                     }
                 }
@@ -352,12 +319,9 @@ impl CommandReader {
                 State::Octets(append, left) => return self.octets(append, left),
                 State::Behind(append) => {
                     self.state = State::Behind(append.clone());
-                    if self.too_long() {
-                        return Some(self.lost(Some(append.tag), "BAD Command line too long"));
+                    if let Some(event) = self.command(Some(append))? {
+                        return Some(event);
                     }
-                    let (end, next) = self.line_end()?;
-                    self.state = State::Command;
-                    return Some(self.behind(append, end, next));
                 }
                 State::Dropping(left) => {
                     let there = u64::try_from(self.buffered()).unwrap_or(u64::MAX);
@@ -404,49 +368,137 @@ impl CommandReader {
         seen - self.start > self.limits.line + self.literals
     }
 
-    /// `None`: more octets are needed. `Some(None)`: go on.
+    /// `None`: more octets are needed. `Some(None)`: go on. With `append`, its literal is behind us.
     #[allow(
         clippy::option_option,
         reason = "two different ways of not having an event"
     )]
-    fn command(&mut self) -> Option<Option<Event>> {
+    fn command(&mut self, append: Option<Append>) -> Option<Option<Event>> {
         if self.buffer.len() < self.line {
             return None;
         }
         if self.too_long() {
-            let tag = command::tag_of(self.slice(self.start, self.start + 300));
+            let tag = match append {
+                Some(append) => Some(append.head.tag),
+                None => command::tag_of(self.slice(self.start, self.start + 300)),
+            };
             return Some(Some(self.lost(tag, "BAD Command line too long")));
         }
         let (end, next) = self.line_end()?;
-        let Some(literal) = announced(self.slice(self.line, end)) else {
-            let parsed =
-                (end > self.start).then(|| command::parse(self.slice(self.start, end), self.utf8));
-            self.begin(next);
-            // RFC 3501 has no empty commands; some clients send an empty line after a literal.
-            return Some(parsed.map(|parsed| match parsed {
-                Ok(command) => Event::Command(command),
-                Err(refusal) => Event::Bad {
+        let literal = announced(self.slice(self.line, end));
+        let text = self.slice(
+            self.start,
+            end - literal.map_or(0, |literal| literal.length),
+        );
+        let is_append = append.is_some();
+        match (
+            append::read(text, append, self.utf8, literal.is_some()),
+            literal,
+        ) {
+            (Some(Ok(reading)), _) if reading.next != Next::InLine => {
+                return Some(Some(self.append(reading, literal, next)));
+            }
+            (Some(Err(refusal)), Some(literal)) => {
+                self.state = State::Command;
+                return Some(Some(self.refuse_literal(refusal, literal, next)));
+            }
+            (Some(Err(refusal)), None) => {
+                self.begin(next);
+                self.state = State::Command;
+                return Some(Some(Event::Bad {
                     refusal,
                     fatal: false,
-                },
-            }));
-        };
-        match self.append_prefix(end - literal.length) {
-            Ok(None) => {}
-            Ok(Some(prefix)) => return Some(Some(self.announce(prefix, literal, next))),
-            Err(refusal) => return Some(Some(self.refuse_literal(refusal, literal, next))),
+                }));
+            }
+            (_, Some(literal)) => {
+                return Some(self.gather(literal, end, next, is_append));
+            }
+            (_, None) => {}
         }
+        let parsed =
+            (end > self.start).then(|| command::parse(self.slice(self.start, end), self.utf8));
+        self.begin(next);
+        // RFC 3501 has no empty commands; some clients send an empty line after a literal.
+        Some(parsed.map(|parsed| match parsed {
+            Ok(command) => Event::Command(command),
+            Err(refusal) => Event::Bad {
+                refusal,
+                fatal: false,
+            },
+        }))
+    }
+
+    /// Have a literal in line with its command.
+    fn gather(
+        &mut self,
+        literal: Announced,
+        end: usize,
+        next: usize,
+        is_append: bool,
+    ) -> Option<Event> {
         let size = usize::try_from(literal.size).unwrap_or(usize::MAX);
         if self.literals.saturating_add(size) > self.limits.literals {
-            let tag = command::tag_of(self.slice(self.start, end));
+            let tag = match &self.state {
+                State::Behind(append) if is_append => Some(append.head.tag.clone()),
+                _ => command::tag_of(self.slice(self.start, end)),
+            };
+            self.state = State::Command;
             let refusal = refusal(tag, "BAD [TOOBIG] Literal too large");
-            return Some(Some(self.refuse_literal(refusal, literal, next)));
+            return Some(self.refuse_literal(refusal, literal, next));
         }
         // Looks for a line end behind the literal from now on, and for nothing before all of it is there.
         self.literals += size;
         self.line = next + size;
         self.scan = self.line;
-        Some(literal.synchronising.then_some(Event::Continue))
+        literal.synchronising.then_some(Event::Continue)
+    }
+
+    /// Hand out what a line of APPEND has brought.
+    fn append(
+        &mut self,
+        reading: append::Reading,
+        literal: Option<Announced>,
+        next: usize,
+    ) -> Event {
+        let append::Reading {
+            append,
+            urls,
+            next: what,
+        } = reading;
+        self.state = State::Command;
+        let last = match (what, literal) {
+            (Next::Literal { wrapped }, Some(literal)) => {
+                self.announce(append, literal, wrapped, next)
+            }
+            _ => {
+                self.begin(next);
+                let AppendHead {
+                    tag,
+                    name,
+                    uid,
+                    mailbox,
+                    position,
+                    ..
+                } = append.head;
+                Event::Command(Command {
+                    tag,
+                    name,
+                    uid,
+                    arguments: Arguments::Append {
+                        mailbox,
+                        count: position,
+                    },
+                })
+            }
+        };
+        if matches!(last, Event::Bad { .. }) {
+            return last;
+        }
+        let urls = urls
+            .into_iter()
+            .map(|(head, url)| Event::AppendUrl { head, url });
+        self.pending.extend(urls.chain([last]));
+        self.pending.pop_front().unwrap_or(Event::Continue)
     }
 
     /// Answer a command at its literal and pass over what is sent of it.
@@ -465,66 +517,33 @@ impl CommandReader {
         }
     }
 
-    /// What stands before a message literal at `end`; `None` when the literal is no message.
-    fn append_prefix(&self, end: usize) -> Result<Option<Prefix>, Refusal> {
-        let mut cursor = Cursor::new(self.slice(self.start, end));
-        let Ok(tag) = command::tag(&mut cursor) else {
-            return Ok(None);
-        };
-        if !(cursor.take_octet(b' ') && cursor.take_word("APPEND") && cursor.take_octet(b' ')) {
-            return Ok(None);
-        }
-        if cursor.at_end() {
-            return Ok(None); // the literal is the mailbox name
-        }
-        let mut read = || {
-            let mut append = Append {
-                tag: tag.clone(),
-                mailbox: command::mailbox(&mut cursor, self.utf8)?,
-                count: 0,
-                wrapped: false,
-            };
-            let (flags, internal_date) = options(&mut cursor, &mut append)?;
-            Ok(Prefix {
-                append,
-                flags,
-                internal_date,
-            })
-        };
-        match read() {
-            Ok(prefix) => Ok(Some(prefix)),
-            Err(error) => {
-                let error: SyntaxError = error;
-                Err(refusal(Some(tag.clone()), format!("BAD {error}")))
-            }
-        }
-    }
-
-    fn announce(&mut self, prefix: Prefix, literal: Announced, next: usize) -> Event {
+    fn announce(
+        &mut self,
+        append: Append,
+        literal: Announced,
+        wrapped: bool,
+        next: usize,
+    ) -> Event {
         if literal.size > self.limits.append {
             let text = format!(
                 "NO [TOOBIG] Message is larger than {} octets",
                 self.limits.append
             );
-            return self.refuse_literal(refusal(Some(prefix.append.tag), text), literal, next);
+            return self.refuse_literal(refusal(Some(append.head.tag), text), literal, next);
         }
         self.begin(next);
         let event = AppendLiteral {
-            tag: prefix.append.tag.clone(),
-            mailbox: prefix.append.mailbox.clone(),
-            position: prefix.append.count,
-            flags: prefix.flags,
-            internal_date: prefix.internal_date,
+            head: append.head.clone(),
             size: literal.size,
             synchronising: literal.synchronising,
             binary: literal.binary,
-            utf8: prefix.append.wrapped,
+            utf8: wrapped,
         };
-        self.state = State::Deciding(prefix.append, literal);
+        self.state = State::Deciding(append, literal);
         Event::AppendLiteral(event)
     }
 
-    fn octets(&mut self, mut append: Append, left: u64) -> Option<Event> {
+    fn octets(&mut self, append: Append, left: u64) -> Option<Event> {
         let there = u64::try_from(self.buffered()).unwrap_or(u64::MAX);
         let taken = left.min(there);
         if taken == 0 && left > 0 {
@@ -540,66 +559,11 @@ impl CommandReader {
         self.begin(until);
         let last = taken == left;
         self.state = if last {
-            append.count += 1;
             State::Behind(append)
         } else {
             State::Octets(append, left - taken)
         };
         Some(Event::AppendOctets { octets, last })
-    }
-
-    /// `[")"] (CRLF / append-opts literal)`.
-    fn behind(&mut self, mut append: Append, end: usize, next: usize) -> Event {
-        let line = self.slice(self.start, end).to_vec();
-        let literal = announced(&line);
-        let mut cursor = Cursor::new(
-            line.get(..line.len() - literal.map_or(0, |literal| literal.length))
-                .unwrap_or_default(),
-        );
-        let tag = append.tag.clone();
-        let mut read = || {
-            if append.wrapped {
-                cursor.expect(b')')?;
-            }
-            if literal.is_none() {
-                cursor.end()?;
-                return Ok(None);
-            }
-            options(&mut cursor, &mut append).map(Some)
-        };
-        let result: Result<_, SyntaxError> = read();
-        match (result, literal) {
-            (Ok(Some((flags, internal_date))), Some(literal)) => {
-                let prefix = Prefix {
-                    append,
-                    flags,
-                    internal_date,
-                };
-                self.announce(prefix, literal, next)
-            }
-            (Ok(_), _) => {
-                self.begin(next);
-                Event::Command(Command {
-                    tag,
-                    name: "APPEND",
-                    uid: false,
-                    arguments: Arguments::Append {
-                        mailbox: append.mailbox,
-                        count: append.count,
-                    },
-                })
-            }
-            (Err(error), Some(literal)) => {
-                self.refuse_literal(refusal(Some(tag), format!("BAD {error}")), literal, next)
-            }
-            (Err(error), None) => {
-                self.begin(next);
-                Event::Bad {
-                    refusal: refusal(Some(tag), format!("BAD {error}")),
-                    fatal: false,
-                }
-            }
-        }
     }
 
     fn raw_line(&mut self) -> Option<Event> {

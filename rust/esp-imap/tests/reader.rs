@@ -86,8 +86,14 @@ fn a_dialogue_gives_its_commands() {
             Event::Continue => "+".to_owned(),
             Event::AppendLiteral(literal) => format!(
                 "{} literal {} of {} with {:?}",
-                literal.mailbox, literal.position, literal.size, literal.flags.keywords
+                literal.head.mailbox,
+                literal.head.position,
+                literal.size,
+                literal.head.flags.keywords
             ),
+            Event::AppendUrl { head, url } => {
+                format!("{} {} {:?} {url}", head.mailbox, head.position, head.part)
+            }
             Event::AppendOctets { octets, last } => {
                 format!("{:?} {last}", String::from_utf8(octets).unwrap())
             }
@@ -361,5 +367,100 @@ proptest! {
     #[test]
     fn arbitrary_octets_never_panic(octets in prop::collection::vec(any::<u8>(), 0..400)) {
         events(&octets, &[]);
+    }
+}
+
+/// What a command with messages gives, in short.
+fn parts(text: &[u8], cuts: &[usize]) -> Vec<String> {
+    events(text, cuts)
+        .into_iter()
+        .map(|event| match event {
+            Event::AppendLiteral(literal) => {
+                format!(
+                    "{}.{:?} literal {}",
+                    literal.head.position, literal.head.part, literal.size
+                )
+            }
+            Event::AppendUrl { head, url } => format!("{}.{:?} {url}", head.position, head.part),
+            Event::AppendOctets { octets, .. } => String::from_utf8(octets).unwrap(),
+            Event::Command(command) => {
+                format!("{} {} {:?}", command.name, command.uid, command.arguments)
+            }
+            Event::Continue => "+".to_owned(),
+            Event::Bad { refusal, .. } => refusal.response,
+            Event::Line(line) => format!("{line:?}"),
+        })
+        .collect()
+}
+
+const CATENATED: &[u8] =
+    b"a APPEND Sent (\\Seen) CATENATE (URL \"/a/;UID=1\" TEXT {2+}\r\nxy URL {3+}\r\n/b/ URL c) \
+    {1+}\r\nz CATENATE (URL d)\r\n";
+
+#[test]
+fn messages_are_made_of_literals_and_urls() {
+    assert_eq!(
+        parts(CATENATED, &[]),
+        [
+            "0.Some(0) /a/;UID=1",
+            "0.Some(1) literal 2",
+            "xy",
+            "0.Some(2) /b/",
+            "0.Some(3) c",
+            "1.None literal 1",
+            "z",
+            "2.Some(0) d",
+            "APPEND false Append { mailbox: \"Sent\", count: 3 }",
+        ]
+    );
+    for at in 1..CATENATED.len() {
+        assert_eq!(parts(CATENATED, &[at]), parts(CATENATED, &[]), "{at}");
+    }
+}
+
+#[test]
+fn replace_names_one_message() {
+    let found = events(b"a UID REPLACE 7 {4+}\r\nSent (\\Draft) {1+}\r\nx\r\n", &[]);
+    let Some(Event::AppendLiteral(literal)) = found.first() else {
+        panic!("{found:?}");
+    };
+    assert_eq!(literal.head.replaces.as_ref().unwrap().to_string(), "7");
+    assert!(literal.head.uid);
+    assert_eq!(literal.head.mailbox, "Sent");
+    for text in [
+        b"a REPLACE 1:2 Sent {1+}\r\nx\r\n".as_slice(),
+        b"a REPLACE $ Sent {1+}\r\nx\r\n",
+        b"a REPLACE Sent {1+}\r\nx\r\n",
+        b"a APPEND Sent CATENATE () \r\n",
+        b"a APPEND Sent CATENATE (URL)\r\n",
+        b"a APPEND Sent CATENATE (FOO {1+}\r\nx)\r\n",
+        b"a UID APPEND Sent {1+}\r\nx\r\n",
+        b"a REPLACE\r\n",
+    ] {
+        let (tag, response, fatal) = bad(text);
+        assert_eq!((tag.as_deref(), fatal), (Some("a"), false));
+        assert!(response.starts_with("BAD "), "{response}");
+    }
+}
+
+#[test]
+fn a_refused_url_takes_all_that_comes_of_its_command() {
+    for (text, follows) in [
+        (b"a APPEND Sent CATENATE (URL x URL y)\r\n".as_slice(), 0),
+        (
+            b"a APPEND Sent CATENATE (URL x TEXT {3+}\r\nabc URL y {2+}\r\nde)\r\n",
+            0,
+        ),
+        (b"a APPEND Sent CATENATE (URL x TEXT {3}\r\n", 0),
+    ] {
+        let mut reader = CommandReader::new(LIMITS);
+        reader.feed(text);
+        assert!(matches!(reader.next_event(), Some(Event::AppendUrl { .. })));
+        assert!(reader.refuse());
+        reader.feed(b"b NOOP\r\n");
+        let Some(Event::Command(command)) = reader.next_event() else {
+            panic!("{:?}", String::from_utf8_lossy(text));
+        };
+        assert_eq!((command.tag.as_str(), reader.buffered()), ("b", follows));
     }
 }

@@ -7,6 +7,7 @@
 //! decides anything. Every function is linear in its input, has a bound on depth, and cannot fail.
 
 mod address;
+mod arrival;
 mod bodystructure;
 mod charset;
 mod date;
@@ -29,6 +30,7 @@ mod transfer;
 mod wire;
 
 pub use address::{Address, parse_list};
+pub use arrival::{Arrival, MisplacedNul};
 pub use date::{Date, parse as parse_date};
 pub use describe::{Description, Threading, describe, describe_structure, threading};
 pub use encoded_word::decode as decode_header;

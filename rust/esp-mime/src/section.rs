@@ -6,7 +6,7 @@ use crate::structure::{Kind, Structure};
 use std::ops::Range;
 
 /// `section-text`: what of the message or part.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SectionText {
     /// Nothing said: the whole message, or the body of a part.
     Whole,
@@ -23,7 +23,7 @@ pub enum SectionText {
 }
 
 /// `section = "[" [section-spec] "]"` without its brackets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Section {
     /// `section-part = nz-number *("." nz-number)`; empty for the message itself.
     pub path: Vec<u32>,

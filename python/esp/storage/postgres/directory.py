@@ -360,6 +360,7 @@ async def add_default_mailboxes(
             octets=0,
             special_use=uses[row["name"]],
             keywords=(),
+            limited=True,  # nobody looked
         )
         for row in rows
     ]

@@ -17,7 +17,9 @@ from esp.core.quota import Quota
 from esp.storage.postgres.pool import Connection
 
 COLUMNS = """id, account_id, (SELECT a.maildir FROM account AS a WHERE a.id = account_id) AS home, name, directory,
-    uidvalidity, uidnext, highest_modseq, messages, unseen, octets, special_use, keywords"""
+    uidvalidity, uidnext, highest_modseq, messages, unseen, octets, special_use, keywords,
+    (SELECT a.quota_octets IS NOT NULL OR a.quota_messages IS NOT NULL
+     FROM account AS a WHERE a.id = account_id) AS limited"""
 """Of `mailbox`, for `mailbox_of`."""
 
 
@@ -295,4 +297,5 @@ def mailbox_of(row: Any) -> Mailbox:
         octets=row["octets"],
         special_use=None if special_use is None else SpecialUse(special_use),
         keywords=tuple(row["keywords"]),
+        limited=row["limited"],
     )

@@ -1,5 +1,6 @@
 //! What a client's octets become: events, commands and their arguments.
 
+use super::append::{AppendLiteral, AppendOctets, AppendUrl};
 use super::{invalid, notify, octets, texts};
 use esp_imap as imap;
 use pyo3::exceptions::PyRuntimeError;
@@ -17,26 +18,6 @@ pub(super) struct Command {
 
 #[pyclass(frozen, module = "esp.native")]
 pub(super) struct ContinueRequest;
-
-#[pyclass(frozen, get_all, module = "esp.native")]
-pub(super) struct AppendLiteral {
-    tag: String,
-    mailbox: String,
-    position: usize,
-    flags: i64,
-    keywords: Py<PyTuple>,
-    internal_date: Option<i64>,
-    size: u64,
-    synchronising: bool,
-    binary: bool,
-    utf8: bool,
-}
-
-#[pyclass(frozen, get_all, module = "esp.native")]
-pub(super) struct AppendOctets {
-    octets: Py<PyBytes>,
-    last: bool,
-}
 
 #[pyclass(frozen, get_all, module = "esp.native")]
 pub(super) struct BadCommand {
@@ -362,24 +343,8 @@ fn to_python(py: Python<'_>, event: imap::Event) -> PyResult<Py<PyAny>> {
             )
         }
         imap::Event::Continue => any(py, ContinueRequest),
-        imap::Event::AppendLiteral(literal) => {
-            let keywords = texts(py, &literal.flags.keywords)?;
-            any(
-                py,
-                AppendLiteral {
-                    tag: literal.tag,
-                    mailbox: literal.mailbox,
-                    position: literal.position,
-                    flags: literal.flags.bits,
-                    keywords,
-                    internal_date: literal.internal_date,
-                    size: literal.size,
-                    synchronising: literal.synchronising,
-                    binary: literal.binary,
-                    utf8: literal.utf8,
-                },
-            )
-        }
+        imap::Event::AppendLiteral(literal) => any(py, AppendLiteral::new(py, literal)?),
+        imap::Event::AppendUrl { head, url } => any(py, AppendUrl::new(py, head, url)?),
         imap::Event::AppendOctets {
             octets: message,
             last,

@@ -353,6 +353,11 @@ impl Fetch {
     fn missing(&self) -> Vec<u32> {
         lock(&self.0).missing().to_vec()
     }
+
+    #[getter]
+    fn undecodable(&self) -> Vec<u32> {
+        lock(&self.0).undecodable().to_vec()
+    }
 }
 
 #[pyclass(frozen, get_all, module = "esp.native")]

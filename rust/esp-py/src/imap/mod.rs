@@ -1,9 +1,11 @@
 //! The Python face of `esp-imap`.
 
+mod append;
 mod commands;
 mod mailbox;
 mod notify;
 
+use append::*;
 use commands::*;
 use esp_imap as imap;
 use mailbox::*;
@@ -89,8 +91,12 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         CommandReader,
         Command,
         ContinueRequest,
+        AppendHead,
         AppendLiteral,
+        AppendUrl,
         AppendOctets,
+        Arrival,
+        MessageSection,
         BadCommand,
         RawLine,
         LoginArguments,

@@ -1,0 +1,200 @@
+"""Adding messages to a mailbox for a client: one, or several of which all or none are added (RFC 3502, RFC 8508).
+
+In: messages that have come whole. Out: their UIDs, once files and rows are durable. One message goes the way of all
+mail (`dispatch`), in batches with others. Several, or one that takes the place of another, are a transaction of their
+own, files first.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
+
+import msgspec
+
+from esp.core.errors import EspError, NotFoundError, OverQuotaError, StorageFullError, UnavailableError
+from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
+from esp.native import DeliverItem, Failure, Spool, Store, Stored
+from esp.services.dispatch import Dispatch, Incoming, Target
+from esp.services.messages import leave_to_unlink
+from esp.storage import maildir
+from esp.storage.postgres import delivery
+from esp.storage.postgres import mailboxes as mailboxes_sql
+from esp.storage.postgres import messages as messages_sql
+from esp.storage.postgres.delivery import Delivery, Outcome, Place, Refused
+from esp.storage.postgres.pool import Database
+from esp.storage.redis import Changes, Notifier
+
+
+class NewMessage(msgspec.Struct, frozen=True):
+    """A message as a client wants it kept."""
+
+    body: bytes | Spool
+    """Used up, whatever the outcome."""
+    flags: int = 0
+    keywords: tuple[str, ...] = ()
+    internal_date: datetime | None = None
+    """`None` is now."""
+
+
+class Replaced(msgspec.Struct, frozen=True):
+    """A message whose place another takes."""
+
+    mailbox: MailboxId
+    uid: Uid
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """Where the messages are (RFC 4315 §3), and which mailboxes have changed."""
+
+    uidvalidity: int
+    uids: list[Uid]
+    changes: Changes
+
+
+class ReplacedGoneError(EspError):
+    """The message to be replaced was expunged."""
+
+
+class Appends:
+    """Adds messages; one for each process."""
+
+    def __init__(
+        self, store: Store, database: Database, dispatch: Dispatch, notifier: Notifier, unlink_after: float
+    ) -> None:
+        self._store = store
+        self._database = database
+        self._dispatch = dispatch
+        self._notifier = notifier
+        self._unlink_after = unlink_after
+
+    async def append(
+        self, mailbox: Mailbox, messages: Sequence[NewMessage], replaced: Replaced | None = None
+    ) -> Appended:
+        """Add messages, and remove the one they replace; all of it, or nothing.
+
+        Raises:
+            NotFoundError: the mailbox was deleted meanwhile.
+            ReplacedGoneError: the message to be replaced was expunged meanwhile.
+            OverQuotaError: the account has no room for all.
+            LimitError: the mailbox has too many keywords.
+            StorageFullError: the disk has no room.
+            UnavailableError: something failed that may work later.
+        """
+        if len(messages) == 1 and replaced is None:
+            return await self._dispatched(mailbox, messages[0])
+        return await self._together(mailbox, messages, replaced)
+
+    async def _dispatched(self, mailbox: Mailbox, message: NewMessage) -> Appended:
+        target = Target(
+            account=mailbox.account,
+            mailbox=mailbox.id,
+            folder=maildir.folder(mailbox.home, mailbox.directory),
+            flags=message.flags,
+            keywords=message.keywords,
+        )
+        incoming = Incoming(
+            prefix=b"", body=message.body, targets=(target,), internal_date=message.internal_date
+        )
+        (placed,) = await self._dispatch.deliver(incoming)
+        return Appended(placed.uidvalidity, [placed.uid], [(placed.mailbox, placed.modseq)])
+
+    async def _together(
+        self, mailbox: Mailbox, messages: Sequence[NewMessage], replaced: Replaced | None
+    ) -> Appended:
+        bits = await self._keyword_bits(mailbox, messages)
+        flags = [
+            reduce(or_, (bits[word] for word in message.keywords), message.flags) for message in messages
+        ]
+        now = datetime.now(UTC)
+        dates = [message.internal_date or now for message in messages]
+        stored = await self._write(mailbox, messages, flags, dates)
+        deliveries = [
+            Delivery(
+                file.base,
+                file.size,
+                file.description,
+                date,
+                (Place(mailbox.account, mailbox.id, bits_, maildir.file_letters(bits_)),),
+            )
+            for file, date, bits_ in zip(stored, dates, flags, strict=True)
+        ]
+        try:
+            outcome, changes = await self._place(mailbox, deliveries, replaced)
+        except UnavailableError:
+            # Whether the commit took place is not known: an orphan is found by the janitor, a lost file by nobody.
+            raise
+        except EspError:
+            await self._remove(stored)
+            raise
+        await self._notifier.publish(changes)
+        return Appended(outcome[0][0].uidvalidity, [placed.uid for (placed,) in outcome], changes)
+
+    async def _keyword_bits(self, mailbox: Mailbox, messages: Sequence[NewMessage]) -> dict[str, int]:
+        keywords = dict.fromkeys(word for message in messages for word in message.keywords)
+        if not keywords:
+            return {}
+        async with self._database.connection() as connection:
+            known = await delivery.keyword_bits(connection, {mailbox.id: keywords})
+        if mailbox.id not in known:
+            raise NotFoundError("Mailbox does not exist")
+        return {word: 1 << bit for word, bit in known[mailbox.id].items()}
+
+    async def _write(
+        self,
+        mailbox: Mailbox,
+        messages: Sequence[NewMessage],
+        flags: Sequence[int],
+        dates: Sequence[datetime],
+    ) -> list[Stored]:
+        """Write the files, all or none; they are durable then."""
+        folder = maildir.folder(mailbox.home, mailbox.directory)
+        items = [
+            DeliverItem(b"", message.body, [folder], [maildir.file_letters(bits)], maildir.nanoseconds(date))
+            for message, bits, date in zip(messages, flags, dates, strict=True)
+        ]
+        results = await asyncio.to_thread(self._store.deliver, items)
+        stored = [result for result in results if isinstance(result, Stored)]
+        for result in results:
+            if isinstance(result, Failure):
+                await self._remove(stored)
+                raise _file_error(result)
+        return stored
+
+    async def _place(
+        self, mailbox: Mailbox, deliveries: Sequence[Delivery], replaced: Replaced | None
+    ) -> tuple[Outcome, Changes]:
+        async with self._database.transaction() as tx:
+            # As every delivery does it: the account before its mailboxes, these by rising id.
+            await mailboxes_sql.lock_quota(tx, mailbox.account)
+            changes: Changes = []
+            if replaced is not None:
+                locked = await mailboxes_sql.lock(tx, {mailbox.id, replaced.mailbox})
+                source = locked[replaced.mailbox]
+                # First, so that its room counts as free.
+                expunged = await messages_sql.expunge(tx, source, [replaced.uid], deleted_only=False)
+                if not expunged.rows:
+                    raise ReplacedGoneError("The message to be replaced was expunged")
+                await leave_to_unlink(tx, source, expunged.rows, self._unlink_after)
+                changes = [(source.id, expunged.modseq)]
+            outcome = await delivery.place(tx, deliveries)
+            if isinstance(outcome, Refused):
+                if outcome.gone:
+                    raise NotFoundError("Mailbox does not exist")
+                raise OverQuotaError("The account has no room for this")
+        modseq = max(placed.modseq for (placed,) in outcome)
+        return outcome, [
+            *(change for change in changes if change[0] != mailbox.id),
+            (mailbox.id, ModSeq(modseq)),
+        ]
+
+    async def _remove(self, stored: Sequence[Stored]) -> None:
+        paths = [path for file in stored for path in file.paths]
+        await asyncio.to_thread(self._store.unlink, paths)
+
+
+def _file_error(failure: Failure) -> EspError:
+    if failure.reason == "full":
+        return StorageFullError("The disk is full")
+    return UnavailableError("The message could not be written")
