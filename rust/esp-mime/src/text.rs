@@ -154,11 +154,14 @@ impl Needle {
             Scope::Text => self.finder.find(text.all()).is_some(),
             Scope::Body => self.finder.find(text.text()).is_some(),
             Scope::Headers => self.finder.find(text.headers()).is_some(),
-            Scope::Field(name) => {
-                field_values(text.headers(), name).any(|value| self.finder.find(value).is_some())
-            }
+            Scope::Field(name) => is_in_fields(self, text.headers(), name),
         }
     }
+}
+
+/// Whether a needle is in a field of this name; `fields` are as `add_field` writes them.
+pub(crate) fn is_in_fields(needle: &Needle, fields: &[u8], name: &str) -> bool {
+    field_values(fields, name).any(|value| needle.finder.find(value).is_some())
 }
 
 fn field_values<'a>(headers: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
@@ -229,16 +232,20 @@ pub fn index(structure: &Structure<'_>) -> Indexed {
 fn add_fields(structure: &Structure<'_>, header: std::ops::Range<usize>, out: &mut Vec<u8>) {
     let data = structure.data();
     for field in Fields::new(data, header) {
-        let name = within(data, field.name);
-        let start = out.len();
-        out.extend_from_slice(String::from_utf8_lossy(name).as_bytes());
-        if let Some(added) = out.get_mut(start..) {
-            added.make_ascii_lowercase();
-        }
-        out.extend_from_slice(b": ");
-        fold_into(out, &encoded_word::decode(within(data, field.value)));
-        out.push(b'\n');
+        add_field(within(data, field.name), within(data, field.value), out);
     }
+}
+
+/// Add a field as a line `name: value`, decoded and folded.
+pub(crate) fn add_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(String::from_utf8_lossy(name).as_bytes());
+    if let Some(added) = out.get_mut(start..) {
+        added.make_ascii_lowercase();
+    }
+    out.extend_from_slice(b": ");
+    fold_into(out, &encoded_word::decode(value));
+    out.push(b'\n');
 }
 
 /// Delivery reports and their like are text without being `text/*` (RFC 3464, RFC 8098).

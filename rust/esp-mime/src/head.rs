@@ -1,0 +1,319 @@
+//! What sorting, threading and header searches look at, in a few hundred octets: read by the hundred thousand.
+
+use crate::address::{Address, parse_list};
+use crate::collation::collation_key;
+use crate::date;
+use crate::describe::threading;
+use crate::encoded_word;
+use crate::structure::{Structure, Tag};
+use crate::text::{Needle, add_field, is_in_fields};
+
+const VERSION: u8 = 1;
+const HAS_DATE: u8 = 1;
+const IS_REPLY: u8 = 2;
+/// Octets before the strings: version, flags, moment, day, identifier, six lengths, number of references, fields' length.
+const FIXED: usize = 2 + 8 + 4 + 8 + 6 * 2 + 2 + 4;
+
+/// Fields kept whole, decoded and folded, in lower case; others are looked for in the message's text.
+pub const HEAD_FIELDS: [&str; 6] = ["subject", "from", "to", "cc", "bcc", "message-id"];
+
+const TAGS: [Tag; 6] = [
+    Tag::Subject,
+    Tag::From,
+    Tag::To,
+    Tag::Cc,
+    Tag::Bcc,
+    Tag::MessageId,
+];
+
+/// A string to sort by (RFC 5256 §3, RFC 5957 §4), as its collation key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadKey {
+    /// The base subject.
+    Subject,
+    /// `addr-mailbox` of the first address.
+    From,
+    /// The same of `To`.
+    To,
+    /// The same of `Cc`.
+    Cc,
+    /// The display name of the first address, or the address.
+    DisplayFrom,
+    /// The same of `To`.
+    DisplayTo,
+}
+
+/// Lengths are kept in two octets; no honest string is longer.
+fn cut(mut key: Vec<u8>) -> Vec<u8> {
+    key.truncate(usize::from(u16::MAX));
+    key
+}
+
+fn length(octets: &[u8]) -> [u8; 2] {
+    u16::try_from(octets.len()).unwrap_or(0).to_le_bytes()
+}
+
+/// A number that stands for a message identifier.
+fn identifier(id: &str) -> u64 {
+    // FNV-1a, then mixed; it is stored, so it must never change.
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for octet in id.bytes() {
+        hash = (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    // Zero stands for none.
+    (hash ^ (hash >> 33)).max(1)
+}
+
+fn first_address(structure: &Structure<'_>, tag: Tag) -> Address {
+    let mut list = Vec::new();
+    if let Some(value) = structure.values(0, tag).next_back() {
+        parse_list(value, &mut list);
+    }
+    list.into_iter().next().unwrap_or_default()
+}
+
+fn mailbox_key(address: &Address) -> Vec<u8> {
+    let mailbox = address.mailbox.as_deref().unwrap_or_default();
+    cut(collation_key(&String::from_utf8_lossy(mailbox)))
+}
+
+/// RFC 5957 §3: the decoded name, else the address, else what there is of it.
+fn display_key(address: &Address) -> Vec<u8> {
+    let name = address
+        .name
+        .as_deref()
+        .map(encoded_word::decode)
+        .unwrap_or_default();
+    if !name.is_empty() {
+        return cut(collation_key(&name));
+    }
+    let mut spec = address.mailbox.clone().unwrap_or_default();
+    if let Some(domain) = &address.domain {
+        spec.push(b'@');
+        spec.extend_from_slice(domain);
+    }
+    cut(collation_key(&String::from_utf8_lossy(&spec)))
+}
+
+/// Make the head of a message; its header alone is enough.
+#[must_use]
+pub fn head(structure: &Structure<'_>) -> Vec<u8> {
+    let threading = threading(structure);
+    let sent = structure
+        .values(0, Tag::Date)
+        .next_back()
+        .and_then(date::parse);
+    let (from, to, cc) = (
+        first_address(structure, Tag::From),
+        first_address(structure, Tag::To),
+        first_address(structure, Tag::Cc),
+    );
+    let keys = [
+        cut(collation_key(&threading.base_subject.text)),
+        mailbox_key(&from),
+        mailbox_key(&to),
+        mailbox_key(&cc),
+        display_key(&from),
+        display_key(&to),
+    ];
+    let mut fields = Vec::with_capacity(256);
+    for (name, tag) in HEAD_FIELDS.into_iter().zip(TAGS) {
+        for value in structure.values(0, tag) {
+            add_field(name.as_bytes(), value, &mut fields);
+        }
+    }
+    let mut out = Vec::with_capacity(FIXED + 128 + fields.len());
+    out.push(VERSION);
+    out.push(
+        if sent.is_some() { HAS_DATE } else { 0 }
+            | if threading.base_subject.is_reply {
+                IS_REPLY
+            } else {
+                0
+            },
+    );
+    out.extend_from_slice(&sent.map_or(0, |date| date.timestamp).to_le_bytes());
+    let day = sent.map_or(0, |date| i32::try_from(date.day()).unwrap_or(0));
+    out.extend_from_slice(&day.to_le_bytes());
+    let id = threading.message_id.as_deref().map_or(0, identifier);
+    out.extend_from_slice(&id.to_le_bytes());
+    for key in &keys {
+        out.extend_from_slice(&length(key));
+    }
+    let references = u16::try_from(threading.references.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&references.to_le_bytes());
+    out.extend_from_slice(&u32::try_from(fields.len()).unwrap_or(0).to_le_bytes());
+    for key in &keys {
+        out.extend_from_slice(key);
+    }
+    for reference in threading.references.iter().take(usize::from(references)) {
+        out.extend_from_slice(&identifier(reference).to_le_bytes());
+    }
+    out.extend_from_slice(&fields);
+    out
+}
+
+/// What [`head()`] made, read in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    fixed: &'a [u8; FIXED],
+    strings: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    /// `None` for octets that are no head of this version.
+    #[must_use]
+    pub fn read(octets: &'a [u8]) -> Option<Self> {
+        let (fixed, strings) = octets.split_first_chunk::<FIXED>()?;
+        let head = Self { fixed, strings };
+        let wanted = head.references_start() + head.references_count() * 8 + head.fields_length();
+        (fixed.first() == Some(&VERSION) && wanted == strings.len()).then_some(head)
+    }
+
+    fn number<const N: usize>(&self, at: usize) -> [u8; N] {
+        self.fixed
+            .get(at..)
+            .and_then(|rest| rest.first_chunk::<N>())
+            .copied()
+            .unwrap_or([0; N])
+    }
+
+    fn flag(&self, flag: u8) -> bool {
+        self.fixed.get(1).is_some_and(|flags| flags & flag != 0)
+    }
+
+    /// When its `Date` says it was sent, in seconds since 1970; `None` when that is absent or unreadable.
+    #[must_use]
+    pub fn sent(&self) -> Option<i64> {
+        self.flag(HAS_DATE)
+            .then(|| i64::from_le_bytes(self.number(2)))
+    }
+
+    /// The day as its `Date` has it, in days since 1970, whatever the time and zone (RFC 3501 §6.4.4).
+    #[must_use]
+    pub fn sent_day(&self) -> Option<i64> {
+        self.flag(HAS_DATE)
+            .then(|| i64::from(i32::from_le_bytes(self.number(10))))
+    }
+
+    /// Whether the subject marks a reply or a forward (RFC 5256 §2.1).
+    #[must_use]
+    pub fn is_reply(&self) -> bool {
+        self.flag(IS_REPLY)
+    }
+
+    /// Stands for its `Message-ID`; `None` without one.
+    #[must_use]
+    pub fn id(&self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.number(14))).filter(|id| *id != 0)
+    }
+
+    fn key_length(&self, key: usize) -> usize {
+        usize::from(u16::from_le_bytes(self.number(22 + 2 * key)))
+    }
+
+    fn references_start(&self) -> usize {
+        (0..6).map(|key| self.key_length(key)).sum()
+    }
+
+    fn references_count(&self) -> usize {
+        usize::from(u16::from_le_bytes(self.number(34)))
+    }
+
+    fn fields_length(&self) -> usize {
+        u32::from_le_bytes(self.number(36)) as usize
+    }
+
+    /// A string to sort by; empty when the field is not there.
+    #[must_use]
+    pub fn key(&self, key: HeadKey) -> &'a [u8] {
+        let number = key as usize;
+        let start = (0..number).map(|before| self.key_length(before)).sum();
+        self.strings
+            .get(start..start + self.key_length(number))
+            .unwrap_or_default()
+    }
+
+    /// Stand for the identifiers of `References`, or else the first of `In-Reply-To` (RFC 5256 §3).
+    pub fn references(&self) -> impl Iterator<Item = u64> + 'a {
+        let start = self.references_start();
+        let end = start + self.references_count() * 8;
+        let octets = self.strings.get(start..end).unwrap_or_default();
+        octets
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|id| u64::from_le_bytes(*id))
+    }
+
+    /// Whether a needle is in a field of [`HEAD_FIELDS`]; an empty one asks for the field itself.
+    #[must_use]
+    pub fn has(&self, needle: &Needle, name: &str) -> bool {
+        let start = self.strings.len().saturating_sub(self.fields_length());
+        is_in_fields(needle, self.strings.get(start..).unwrap_or_default(), name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn made(message: &str) -> Vec<u8> {
+        head(&Structure::parse(message.as_bytes()))
+    }
+
+    #[test]
+    fn what_was_put_in_comes_out() {
+        let octets = made(
+            "Date: Sat, 1 Feb 2020 23:30:00 -0500\r\nSubject: Re: [x] =?utf-8?q?=C3=84pfel?=\r\nFrom: =?utf-8?q?J=C3=B6?= \
+             <joe@example.test>, b@example.test\r\nTo: team: a@example.test;\r\nMessage-ID: <1@x>\r\nReferences: <a@x> <b@x>\r\n\r\n",
+        );
+        let head = Head::read(&octets).unwrap();
+        assert_eq!(head.sent(), Some(1_580_617_800));
+        assert_eq!(head.sent_day(), Some(18_293));
+        assert!(head.is_reply());
+        assert_eq!(head.id(), Some(identifier("1@x")));
+        assert_eq!(
+            head.references().collect::<Vec<_>>(),
+            [identifier("a@x"), identifier("b@x")]
+        );
+        assert_eq!(head.key(HeadKey::Subject), collation_key("Äpfel"));
+        assert_eq!(head.key(HeadKey::From), b"JOE");
+        assert_eq!(head.key(HeadKey::DisplayFrom), collation_key("JÖ"));
+        assert_eq!(head.key(HeadKey::To), b"TEAM");
+        assert_eq!(head.key(HeadKey::DisplayTo), b"TEAM");
+        assert_eq!(head.key(HeadKey::Cc), b"");
+        assert!(head.has(&Needle::new("ÄPFEL"), "subject"));
+        assert!(head.has(&Needle::new("b@EXAMPLE"), "from"));
+        assert!(head.has(&Needle::new(""), "message-id"));
+        assert!(!head.has(&Needle::new(""), "cc"));
+        assert!(!head.has(&Needle::new("joe"), "to"));
+    }
+
+    #[test]
+    fn a_message_without_header_has_a_head() {
+        let octets = made("\r\nbody");
+        let head = Head::read(&octets).unwrap();
+        assert_eq!(
+            (head.sent(), head.sent_day(), head.id()),
+            (None, None, None)
+        );
+        assert_eq!(head.references().count(), 0);
+        assert_eq!(head.key(HeadKey::DisplayTo), b"");
+    }
+
+    #[test]
+    fn what_is_no_head_is_not_read() {
+        let octets = made("Subject: a\r\n\r\n");
+        for end in 0..octets.len() {
+            assert!(Head::read(octets.get(..end).unwrap()).is_none());
+        }
+        let mut newer = octets;
+        if let Some(version) = newer.first_mut() {
+            *version += 1;
+        }
+        assert!(Head::read(&newer).is_none());
+    }
+}
