@@ -99,11 +99,9 @@ def test_fetch_bodies(benchmark: BenchmarkFixture, tmp_path: Path, contents: nat
 def test_search_text_10_000(benchmark: BenchmarkFixture, needle: str) -> None:
     writer, texts = Writer(1), native.TextCache()
     for start in range(1, 10_001, 1_000):
-        rows: list[list[Value]] = []
-        for uid in range(start, start + 1_000):
-            made = native.index_message(writer.message(uid, 4_096))
-            rows.append([uid, made.signature, made.text])
-        texts.load(1, copy(rows))
+        made = [native.index_message(writer.message(uid, 4_096)) for uid in range(start, start + 1_000)]
+        texts.load_signatures(1, copy([[start + n, one.signature] for n, one in enumerate(made)]))
+        texts.load_texts(1, copy([[start + n, one.text] for n, one in enumerate(made)]))
     view = native.View(_index(10_000))
     program = native.SearchProgram(f"TEXT {needle}")
 

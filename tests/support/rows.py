@@ -109,21 +109,39 @@ class Mailbox:
 
     def search(self, view: native.View, program: str, *, indexed: bool = True, now: int = 0) -> list[int]:
         """Return the UIDs that a SEARCH finds."""
-        search = view.search(native.SearchProgram(program), self.texts, now=now)
+        return self.find(view, program, indexed=indexed, now=now).uids
+
+    def find(
+        self,
+        view: native.View,
+        program: str,
+        order: str | None = None,
+        *,
+        indexed: bool = True,
+        now: int = 0,
+    ) -> native.Search:
+        """Return a finished SEARCH, SORT or THREAD."""
+        search = view.search(
+            native.SearchProgram(program),
+            self.texts,
+            now=now,
+            order=None if order is None else native.SearchOrder(order),
+        )
         while (need := search.step()) is not None:
-            if need.sent:
-                sent = {
-                    content: native.describe(self.octets[content - 1_000]).sent_at for content in need.sent
-                }
-                rows = [
-                    [content, None if at is None else time(int(at * 1_000_000))]
-                    for content, at in sent.items()
-                ]
-                self.index.load_sent(copy(rows))
-            if need.text and indexed:
-                made = {content: native.index_message(self.octets[content - 1_000]) for content in need.text}
-                self.texts.load(
-                    self.account,
-                    copy([[content, one.signature, one.text] for content, one in made.items()]),
-                )
-        return search.uids
+            if indexed:
+                self.bring(need)
+        return search
+
+    def bring(self, need: native.SearchNeed) -> None:
+        """Load what a search asks for, as a worker would have made it."""
+
+        def column(contents: Sequence[int], name: str) -> bytes:
+            made = [native.index_message(self.octets[content - 1_000]) for content in contents]
+            return copy([[content, getattr(one, name)] for content, one in zip(contents, made, strict=True)])
+
+        if need.heads:
+            self.index.load_heads(column(need.heads, "head"))
+        if need.signatures:
+            self.texts.load_signatures(self.account, column(need.signatures, "signature"))
+        if need.texts:
+            self.texts.load_texts(self.account, column(need.texts, "text"))

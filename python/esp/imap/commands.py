@@ -65,12 +65,13 @@ _COMMANDS: dict[str, _Entry] = {
     "UNSELECT": _Entry(selecting.unselect, _SELECTED),
     "EXPUNGE": _Entry(storing.expunge, _SELECTED),
     "SEARCH": _Entry(searching.search, _SELECTED, expunges=False),
+    "SORT": _Entry(searching.search, _SELECTED, expunges=False),
+    "THREAD": _Entry(searching.search, _SELECTED, expunges=False),
     "FETCH": _Entry(fetching.fetch, _SELECTED, expunges=False),
     "STORE": _Entry(storing.store, _SELECTED, expunges=False),
     "COPY": _Entry(storing.copy, _SELECTED),
     "MOVE": _Entry(storing.move, _SELECTED),
 }
-"""SORT and THREAD are read by the parser already and answered by nothing yet."""
 
 
 async def execute(session: "Session", command: Command) -> str | None:

@@ -1,49 +1,51 @@
-"""SEARCH and UID SEARCH, with results as RFC 4731 and RFC 5182 have them."""
+"""SEARCH, SORT and THREAD (RFC 3501 §6.4.4, RFC 5256), with results as RFC 4731, RFC 5182 and RFC 5267 have them."""
 
 from typing import TYPE_CHECKING
 
+from esp.core.errors import EspError
 from esp.imap.enabling import enable_condstore
 from esp.imap.responses import Refusal
-from esp.native import Command, SearchArguments
+from esp.native import Command, ReturnOptions, SearchArguments, SortArguments, ThreadArguments
 
 if TYPE_CHECKING:
     from esp.imap.session import Session
 
 
 async def search(session: "Session", command: Command) -> str:
-    """SEARCH."""
+    """SEARCH, SORT, THREAD, and each with UID."""
     arguments = command.arguments
     selected = session.selected
-    assert isinstance(arguments, SearchArguments)
+    assert isinstance(arguments, SearchArguments | SortArguments | ThreadArguments)
     assert selected is not None
-    if arguments.charset and session.utf8_accept:
-        raise Refusal("BAD A charset cannot be named after ENABLE UTF8=ACCEPT")  # RFC 6855 §3
+    order = None if isinstance(arguments, SearchArguments) else arguments.order
+    returns = None if isinstance(arguments, ThreadArguments) else arguments.returns
+    saves = returns is not None and "SAVE" in returns
+    if isinstance(arguments, SearchArguments):
+        if arguments.charset and session.utf8_accept:
+            raise Refusal("BAD A charset cannot be named after ENABLE UTF8=ACCEPT")  # RFC 6855 §3
+        if returns is None and session.imap4rev2:
+            returns = ReturnOptions("ALL")  # RFC 9051 §6.4.4: ESEARCH, whether or not RETURN was said
     if arguments.program.modseq:
         enable_condstore(session)
-    await session.refresh()
-    connection = session.connection
     try:
+        await session.refresh()
+        connection = session.connection
         found = await session.door.searching.search(
-            selected.view, selected.opened.index, arguments.program, wanted=lambda: not connection.closing
+            selected.view,
+            selected.opened.index,
+            arguments.program,
+            order=order,
+            wanted=lambda: not connection.closing,
         )
     except ValueError as error:
         raise Refusal(f"BAD {error}") from error
-    returns = arguments.returns
-    if returns is None and session.imap4rev2:
-        returns = ("ALL",)  # RFC 9051 §6.4.4: the response is ESEARCH, whether or not RETURN was said
-    if returns is not None and "SAVE" in returns:
-        selected.view.save(_saved(found.uids, returns))
-        # RFC 5182 §2.1: with SAVE alone there is no untagged response.
-        returns = tuple(option for option in returns if option != "SAVE")
-        if not returns:
-            return f"OK {'UID ' if command.uid else ''}SEARCH completed, result saved"
+    except EspError:
+        if saves:
+            # RFC 5182 §2.1: what answers NO leaves nothing saved, what answers BAD was no search at all.
+            selected.view.save([])
+        raise
+    if returns is not None and saves:
+        selected.view.save(found.saved(returns))
     connection.write(found.response(uid=command.uid, tag=command.tag, returns=returns))
-    return f"OK {'UID ' if command.uid else ''}SEARCH completed"
-
-
-def _saved(uids: list[int], returns: tuple[str, ...]) -> list[int]:
-    # RFC 5182 §2.4: with MIN or MAX only those are saved, unless ALL or COUNT is there as well.
-    if {"ALL", "COUNT"} & set(returns) or not {"MIN", "MAX"} & set(returns) or not uids:
-        return uids
-    ends = {"MIN": uids[0], "MAX": uids[-1]}
-    return sorted({uid for option, uid in ends.items() if option in returns})
+    name = f"UID {command.name}" if command.uid else command.name
+    return f"OK {name} completed{', result saved' if saves else ''}"

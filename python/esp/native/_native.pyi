@@ -25,11 +25,14 @@ ROW_COLUMNS: str
 CONTENT_COLUMNS: str
 """Columns of `content` that `ContentCache.load` reads: `id, envelope, bodystructure, body`."""
 
-SENT_COLUMNS: str
-"""Columns of `content` that `MailboxIndex.load_sent` reads: `id, sent_at`."""
+HEAD_COLUMNS: str
+"""Columns of `content_index` that `MailboxIndex.load_heads` reads: `content_id, head`."""
+
+SIGNATURE_COLUMNS: str
+"""Columns of `content_index` that `TextCache.load_signatures` reads: `content_id, signature`."""
 
 TEXT_COLUMNS: str
-"""Columns of `content_index` that `TextCache.load` reads: `content_id, signature, text`."""
+"""Columns of `content_index` that `TextCache.load_texts` reads: `content_id, text`."""
 
 @final
 class CommandReader:
@@ -473,12 +476,8 @@ class SearchArguments:
     @property
     def program(self) -> SearchProgram: ...
     @property
-    def returns(self) -> tuple[str, ...] | None:
-        """Result options (RFC 4731, RFC 5182) of `MIN MAX ALL COUNT SAVE`; `None` when `RETURN` was not
-        given.
-
-        `RETURN ()` is `("ALL",)`.
-        """
+    def returns(self) -> ReturnOptions | None:
+        """`None` when `RETURN` was not given."""
     @property
     def charset(self) -> bool:
         """Whether a `CHARSET` was given."""
@@ -488,17 +487,18 @@ class SortArguments:
     """RFC 5256 §3; RFC 5267 for `returns`."""
 
     @property
-    def keys(self) -> tuple[tuple[str, bool], ...]:
-        """`(key, reverse)` with key of `ARRIVAL CC DATE FROM SIZE SUBJECT TO DISPLAYFROM DISPLAYTO`."""
+    def order(self) -> SearchOrder: ...
     @property
     def program(self) -> SearchProgram: ...
     @property
-    def returns(self) -> tuple[str, ...] | None: ...
+    def returns(self) -> ReturnOptions | None: ...
 
 @final
 class ThreadArguments:
+    """RFC 5256 §3."""
+
     @property
-    def algorithm(self) -> str: ...
+    def order(self) -> SearchOrder: ...
     @property
     def program(self) -> SearchProgram: ...
 
@@ -531,6 +531,36 @@ class EventGroup:
     @property
     def fetch(self) -> FetchItems | None:
         """What MessageNew asks to be told of new messages; sets no `\\Seen`."""
+
+class ReturnOptions:
+    """The options of `RETURN (…)` (RFC 4731, RFC 5182, RFC 5267, RFC 9394)."""
+
+    def __new__(cls, text: str) -> Self:
+        """Parse the options as a client writes them between the parentheses.
+
+        Raises:
+            ValueError: they are not options.
+        """
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Of `MIN MAX ALL COUNT SAVE PARTIAL UPDATE CONTEXT RELEVANCY`; `ALL` when none asks for a result,
+        unless SAVE does something with it."""
+    @property
+    def silent(self) -> bool:
+        """Whether no result is asked for, so that no untagged response is due (RFC 5182 §2.1)."""
+    def __contains__(self, option: str, /) -> bool:
+        """Whether an option was given."""
+
+@final
+class SearchOrder:
+    """In which order a result is wanted: that of SORT, or of the threads of THREAD."""
+
+    def __new__(cls, text: str) -> Self:
+        """Parse `SORT (REVERSE DATE)` or `THREAD REFERENCES`.
+
+        Raises:
+            ValueError: it is neither.
+        """
 
 @final
 class SequenceSet:
@@ -611,13 +641,19 @@ class ContentCache:
 
 @final
 class TextCache:
-    """Searchable text of messages, decoded, by account and content id; one for each process.
+    """Signatures and searchable text of messages, decoded, by account and content id; one for each process.
 
-    Bounded like `ContentCache`.
+    Bounded like `ContentCache`. Signatures rule most messages out, so that only few texts need to be there.
     """
 
     def __new__(cls, max_octets: int = 134_217_728) -> Self: ...
-    def load(self, account: int, copy: bytes) -> None:
+    def load_signatures(self, account: int, copy: bytes) -> None:
+        """Take a whole COPY BINARY stream of `SIGNATURE_COLUMNS`.
+
+        Raises:
+            ValueError: it is not such a stream.
+        """
+    def load_texts(self, account: int, copy: bytes) -> None:
         """Take a whole COPY BINARY stream of `TEXT_COLUMNS`.
 
         Raises:
@@ -673,8 +709,8 @@ class MailboxIndex:
         """
     def abandon(self) -> None:
         """Drop what was fed since the last commit."""
-    def load_sent(self, copy: bytes) -> None:
-        """Take a whole COPY BINARY stream of `SENT_COLUMNS`, as `Search.step` asks for.
+    def load_heads(self, copy: bytes) -> None:
+        """Take a whole COPY BINARY stream of `HEAD_COLUMNS`, as `Search.step` asks for.
 
         Raises:
             ValueError: it is not such a stream.
@@ -824,8 +860,12 @@ class View:
         Raises:
             ValueError: as `uids`.
         """
-    def search(self, program: SearchProgram, texts: TextCache, *, now: int) -> Search:
-        """Begin a SEARCH over the messages that the session knows; `now` is for OLDER and YOUNGER.
+    def search(
+        self, program: SearchProgram, texts: TextCache, *, now: int, order: SearchOrder | None = None
+    ) -> Search:
+        """Begin a SEARCH over the messages that the session knows, or with `order` a SORT or THREAD.
+
+        `now` is for OLDER and YOUNGER.
 
         Raises:
             ValueError: as `uids`, for a set in `program`.
@@ -889,46 +929,52 @@ class Fetch:
 
 @final
 class Search:
-    """A SEARCH being answered. Call `step` until it returns `None`, then take the result.
+    """A SEARCH, SORT or THREAD being answered. Call `step` until it returns `None`, then take the result.
 
-    Cheap keys are decided first; text is asked for only where it decides.
+    Cheap keys are decided first, then heads, then signatures; text is asked for only where it decides.
 
     Usage:
         search = view.search(program, texts, now=…)
         while (need := search.step()) is not None:
-            if need.sent: index.load_sent(…COPY of SENT_COLUMNS WHERE id = ANY(need.sent)…)
-            if need.text: texts.load(account, …COPY of TEXT_COLUMNS WHERE content_id = ANY(need.text)…)
+            if need.heads: index.load_heads(…COPY of HEAD_COLUMNS WHERE content_id = ANY(need.heads)…)
+            if need.signatures: texts.load_signatures(account, …COPY of SIGNATURE_COLUMNS…)
+            if need.texts: texts.load_texts(account, …COPY of TEXT_COLUMNS…)
     """
 
     def step(self) -> SearchNeed | None:
         """Go on, and return what is needed next, or `None` when done.
 
-        Messages whose text the cache still lacks at the next step are read from their files. Lets the GIL
-        go; blocks on
-        the disk only for those, so call it in a thread when `SearchProgram.needs_text`.
+        What was asked for and is still not there at the next step is read from the messages' files. Lets the
+        GIL go; may block on the disk from the second step on.
         """
     @property
     def uids(self) -> list[int]:
-        """The result, rising."""
+        """The result, rising, or in the order of SORT."""
     @property
     def numbers(self) -> list[int]:
-        """The result as sequence numbers, rising."""
+        """The result as sequence numbers, in the same order."""
     @property
     def modseq(self) -> int:
         """The highest mod-sequence in the result, or 0."""
-    def response(self, *, uid: bool, tag: str, returns: Sequence[str] | None = None) -> bytes:
-        """Return the untagged SEARCH response, or ESEARCH if `returns` is given (RFC 4731 §3.1), with
-        MODSEQ if the
-        program has that key (RFC 7162 §3.1.5)."""
+    def saved(self, returns: ReturnOptions) -> list[int]:
+        """Return the UIDs that become `$` with SAVE (RFC 5182 §2.4, RFC 9394 §3.4)."""
+    def response(self, *, uid: bool, tag: str, returns: ReturnOptions | None = None) -> bytes:
+        """Return the untagged SEARCH, SORT or THREAD response, or ESEARCH if `returns` is given (RFC 4731
+        §3.1), with MODSEQ if the program has that key (RFC 7162 §3.1.5); `b""` when no result is asked for."""
 
 @final
 class SearchNeed:
+    """Content ids of which something is needed."""
+
     @property
-    def sent(self) -> list[int]:
-        """Content ids whose `sent_at` is needed, at most 100,000."""
+    def heads(self) -> list[int]:
+        """Of any number of messages."""
     @property
-    def text(self) -> list[int]:
-        """Content ids whose text is needed, at most 1,000."""
+    def signatures(self) -> list[int]:
+        """At most 10,000."""
+    @property
+    def texts(self) -> list[int]:
+        """At most 1,000."""
 
 def encode_set(numbers: Sequence[int]) -> str:
     """Return numbers as a compact sequence-set (`1:3,7`) in their order, as COPYUID needs (RFC 4315 §3);
@@ -1234,6 +1280,9 @@ class Indexed:
     def signature(self) -> bytes:
         """A filter over the text for `may_contain_batch`: 64 octets to 16 KiB, an eighth of the text."""
     @property
+    def head(self) -> bytes:
+        """Sort keys, thread identifiers and the fields most searched for, for `MailboxIndex.load_heads`."""
+    @property
     def preview(self) -> str:
         """The first 200 characters of the text as written, blanks collapsed (RFC 8970)."""
     @property
@@ -1305,6 +1354,9 @@ def may_contain_batch(signatures: Sequence[bytes], needle: str) -> list[bool]:
 
 def base_subject(subject: str) -> tuple[str, bool]:
     """Return the base subject (RFC 5256 §2.1) and whether the subject was marked as a reply or a forward."""
+
+def collation_key(text: str) -> bytes:
+    """Return octets in whose order texts stand, whatever their case (`i;unicode-casemap`, RFC 5051)."""
 
 def decode_header(value: bytes) -> str:
     """Return a header field's body as text on one line: unfolded, encoded-words decoded (RFC 2047)."""

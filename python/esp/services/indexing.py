@@ -170,6 +170,7 @@ class Indexing:
                     preview=entry.preview.replace("\0", ""),
                     signature=entry.signature,
                     text=entry.text,
+                    head=entry.head,
                 )
                 for one, entry in found
             ]

@@ -1,8 +1,9 @@
-"""Searching a mailbox: Rust decides, this brings it what it asks for (RFC 3501 §6.4.4).
+"""Searching a mailbox: Rust decides, this brings it what it asks for (RFC 3501 §6.4.4, RFC 5256).
 
-Cheap keys (flags, dates, sizes, UIDs) are answered from the index alone. Text is looked for in `content_index`, where a
-signature rules most messages out; a message that no worker has indexed yet is read from its file, so that the answer is
-right from the moment of delivery on. The program is whole: a key that the parser does not know never gets here.
+Cheap keys (flags, dates, sizes, UIDs) are answered from the index alone, sorting, threading and the usual header fields
+from heads of a few hundred octets. Text is looked for in `content_index`, where a signature rules most messages out.
+A message that no worker has indexed yet is read from its file, so that the answer is right from the moment of delivery
+on. The program is whole: a key that the parser does not know never gets here.
 """
 
 import asyncio
@@ -10,9 +11,12 @@ import time
 from collections.abc import Callable
 
 from esp.core.principal import AccountId
-from esp.native import MailboxIndex, Search, SearchProgram, TextCache, View
+from esp.native import MailboxIndex, Search, SearchNeed, SearchOrder, SearchProgram, TextCache, View
 from esp.storage.postgres import messages as sql
-from esp.storage.postgres.pool import Database
+from esp.storage.postgres.pool import Connection, Database
+
+AT_ONCE = 5_000
+"""Messages that are judged in less time than a thread takes to begin."""
 
 
 class Searching:
@@ -23,7 +27,13 @@ class Searching:
         self._texts = TextCache(text_cache)
 
     async def search(
-        self, view: View, index: MailboxIndex, program: SearchProgram, *, wanted: Callable[[], bool]
+        self,
+        view: View,
+        index: MailboxIndex,
+        program: SearchProgram,
+        *,
+        order: SearchOrder | None = None,
+        wanted: Callable[[], bool],
     ) -> Search:
         """Return the finished search over what the session knows of its mailbox.
 
@@ -31,23 +41,32 @@ class Searching:
             view: the session's.
             index: of the view.
             program: what is looked for.
+            order: for SORT and THREAD.
             wanted: whether anybody still waits for the answer.
 
         Raises:
             ValueError: a sequence number in the program does not exist.
             UnavailableError: PostgreSQL does not answer.
         """
-        account = AccountId(index.account)
-        search = view.search(program, self._texts, now=time.time_ns() // 1000)
+        search = view.search(program, self._texts, now=time.time_ns() // 1000, order=order)
+        in_thread = program.needs_text or view.messages > AT_ONCE
         while wanted():
-            # Looking through text takes milliseconds for a thousand messages: not on the event loop.
-            need = await asyncio.to_thread(search.step) if program.needs_text else search.step()
+            need = await asyncio.to_thread(search.step) if in_thread else search.step()
             if need is None:
                 break
             async with self._database.connection() as connection:
-                if need.sent:
-                    index.load_sent(await sql.copy_sent(connection, account, need.sent))
-                if need.text:
-                    copied = await sql.copy_texts(connection, account, need.text)
-                    self._texts.load(account, copied)
+                await self._bring(connection, index, need)
+            in_thread = True  # what the database does not have is read from files
         return search
+
+    async def _bring(self, connection: Connection, index: MailboxIndex, need: SearchNeed) -> None:
+        account = AccountId(index.account)
+        if need.heads:
+            heads = await sql.copy_heads(connection, account, need.heads)
+            await asyncio.to_thread(index.load_heads, heads)
+        if need.signatures:
+            signatures = await sql.copy_signatures(connection, account, need.signatures)
+            await asyncio.to_thread(self._texts.load_signatures, account, signatures)
+        if need.texts:
+            texts = await sql.copy_texts(connection, account, need.texts)
+            await asyncio.to_thread(self._texts.load_texts, account, texts)

@@ -8,8 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Columns that `ContentCache::load` reads.
 pub const CONTENT_COLUMNS: &str = "id, envelope, bodystructure, body";
-/// Columns that `TextCache::load` reads.
-pub const TEXT_COLUMNS: &str = "content_id, signature, text";
+/// Columns that `TextCache::load_signatures` reads.
+pub const SIGNATURE_COLUMNS: &str = "content_id, signature";
+/// Columns that `TextCache::load_texts` reads.
+pub const TEXT_COLUMNS: &str = "content_id, text";
 
 /// Octets that are forgotten together.
 const SEGMENT: usize = 1 << 20;
@@ -19,7 +21,7 @@ pub(crate) type ContentKey = (i64, i64);
 
 /// Keys are numbers that our own database gave out, so that nobody can choose colliding ones.
 #[derive(Default)]
-struct KeyHasher(u64);
+pub(crate) struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
@@ -30,6 +32,14 @@ impl Hasher for KeyHasher {
         for octet in octets {
             self.write_i64(i64::from(*octet));
         }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.write_i64(value.cast_signed());
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.write_u64(value as u64);
     }
 
     fn write_i64(&mut self, value: i64) {
@@ -155,45 +165,41 @@ impl<const PARTS: usize> Arena<PARTS> {
     }
 }
 
-macro_rules! cache {
-    ($(#[$doc:meta])* $name:ident, $parts:literal) => {
-        $(#[$doc])*
-        pub struct $name {
-            arena: Mutex<Arena<$parts>>,
-        }
-
-        impl $name {
-            /// A cache that keeps at most about this many octets.
-            #[must_use]
-            pub fn new(limit: usize) -> Self {
-                Self {
-                    arena: Mutex::new(Arena::new(limit)),
-                }
-            }
-
-            pub(crate) fn lock(&self) -> MutexGuard<'_, Arena<$parts>> {
-                self.arena.lock().unwrap_or_else(PoisonError::into_inner)
-            }
-
-            /// How many octets are kept.
-            #[must_use]
-            pub fn octets(&self) -> usize {
-                self.lock().octets
-            }
-        }
-    };
+/// ENVELOPE, BODYSTRUCTURE and BODY wire strings.
+pub struct ContentCache {
+    arena: Mutex<Arena<3>>,
 }
 
-cache!(
-    /// ENVELOPE, BODYSTRUCTURE and BODY wire strings.
-    ContentCache, 3
-);
-cache!(
-    /// Signature and text; decoded, as that takes most of the time of a search.
-    TextCache, 2
-);
+/// What is known of texts: signatures, which rule most messages out, and the texts of those that were looked at.
+pub struct TextCache {
+    signatures: Mutex<Arena<1>>,
+    /// Decoded, as that takes most of the time of a search.
+    texts: Mutex<Arena<1>>,
+}
+
+fn lock<const PARTS: usize>(arena: &Mutex<Arena<PARTS>>) -> MutexGuard<'_, Arena<PARTS>> {
+    arena.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl ContentCache {
+    /// A cache that keeps at most about this many octets.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            arena: Mutex::new(Arena::new(limit)),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Arena<3>> {
+        lock(&self.arena)
+    }
+
+    /// How many octets are kept.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.lock().octets
+    }
+
     /// Take a whole COPY stream of `CONTENT_COLUMNS`.
     ///
     /// # Errors
@@ -210,24 +216,61 @@ impl ContentCache {
 }
 
 impl TextCache {
+    /// A cache that keeps at most about this many octets, a third of them signatures: an eighth of a text each, they are
+    /// worth the more the larger a mailbox is.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            signatures: Mutex::new(Arena::new(limit / 3)),
+            texts: Mutex::new(Arena::new(limit - limit / 3)),
+        }
+    }
+
+    pub(crate) fn signatures(&self) -> MutexGuard<'_, Arena<1>> {
+        lock(&self.signatures)
+    }
+
+    pub(crate) fn texts(&self) -> MutexGuard<'_, Arena<1>> {
+        lock(&self.texts)
+    }
+
+    /// How many octets are kept.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.signatures().octets + self.texts().octets
+    }
+
+    /// Take a whole COPY stream of `SIGNATURE_COLUMNS`.
+    ///
+    /// # Errors
+    /// `CopyError` when it is none.
+    pub fn load_signatures(&self, account: i64, octets: &[u8]) -> Result<(), CopyError> {
+        let mut arena = self.signatures();
+        CopyReader::whole(octets, 2, |mut fields| {
+            let content = fields.i64()?;
+            arena.insert((account, content), [fields.required()?]);
+            Ok(())
+        })
+    }
+
     /// Take a whole COPY stream of `TEXT_COLUMNS`.
     ///
     /// # Errors
     /// `CopyError` when it is none.
-    pub fn load(&self, account: i64, octets: &[u8]) -> Result<(), CopyError> {
+    pub fn load_texts(&self, account: i64, octets: &[u8]) -> Result<(), CopyError> {
         let mut text = SearchText::default();
-        CopyReader::whole(octets, 3, |mut fields| {
+        CopyReader::whole(octets, 2, |mut fields| {
             let content = fields.i64()?;
-            let signature = fields.required()?;
             // A text that cannot be read is left out, and the message's file looked at instead.
             if text.unpack(fields.required()?) {
-                self.keep((account, content), signature, &text);
+                self.keep((account, content), &text);
             }
             Ok(())
         })
     }
 
-    pub(crate) fn keep(&self, key: ContentKey, signature: &[u8], text: &SearchText) {
+    /// Keep a text.
+    pub(crate) fn keep(&self, key: ContentKey, text: &SearchText) {
         let lengths = (
             u32::try_from(text.headers().len()),
             u32::try_from(text.text().len()),
@@ -239,7 +282,14 @@ impl TextCache {
         octets.extend_from_slice(&headers.to_le_bytes());
         octets.extend_from_slice(&body.to_le_bytes());
         octets.extend_from_slice(text.all());
-        self.lock().insert(key, [signature, &octets]);
+        self.texts().insert(key, [&octets]);
+    }
+}
+
+impl<const PARTS: usize> Arena<PARTS> {
+    /// Drop the contents of which something is kept.
+    pub(crate) fn retain_missing(&self, account: i64, contents: &mut Vec<i64>) {
+        contents.retain(|content| !self.contains((account, *content)));
     }
 }
 

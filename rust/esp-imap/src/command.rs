@@ -4,8 +4,11 @@ use crate::cursor::{Cursor, SyntaxError, is_astring_char};
 use crate::fetch_items::FetchItems;
 use crate::flags::FlagList;
 use crate::notify::{self, Notify};
+use crate::returns::Returns;
 use crate::search_program::{SearchError, SearchProgram};
 use crate::set::SequenceSet;
+use crate::sort::SortKey;
+use crate::thread::Algorithm;
 use crate::utf7;
 use std::sync::Arc;
 
@@ -121,16 +124,16 @@ pub enum Arguments {
     },
     Search {
         program: Arc<SearchProgram>,
-        returns: Option<Vec<String>>,
+        returns: Option<Arc<Returns>>,
         charset: bool,
     },
     Sort {
-        keys: Vec<(String, bool)>,
+        keys: Vec<SortKey>,
         program: Arc<SearchProgram>,
-        returns: Option<Vec<String>>,
+        returns: Option<Arc<Returns>>,
     },
     Thread {
-        algorithm: String,
+        algorithm: Algorithm,
         program: Arc<SearchProgram>,
     },
     Compress(String),
@@ -592,20 +595,8 @@ impl Reader<'_, '_> {
         })
     }
 
-    /// `"RETURN" SP "(" [option *(SP option)] ")" SP` (RFC 4731 §3.1).
-    fn returns(&mut self) -> Read<Option<Vec<String>>> {
-        if !self.cursor.take_word("RETURN") {
-            return Ok(None);
-        }
-        self.cursor.space()?;
-        let mut options = self.cursor.list(true, |cursor| {
-            one_of(cursor, &["MIN", "MAX", "ALL", "COUNT", "SAVE"])
-        })?;
-        if options.is_empty() {
-            options.push("ALL".to_owned());
-        }
-        self.cursor.space()?;
-        Ok(Some(options))
+    fn returns(&mut self) -> Read<Option<Arc<Returns>>> {
+        Ok(Returns::read(self.cursor)?.map(Arc::new))
     }
 
     fn search(&mut self) -> Read<Arguments> {
@@ -622,24 +613,7 @@ impl Reader<'_, '_> {
     /// `"SORT" [SP return] SP "(" sort-key *(SP sort-key) ")" SP charset SP search-keys` (RFC 5256 §5).
     fn sort(&mut self) -> Read<Arguments> {
         let returns = self.returns()?;
-        let keys = self.cursor.list(false, |cursor| {
-            let reverse = cursor.take_word("REVERSE");
-            if reverse {
-                cursor.space()?;
-            }
-            let names = [
-                "ARRIVAL",
-                "CC",
-                "DATE",
-                "FROM",
-                "SIZE",
-                "SUBJECT",
-                "TO",
-                "DISPLAYFROM",
-                "DISPLAYTO",
-            ];
-            Ok((one_of(cursor, &names)?, reverse))
-        })?;
+        let keys = SortKey::read_list(self.cursor)?;
         self.cursor.space()?;
         let program = Arc::new(SearchProgram::read_sort(self.cursor)?);
         Ok(Arguments::Sort {
@@ -650,7 +624,7 @@ impl Reader<'_, '_> {
     }
 
     fn thread(&mut self) -> Read<Arguments> {
-        let algorithm = one_of(self.cursor, &["ORDEREDSUBJECT", "REFERENCES", "REFS"])?;
+        let algorithm = Algorithm::read(self.cursor)?;
         self.cursor.space()?;
         let program = Arc::new(SearchProgram::read_sort(self.cursor)?);
         Ok(Arguments::Thread { algorithm, program })

@@ -132,6 +132,19 @@ impl<'a> Cursor<'a> {
         hit
     }
 
+    /// One of several words, and what it means.
+    pub(crate) fn named<T: Copy>(
+        &mut self,
+        expected: &'static str,
+        words: &[(&str, T)],
+    ) -> Read<T> {
+        words
+            .iter()
+            .find(|(word, _)| self.take_word(word))
+            .map(|(_, meaning)| *meaning)
+            .ok_or_else(|| self.error(expected))
+    }
+
     pub(crate) fn take_while(&mut self, accept: impl Fn(u8) -> bool) -> &'a [u8] {
         let rest = self.rest();
         let length = rest

@@ -1,23 +1,20 @@
 //! The messages of one mailbox, shared by the sessions of a process.
 
 use crate::copy::{CopyError, CopyReader};
+use crate::heads::Heads;
 use crate::parts::PartCache;
 use crate::set::SequenceSet;
 use crate::uids::UidList;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Columns that `MailboxIndex::feed` reads.
 pub const ROW_COLUMNS: &str =
     "uid, content_id, modseq, flags, size, internal_date, saved_at, file, file_flags";
-/// Columns that `MailboxIndex::load_sent` reads.
-pub const SENT_COLUMNS: &str = "id, sent_at";
 
 /// Rows in a block whose greatest mod-sequence is known.
 const BLOCK: usize = 512;
-/// Stands for a `Date:` that is not there.
-const NO_DATE: i64 = i64::MIN;
 
 /// What is known about a message.
 #[derive(Debug, Clone, Copy)]
@@ -45,8 +42,8 @@ pub(crate) struct Table {
     waste: usize,
     /// Rows gone that a view still knows, with the version that took them away.
     ghosts: BTreeMap<u32, (Row, u64)>,
-    /// `Date:` by content id, as far as asked for.
-    sent: HashMap<i64, i64>,
+    /// What sorting, threading and header searches look at.
+    pub(crate) heads: Heads,
     pub(crate) modseq: i64,
     pub(crate) uidnext: u32,
     pub(crate) keywords: Arc<[String]>,
@@ -125,17 +122,6 @@ impl Table {
             String::from_utf8_lossy(self.names.get(from..to).unwrap_or_default()).into_owned()
         };
         (text(start, base), (row.name.2 > 0).then(|| text(base, end)))
-    }
-
-    /// `Some(None)`: the message has no `Date:`. `None`: it was not asked for yet.
-    #[allow(
-        clippy::option_option,
-        reason = "not known is not the same as not there"
-    )]
-    pub(crate) fn sent(&self, content: i64) -> Option<Option<i64>> {
-        self.sent
-            .get(&content)
-            .map(|date| (*date != NO_DATE).then_some(*date))
     }
 
     /// Positions of rows with a greater mod-sequence.
@@ -418,7 +404,11 @@ impl MailboxIndex {
         crate::set::normalise(&mut ranges);
         let mut table = self.write();
         let mut changed = table.apply(pending.rows, &pending.names);
-        changed |= table.expunge(&ranges);
+        if table.expunge(&ranges) {
+            let messages = table.rows.len();
+            table.heads.shrink(messages);
+            changed = true;
+        }
         if *table.keywords != *keywords {
             table.keywords = keywords.into();
             changed = true;
@@ -436,18 +426,12 @@ impl MailboxIndex {
         *self.pending() = Pending::default();
     }
 
-    /// Take a COPY stream of `SENT_COLUMNS`.
+    /// Take a COPY stream of `HEAD_COLUMNS`.
     ///
     /// # Errors
     /// `CopyError` when it is none.
-    pub fn load_sent(&self, octets: &[u8]) -> Result<(), CopyError> {
-        let mut table = self.write();
-        CopyReader::whole(octets, 2, |mut fields| {
-            let content = fields.i64()?;
-            let date = fields.time()?.unwrap_or(NO_DATE);
-            table.sent.insert(content, date);
-            Ok(())
-        })
+    pub fn load_heads(&self, octets: &[u8]) -> Result<(), CopyError> {
+        self.write().heads.load(octets)
     }
 
     /// UIDNEXT
@@ -488,7 +472,7 @@ impl MailboxIndex {
             + table.names.capacity()
             + table.uids.len() * size_of::<u32>()
             + table.ghosts.len() * size_of::<(u32, Row, u64)>()
-            + table.sent.capacity() * size_of::<(i64, i64)>()
+            + table.heads.memory()
     }
 
     /// Bits of keywords that the mailbox has, and the others.

@@ -3,8 +3,8 @@
 //! In: octets of connections ([`CommandReader`]), rows of messages. Out: [`Command`]s, and the octets of responses. Knows
 //! neither Python nor PostgreSQL's protocol beyond the binary COPY format, and decides nothing about policy.
 //!
-//! RFC 3501, 9051 (grammar), 2971, 3502, 3516, 4315, 4469, 4731, 4959, 5032, 5161, 5258, 5530, 5819, 6154, 6851, 6855, 7162,
-//! 7888, 8508, 8514.
+//! RFC 3501, 9051 (grammar), 2971, 3502, 3516, 4315, 4469, 4731, 4959, 5032, 5161, 5182, 5256, 5258, 5267, 5530, 5819, 5957,
+//! 6154, 6851, 6855, 7162, 7888, 8508, 8514.
 
 mod append;
 mod cache;
@@ -16,35 +16,46 @@ mod fetch;
 mod fetch_items;
 mod files;
 mod flags;
+mod heads;
 mod index;
 mod message_section;
 mod notify;
 mod parts;
 mod reader;
+mod respond;
+mod returns;
 mod search;
 mod search_program;
+mod search_test;
 mod set;
+mod sort;
 mod source;
+mod thread;
 mod uids;
 mod utf7;
 mod view;
 mod wire;
 
 pub use append::AppendHead;
-pub use cache::{CONTENT_COLUMNS, ContentCache, TEXT_COLUMNS, TextCache};
+pub use cache::{CONTENT_COLUMNS, ContentCache, SIGNATURE_COLUMNS, TEXT_COLUMNS, TextCache};
 pub use command::{Arguments, Command, ListArguments, Qresync, Refusal, StoreMode, parse};
 pub use copy::CopyError;
 pub use cursor::SyntaxError;
 pub use fetch::{Fetch, Step};
 pub use fetch_items::{FetchItem, FetchItems, Form, SectionItem};
 pub use flags::{ANSWERED, DELETED, DRAFT, FIRST_KEYWORD_BIT, FLAGGED, FlagList, SEEN};
-pub use index::{MailboxIndex, ROW_COLUMNS, SENT_COLUMNS};
+pub use heads::HEAD_COLUMNS;
+pub use index::{MailboxIndex, ROW_COLUMNS};
 pub use message_section::MessageSection;
 pub use notify::{EventGroup, Notify};
 pub use reader::{AppendLiteral, CommandReader, Event, Limits};
-pub use search::{Search, SearchNeed};
+pub use respond::Correlation;
+pub use returns::{Partial, Returns};
+pub use search::{Order, Search, SearchNeed};
 pub use search_program::{DateOf, Key, Place, SearchError, SearchProgram};
 pub use set::{SequenceSet, encode_set};
+pub use sort::{SortBy, SortKey};
+pub use thread::Algorithm;
 pub use utf7::{decode as mailbox_from_utf7, encode as mailbox_to_utf7};
 pub use view::{RangeError, StorePlan, Sync, View};
 pub use wire::{list_matches, mailbox as encode_mailbox, write_nstring};

@@ -1,207 +1,106 @@
-//! A SEARCH being answered: cheap keys first, text only where it decides.
+//! A SEARCH, SORT or THREAD being answered: cheap keys first, heads where they decide, text only where nothing else does.
+//!
+//! It goes on by steps. Each says what has to be brought from the database for the next; what is not there is read from
+//! the message's file, so that the answer is right before a worker has indexed the message.
 
-use crate::cache::{Arena, TextCache, read_text};
-use crate::date::DAY;
-use crate::encode_set;
+use crate::cache::{TextCache, read_text};
+use crate::cursor::{Cursor, SyntaxError};
 use crate::files::Files;
-use crate::index::{Row, Table, keyword_bit};
-use crate::search_program::{DateOf, Key, Place, SearchProgram};
+use crate::index::{Row, Table};
+use crate::search_program::SearchProgram;
+use crate::search_test::{Look, Subject, Test, Verdict, compile};
+use crate::sort::{SortKey, sent, sorted};
+use crate::thread::{Algorithm, Message, Threads};
 use crate::uids::UidList;
-use crate::view::{Known, RangeError, View};
-use esp_mime::{Needle, Scope, SearchText};
-use std::io::{Read as _, Write as _};
+use crate::view::{RangeError, View};
+use esp_mime::{HeadKey, SearchText, Structure};
+use std::io::Read as _;
 use std::sync::Arc;
 
+/// Messages whose signatures are looked at together.
+const SIGNATURES: usize = 10_000;
 /// Messages whose text is looked at together.
-const BATCH: usize = 1_000;
+const TEXTS: usize = 1_000;
+/// Octets of a header that are read; longer ones are an attack.
+const LONGEST_HEADER: u64 = 1 << 20;
 
 /// What is needed to go on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SearchNeed {
-    /// Content ids whose `sent_at` is needed.
-    pub sent: Vec<i64>,
+    /// Content ids whose head is needed.
+    pub heads: Vec<i64>,
+    /// Content ids whose signature is needed.
+    pub signatures: Vec<i64>,
     /// Content ids whose text is needed.
-    pub text: Vec<i64>,
+    pub texts: Vec<i64>,
 }
 
-/// A key with all that can be known beforehand worked out.
-enum Test {
-    Fixed(bool),
-    Flag(i64),
-    Recent,
-    Positions(Vec<(usize, usize)>),
-    Day(DateOf, i64, i64),
-    Larger(u64),
-    Smaller(u64),
-    Since(i64),
-    ModSeq(i64),
-    Contains(Place, Box<Needle>),
-    Not(Box<Test>),
-    Any(Vec<Test>),
-    Every(Vec<Test>),
+/// In which order the result is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// SEARCH: that of the mailbox.
+    Mailbox,
+    /// SORT
+    Sort(Vec<SortKey>),
+    /// THREAD
+    Thread(Algorithm),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    No,
-    Yes,
-    /// `Date:` decides.
-    Sent,
-    /// Text decides.
-    Text,
-}
+impl Order {
+    /// Parse `SORT (criteria)` or `THREAD algorithm`.
+    ///
+    /// # Errors
+    /// `SyntaxError` when it is neither.
+    pub fn parse(text: &str) -> Result<Self, SyntaxError> {
+        let mut cursor = Cursor::new(text.as_bytes());
+        let order = if cursor.take_word("SORT") {
+            cursor.space()?;
+            Self::Sort(SortKey::read_list(&mut cursor)?)
+        } else if cursor.take_word("THREAD") {
+            cursor.space()?;
+            Self::Thread(Algorithm::read(&mut cursor)?)
+        } else {
+            return Err(cursor.error("SORT or THREAD"));
+        };
+        cursor.end()?;
+        Ok(order)
+    }
 
-#[derive(Clone, Copy)]
-enum Look<'a> {
-    /// The text is not there yet.
-    None,
-    /// Only what the text cannot have is known.
-    Signature(&'a [u8]),
-    Text(&'a SearchText),
-}
-
-struct Subject<'a> {
-    row: &'a Row,
-    position: usize,
-    recent: bool,
-    /// `None`: not known yet.
-    #[allow(
-        clippy::option_option,
-        reason = "not known is not the same as not there"
-    )]
-    sent: Option<Option<i64>>,
-}
-
-fn compile(key: &Key, known: &Known, table: &Table, now: i64) -> Result<Test, RangeError> {
-    let all = |keys: &[Key]| {
-        keys.iter()
-            .map(|key| compile(key, known, table, now))
-            .collect::<Result<Vec<_>, _>>()
-    };
-    Ok(match key {
-        Key::All => Test::Fixed(true),
-        Key::Flag(bits) => Test::Flag(*bits),
-        Key::Keyword(name) => Test::Flag(keyword_bit(&table.keywords, name)),
-        Key::Recent => Test::Recent,
-        Key::Numbers(set) => Test::Positions(known.positions(set, false)?),
-        Key::Uids(set) => Test::Positions(known.positions(set, true)?),
-        Key::Day(of, from, to) => Test::Day(*of, *from, *to),
-        Key::Larger(size) => Test::Larger(*size),
-        Key::Smaller(size) => Test::Smaller(*size),
-        Key::Younger(seconds) => {
-            let interval = i64::try_from(*seconds)
-                .unwrap_or(i64::MAX)
-                .saturating_mul(1_000_000);
-            Test::Since(now.saturating_sub(interval))
-        }
-        Key::ModSeq(modseq) => Test::ModSeq(*modseq),
-        Key::Contains(place, needle) => {
-            Test::Contains(place.clone(), Box::new(Needle::new(needle)))
-        }
-        Key::Not(inner) => Test::Not(Box::new(compile(inner, known, table, now)?)),
-        Key::Any(keys) => Test::Any(all(keys)?),
-        Key::Every(keys) => Test::Every(all(keys)?),
-    })
-}
-
-fn verdict(yes: bool) -> Verdict {
-    if yes { Verdict::Yes } else { Verdict::No }
-}
-
-impl Test {
-    fn judge(&self, subject: &Subject<'_>, look: Look<'_>) -> Verdict {
-        let row = subject.row;
+    fn needs_heads(&self) -> bool {
         match self {
-            Self::Fixed(yes) => verdict(*yes),
-            Self::Flag(bits) => verdict(row.flags & bits != 0),
-            Self::Recent => verdict(subject.recent),
-            Self::Positions(ranges) => {
-                let after = ranges.partition_point(|(from, _)| *from <= subject.position);
-                verdict(
-                    after
-                        .checked_sub(1)
-                        .and_then(|range| ranges.get(range))
-                        .is_some_and(|(_, to)| subject.position < *to),
-                )
-            }
-            Self::Day(of, from, to) => {
-                let time = match of {
-                    DateOf::Internal => Some(row.internal_date),
-                    DateOf::Saved => Some(row.saved_at),
-                    DateOf::Sent => match subject.sent {
-                        None => return Verdict::Sent,
-                        Some(time) => time,
-                    },
-                };
-                verdict(time.is_some_and(|time| (*from..*to).contains(&time.div_euclid(DAY))))
-            }
-            Self::Larger(size) => verdict(row.size > *size),
-            Self::Smaller(size) => verdict(row.size < *size),
-            Self::Since(time) => verdict(row.internal_date >= *time),
-            Self::ModSeq(modseq) => verdict(row.modseq >= *modseq),
-            Self::Contains(place, needle) => match look {
-                Look::None => Verdict::Text,
-                Look::Signature(signature) if needle.may_be_in(signature) => Verdict::Text,
-                Look::Signature(_) => Verdict::No,
-                Look::Text(text) => verdict(needle.is_in(
-                    text,
-                    match place {
-                        Place::Text => Scope::Text,
-                        Place::Body => Scope::Body,
-                        Place::Header(name) => Scope::Field(name),
-                    },
-                )),
-            },
-            Self::Not(inner) => match inner.judge(subject, look) {
-                Verdict::Yes => Verdict::No,
-                Verdict::No => Verdict::Yes,
-                open => open,
-            },
-            Self::Any(tests) => judge_all(tests, subject, look, Verdict::Yes, Verdict::No),
-            Self::Every(tests) => judge_all(tests, subject, look, Verdict::No, Verdict::Yes),
+            Self::Mailbox => false,
+            Self::Sort(keys) => keys.iter().any(SortKey::needs_head),
+            Self::Thread(_) => true,
         }
     }
-}
-
-/// `decisive` from one test decides; an open one stays open otherwise, the cheaper need first.
-fn judge_all(
-    tests: &[Test],
-    subject: &Subject<'_>,
-    look: Look<'_>,
-    decisive: Verdict,
-    otherwise: Verdict,
-) -> Verdict {
-    let mut result = otherwise;
-    for test in tests {
-        match test.judge(subject, look) {
-            verdict if verdict == decisive => return decisive,
-            Verdict::Sent => result = Verdict::Sent,
-            Verdict::Text if result != Verdict::Sent => result = Verdict::Text,
-            _ => {}
-        }
-    }
-    result
 }
 
 enum Stage {
     Begin,
-    /// `sent_at` was asked for.
-    Sent(Vec<usize>),
-    /// Positions left, and whether the text of the first batch was asked for.
-    Text(Vec<usize>, bool),
+    /// Heads were asked for: positions that wait for them, and those that text will decide.
+    Heads(Vec<usize>, Vec<usize>),
+    /// Positions that text decides, and whether the signatures of the last batch were asked for.
+    Signatures(Vec<usize>, bool),
+    /// The same, what is left for `Signatures`, and whether the texts of the last batch were asked for.
+    Texts(Vec<usize>, Vec<usize>, bool),
+    /// All are found; whether the heads to order them by were asked for.
+    Order(bool),
     Done,
 }
 
 /// See the module.
 pub struct Search {
-    view: Arc<View>,
+    pub(crate) view: Arc<View>,
     texts: Arc<TextCache>,
-    uids: Arc<UidList>,
+    pub(crate) uids: Arc<UidList>,
     recent: Vec<(u32, u32)>,
     test: Test,
-    with_modseq: bool,
+    pub(crate) with_modseq: bool,
+    pub(crate) order: Order,
     stage: Stage,
-    hits: Vec<usize>,
+    /// Positions found; in the order asked for at the end.
+    pub(crate) hits: Vec<usize>,
+    pub(crate) threads: Option<Threads>,
     files: Files,
     text: SearchText,
 }
@@ -214,6 +113,7 @@ impl Search {
     pub fn new(
         view: Arc<View>,
         program: &SearchProgram,
+        order: Order,
         texts: Arc<TextCache>,
         now: i64,
     ) -> Result<Self, RangeError> {
@@ -233,24 +133,25 @@ impl Search {
             recent,
             test,
             with_modseq: program.modseq(),
+            order,
             stage: Stage::Begin,
             hits: Vec::new(),
+            threads: None,
             files: Files::default(),
             text: SearchText::default(),
         })
     }
 
-    /// Judge messages without text. Those that text decides are returned first, those that `Date:` does second.
+    /// Judge messages without text. Those that text decides are returned first, those that heads do second.
     fn judge_rows(
         &mut self,
         positions: impl Iterator<Item = (usize, u32)>,
-        asked: bool,
     ) -> (Vec<usize>, Vec<usize>) {
         let view = Arc::clone(&self.view);
         let table = view.index().read();
         let same = Arc::ptr_eq(&self.uids, &table.uids);
         let mut hint = 0;
-        let (mut text, mut sent) = (Vec::new(), Vec::new());
+        let (mut text, mut head) = (Vec::new(), Vec::new());
         for (position, uid) in positions {
             if !same && !table.uids.contains(uid) {
                 continue;
@@ -258,24 +159,23 @@ impl Search {
             let Some(row) = table.find_near(uid, &mut hint) else {
                 continue;
             };
-            let subject = self.subject(&table, row, position, uid, asked);
+            let subject = self.subject(&table, row, position, uid);
             match self.test.judge(&subject, Look::None) {
                 Verdict::Yes => self.hits.push(position),
                 Verdict::No => {}
-                Verdict::Sent => sent.push(position),
+                Verdict::Head => head.push(position),
                 Verdict::Text => text.push(position),
             }
         }
-        (text, sent)
+        (text, head)
     }
 
     fn subject<'a>(
         &self,
-        table: &Table,
+        table: &'a Table,
         row: &'a Row,
         position: usize,
         uid: u32,
-        asked: bool,
     ) -> Subject<'a> {
         Subject {
             row,
@@ -284,8 +184,7 @@ impl Search {
                 .recent
                 .iter()
                 .any(|(first, last)| (*first..=*last).contains(&uid)),
-            // What the database does not tell when asked is not there.
-            sent: table.sent(row.content).or_else(|| asked.then_some(None)),
+            head: table.heads.get(row.content),
         }
     }
 
@@ -298,65 +197,179 @@ impl Search {
             match std::mem::replace(&mut self.stage, Stage::Done) {
                 Stage::Begin => {
                     let uids = Arc::clone(&self.uids);
-                    let (text, sent) = self.judge_rows(uids.iter().enumerate(), false);
-                    if sent.is_empty() {
-                        self.stage = Stage::Text(text, false);
+                    let (text, heads) = self.judge_rows(uids.iter().enumerate());
+                    if heads.is_empty() {
+                        self.stage = Stage::Signatures(text, false);
                         continue;
                     }
-                    let need = SearchNeed {
-                        sent: self.contents(&sent),
-                        text: Vec::new(),
-                    };
-                    self.stage = Stage::Sent([text, sent].concat());
-                    return Ok(Some(need));
+                    let need = self.headless(&heads);
+                    self.stage = Stage::Heads(heads, text);
+                    return Ok(Some(SearchNeed {
+                        heads: need,
+                        ..SearchNeed::default()
+                    }));
                 }
-                Stage::Sent(positions) => {
+                Stage::Heads(waiting, mut text) => {
+                    self.read_heads(&waiting)?;
                     let uids = Arc::clone(&self.uids);
-                    let open = positions
+                    let open = waiting
                         .into_iter()
                         .filter_map(|position| Some((position, uids.get(position)?)));
-                    let (text, _) = self.judge_rows(open, true);
-                    self.stage = Stage::Text(text, false);
+                    let (more, _) = self.judge_rows(open);
+                    text.extend(more);
+                    text.sort_unstable();
+                    self.stage = Stage::Signatures(text, false);
                 }
-                Stage::Text(positions, _) if positions.is_empty() => {
+                Stage::Signatures(positions, _) if positions.is_empty() => {
                     self.hits.sort_unstable();
-                    return Ok(None);
+                    self.stage = Stage::Order(false);
                 }
-                Stage::Text(mut positions, asked) => {
-                    let batch = positions.split_off(positions.len().saturating_sub(BATCH));
+                Stage::Signatures(mut positions, asked) => {
+                    let batch = positions.split_off(positions.len().saturating_sub(SIGNATURES));
                     if !asked {
                         let mut need = self.contents(&batch);
                         let account = self.view.index().account;
-                        {
-                            let arena = self.texts.lock();
-                            need.retain(|content| !arena.contains((account, *content)));
-                        }
+                        self.texts.signatures().retain_missing(account, &mut need);
                         if !need.is_empty() {
                             positions.extend(batch);
-                            self.stage = Stage::Text(positions, true);
+                            self.stage = Stage::Signatures(positions, true);
                             return Ok(Some(SearchNeed {
-                                sent: Vec::new(),
-                                text: need,
+                                signatures: need,
+                                ..SearchNeed::default()
+                            }));
+                        }
+                    }
+                    let candidates = self.judge_signatures(&batch);
+                    self.stage = Stage::Texts(candidates, positions, false);
+                }
+                Stage::Texts(candidates, rest, _) if candidates.is_empty() => {
+                    self.stage = Stage::Signatures(rest, false);
+                }
+                Stage::Texts(mut candidates, rest, asked) => {
+                    let batch = candidates.split_off(candidates.len().saturating_sub(TEXTS));
+                    if !asked {
+                        let mut need = self.contents(&batch);
+                        let account = self.view.index().account;
+                        self.texts.texts().retain_missing(account, &mut need);
+                        if !need.is_empty() {
+                            candidates.extend(batch);
+                            self.stage = Stage::Texts(candidates, rest, true);
+                            return Ok(Some(SearchNeed {
+                                texts: need,
+                                ..SearchNeed::default()
                             }));
                         }
                     }
                     self.judge_texts(&batch)?;
-                    self.stage = Stage::Text(positions, false);
+                    self.stage = Stage::Texts(candidates, rest, false);
+                }
+                Stage::Order(asked) => {
+                    if self.order.needs_heads() {
+                        let hits = std::mem::take(&mut self.hits);
+                        let need = self.headless(&hits);
+                        if asked {
+                            self.read_heads(&hits)?;
+                        }
+                        self.hits = hits;
+                        if !asked && !need.is_empty() {
+                            self.stage = Stage::Order(true);
+                            return Ok(Some(SearchNeed {
+                                heads: need,
+                                ..SearchNeed::default()
+                            }));
+                        }
+                    }
+                    self.put_in_order();
                 }
                 Stage::Done => return Ok(None),
             }
         }
     }
 
+    fn rows(&self, table: &Table, positions: &[usize]) -> Vec<Row> {
+        let mut hint = positions.first().copied().unwrap_or(0);
+        positions
+            .iter()
+            .filter_map(|position| {
+                table
+                    .find_near(self.uids.get(*position)?, &mut hint)
+                    .copied()
+            })
+            .collect()
+    }
+
     fn contents(&self, positions: &[usize]) -> Vec<i64> {
         let table = self.view.index().read();
-        let mut ids: Vec<i64> = positions
+        let mut ids: Vec<i64> = self
+            .rows(&table, positions)
             .iter()
-            .filter_map(|position| Some(table.find(self.uids.get(*position)?)?.content))
+            .map(|row| row.content)
             .collect();
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+
+    /// Content ids of those messages whose heads are not there.
+    fn headless(&self, positions: &[usize]) -> Vec<i64> {
+        let table = self.view.index().read();
+        let mut ids: Vec<i64> = self
+            .rows(&table, positions)
+            .iter()
+            .map(|row| row.content)
+            .filter(|content| !table.heads.contains(*content))
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Make the heads that the database does not have yet. A message whose file is gone too has an empty one.
+    fn read_heads(&mut self, positions: &[usize]) -> std::io::Result<()> {
+        let view = Arc::clone(&self.view);
+        let unread: Vec<Row> = {
+            let table = view.index().read();
+            let mut rows = self.rows(&table, positions);
+            rows.retain(|row| !table.heads.contains(row.content));
+            rows
+        };
+        let mut data = Vec::new();
+        for row in unread {
+            data.clear();
+            if let Some(file) = self.files.open(view.index(), &row)? {
+                read_header(file, &mut data)?;
+            }
+            let head = esp_mime::head(&Structure::parse(&data));
+            view.index().write().heads.insert(row.content, &head);
+        }
+        Ok(())
+    }
+
+    /// Return the positions whose texts have to be looked at.
+    fn judge_signatures(&mut self, positions: &[usize]) -> Vec<usize> {
+        let view = Arc::clone(&self.view);
+        let texts = Arc::clone(&self.texts);
+        let table = view.index().read();
+        let mut arena = texts.signatures();
+        let mut candidates = Vec::new();
+        let mut hint = positions.first().copied().unwrap_or(0);
+        for &position in positions {
+            let uid = self.uids.get(position).unwrap_or(0);
+            let Some(row) = table.find_near(uid, &mut hint) else {
+                continue;
+            };
+            let Some([signature]) = arena.get((table.account, row.content)) else {
+                candidates.push(position);
+                continue;
+            };
+            let subject = self.subject(&table, row, position, uid);
+            match self.test.judge(&subject, Look::Signature(signature)) {
+                Verdict::Yes => self.hits.push(position),
+                Verdict::No => {}
+                Verdict::Head | Verdict::Text => candidates.push(position),
+            }
+        }
+        candidates
     }
 
     fn judge_texts(&mut self, positions: &[usize]) -> std::io::Result<()> {
@@ -366,18 +379,24 @@ impl Search {
         let mut unread = Vec::new();
         {
             let table = view.index().read();
-            let mut arena = texts.lock();
+            let mut arena = texts.texts();
+            let mut hint = positions.first().copied().unwrap_or(0);
             for &position in positions {
                 let uid = self.uids.get(position).unwrap_or(0);
-                let Some(row) = table.find(uid) else { continue };
-                let subject = self.subject(&table, row, position, uid, true);
-                let mut text = std::mem::take(&mut self.text);
-                match judge_cached(&self.test, &subject, &mut arena, account, &mut text) {
-                    Some(true) => self.hits.push(position),
-                    Some(false) => {}
-                    None => unread.push((position, uid, *row)),
+                let Some(row) = table.find_near(uid, &mut hint) else {
+                    continue;
+                };
+                let cached = arena
+                    .get((account, row.content))
+                    .and_then(|[octets]| read_text(octets, &mut self.text));
+                if cached.is_none() {
+                    unread.push((position, uid, *row));
+                    continue;
                 }
-                self.text = text;
+                let subject = self.subject(&table, row, position, uid);
+                if self.test.judge(&subject, Look::Text(&self.text)) == Verdict::Yes {
+                    self.hits.push(position);
+                }
             }
         }
         // Not indexed yet: from the file, and kept.
@@ -390,113 +409,70 @@ impl Search {
             file.read_to_end(&mut data)?;
             let text = esp_mime::search_text(&data);
             let table = view.index().read();
-            let subject = self.subject(&table, &row, position, uid, true);
+            let subject = self.subject(&table, &row, position, uid);
             if self.test.judge(&subject, Look::Text(&text)) == Verdict::Yes {
                 self.hits.push(position);
             }
-            texts.keep(
-                (account, row.content),
-                &esp_mime::signature(text.all()),
-                &text,
-            );
+            texts.keep((account, row.content), &text);
         }
         Ok(())
     }
 
-    /// The result as UIDs, rising.
-    #[must_use]
-    pub fn uids(&self) -> Vec<u32> {
-        self.hits
-            .iter()
-            .filter_map(|position| self.uids.get(*position))
-            .collect()
-    }
-
-    /// The result as sequence numbers, rising.
-    #[must_use]
-    pub fn numbers(&self) -> Vec<u32> {
-        self.hits
-            .iter()
-            .map(|position| u32::try_from(position + 1).unwrap_or(u32::MAX))
-            .collect()
-    }
-
-    /// The highest mod-sequence in the result, or 0.
-    #[must_use]
-    pub fn modseq(&self) -> i64 {
-        let table = self.view.index().read();
-        self.uids()
-            .into_iter()
-            .filter_map(|uid| table.find(uid))
-            .map(|row| row.modseq)
-            .max()
-            .unwrap_or(0)
-    }
-
-    /// The untagged response; none when only SAVE is asked for.
-    #[must_use]
-    pub fn response(&self, uid: bool, tag: &str, returns: Option<&[String]>) -> Vec<u8> {
-        let found = if uid { self.uids() } else { self.numbers() };
-        let modseq = if self.with_modseq && !found.is_empty() {
-            self.modseq()
-        } else {
-            0
-        };
-        let mut out = Vec::with_capacity(64 + found.len() * 6);
-        let Some(returns) = returns else {
-            out.extend_from_slice(b"* SEARCH");
-            for number in found {
-                let _ = write!(out, " {number}");
-            }
-            if modseq > 0 {
-                let _ = write!(out, " (MODSEQ {modseq})");
-            }
-            out.extend_from_slice(b"\r\n");
-            return out;
-        };
-        if returns.iter().all(|option| option == "SAVE") {
-            return out;
+    fn put_in_order(&mut self) {
+        let view = Arc::clone(&self.view);
+        let table = view.index().read();
+        if self.order == Order::Mailbox {
+            return;
         }
-        let _ = write!(out, "* ESEARCH (TAG ");
-        crate::write_nstring(&mut out, Some(tag.as_bytes()));
-        let _ = write!(out, "){}", if uid { " UID" } else { "" });
-        let wanted = |name: &str| returns.iter().any(|option| option == name);
-        if let (Some(first), Some(last)) = (found.first(), found.last()) {
-            if wanted("MIN") {
-                let _ = write!(out, " MIN {first}");
+        // What the index no longer has cannot be compared.
+        self.hits.retain(|position| {
+            self.uids
+                .get(*position)
+                .is_some_and(|uid| table.find(uid).is_some())
+        });
+        let rows = self.rows(&table, &self.hits);
+        match &self.order {
+            Order::Mailbox => {}
+            Order::Sort(keys) => {
+                self.hits = sorted(&rows, keys, &table.heads)
+                    .into_iter()
+                    .filter_map(|place| self.hits.get(place).copied())
+                    .collect();
             }
-            if wanted("MAX") {
-                let _ = write!(out, " MAX {last}");
-            }
-            if wanted("ALL") {
-                let _ = write!(out, " ALL {}", encode_set(&found));
+            Order::Thread(algorithm) => {
+                let messages: Vec<Message<'_>> =
+                    rows.iter().map(|row| message(row, &table)).collect();
+                self.threads = Some(Threads::new(&messages, *algorithm));
             }
         }
-        if wanted("COUNT") {
-            let _ = write!(out, " COUNT {}", found.len());
-        }
-        if modseq > 0 {
-            let _ = write!(out, " MODSEQ {modseq}");
-        }
-        out.extend_from_slice(b"\r\n");
-        out
     }
 }
 
-/// `None` when the cache has no text of the message.
-fn judge_cached(
-    test: &Test,
-    subject: &Subject<'_>,
-    arena: &mut Arena<2>,
-    account: i64,
-    text: &mut SearchText,
-) -> Option<bool> {
-    let [signature, octets] = arena.get((account, subject.row.content))?;
-    match test.judge(subject, Look::Signature(signature)) {
-        Verdict::Yes => return Some(true),
-        Verdict::No => return Some(false),
-        Verdict::Sent | Verdict::Text => {}
+fn message<'a>(row: &Row, table: &'a Table) -> Message<'a> {
+    let head = table.heads.get(row.content);
+    Message {
+        id: head.and_then(|head| head.id()),
+        references: head.map_or_else(Vec::new, |head| head.references().collect()),
+        subject: head.map_or(&[], |head| head.key(HeadKey::Subject)),
+        is_reply: head.is_some_and(|head| head.is_reply()),
+        sent: sent(row, &table.heads),
+        arrival: row.internal_date,
     }
-    read_text(octets, text)?;
-    Some(test.judge(subject, Look::Text(text)) == Verdict::Yes)
+}
+
+/// Read the octets of a file up to the end of its header.
+fn read_header(file: std::fs::File, data: &mut Vec<u8>) -> std::io::Result<()> {
+    const PIECE: u64 = 8 * 1024;
+    let mut file = file.take(LONGEST_HEADER);
+    loop {
+        let before = data.len();
+        file.by_ref().take(PIECE).read_to_end(data)?;
+        if data.len() == before {
+            return Ok(());
+        }
+        if let Some(end) = esp_mime::header_end(data) {
+            data.truncate(end);
+            return Ok(());
+        }
+    }
 }

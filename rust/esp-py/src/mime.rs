@@ -43,6 +43,7 @@ impl Description {
 pub(crate) struct Indexed {
     text: Py<PyBytes>,
     signature: Py<PyBytes>,
+    head: Py<PyBytes>,
     preview: String,
     message_id: Option<String>,
     references: Vec<String>,
@@ -54,6 +55,7 @@ pub(crate) struct Indexed {
 struct Entry {
     text: Vec<u8>,
     signature: Vec<u8>,
+    head: Vec<u8>,
     preview: String,
     threading: esp_mime::Threading,
 }
@@ -64,6 +66,7 @@ fn entry(data: &[u8]) -> Entry {
     Entry {
         text: indexed.text.pack(),
         signature: esp_mime::signature(indexed.text.all()),
+        head: esp_mime::head(&structure),
         preview: indexed.preview,
         threading: esp_mime::threading(&structure),
     }
@@ -74,6 +77,7 @@ impl Indexed {
         Self {
             text: PyBytes::new(py, &entry.text).unbind(),
             signature: PyBytes::new(py, &entry.signature).unbind(),
+            head: PyBytes::new(py, &entry.head).unbind(),
             preview: entry.preview,
             message_id: entry.threading.message_id,
             references: entry.threading.references,
@@ -236,6 +240,11 @@ fn base_subject(subject: &str) -> (String, bool) {
 }
 
 #[pyfunction]
+fn collation_key<'py>(py: Python<'py>, text: &str) -> Bound<'py, PyBytes> {
+    PyBytes::new(py, &esp_mime::collation_key(text))
+}
+
+#[pyfunction]
 fn decode_header(value: &[u8]) -> String {
     esp_mime::decode_header(value).into_owned()
 }
@@ -254,5 +263,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(search_files, module)?)?;
     module.add_function(wrap_pyfunction!(may_contain_batch, module)?)?;
     module.add_function(wrap_pyfunction!(base_subject, module)?)?;
+    module.add_function(wrap_pyfunction!(collation_key, module)?)?;
     module.add_function(wrap_pyfunction!(decode_header, module)?)
 }

@@ -36,6 +36,7 @@ class IndexRow(msgspec.Struct, frozen=True):
     preview: str
     signature: bytes
     text: bytes
+    head: bytes
 
 
 async def unindexed(connection: Connection, items: Sequence[Item]) -> list[Unindexed]:
@@ -49,7 +50,8 @@ async def unindexed(connection: Connection, items: Sequence[Item]) -> list[Unind
         JOIN mailbox AS b ON b.id = m.mailbox_id
         JOIN account AS a ON a.id = w.account
         WHERE NOT EXISTS (
-            SELECT FROM content_index AS i WHERE i.account_id = w.account AND i.content_id = w.content
+            SELECT FROM content_index AS i
+            WHERE i.account_id = w.account AND i.content_id = w.content AND i.head IS NOT NULL
         )
         ORDER BY w.account, w.content
         """,
@@ -91,7 +93,10 @@ async def threads(
 async def add(
     connection: Connection, rows: Sequence[IndexRow], references: Sequence[tuple[AccountId, int, int]]
 ) -> None:
-    """Add index rows, and (account, reference, thread)s; those that are there stay as they are."""
+    """Add index rows, and (account, reference, thread)s.
+
+    A row that is there keeps its thread: it lacks only what rows had not when it was written.
+    """
     await connection.execute(
         """
         INSERT INTO thread_reference (account_id, reference_hash, thread_id)
@@ -104,9 +109,10 @@ async def add(
     )
     await connection.execute(
         """
-        INSERT INTO content_index (account_id, content_id, thread_id, preview, signature, text)
-        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bytea[], $6::bytea[])
-        ON CONFLICT DO NOTHING
+        INSERT INTO content_index (account_id, content_id, thread_id, preview, signature, text, head)
+        SELECT * FROM unnest(
+            $1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bytea[], $6::bytea[], $7::bytea[])
+        ON CONFLICT (account_id, content_id) DO UPDATE SET head = excluded.head
         """,
         [row.account for row in rows],
         [row.content for row in rows],
@@ -114,6 +120,7 @@ async def add(
         [row.preview for row in rows],
         [row.signature for row in rows],
         [row.text for row in rows],
+        [row.head for row in rows],
     )
 
 

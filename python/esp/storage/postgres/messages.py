@@ -13,7 +13,14 @@ import msgspec
 from esp.core.mailbox import ContentId, Mailbox, MailboxId, ModSeq, Uid
 from esp.core.message import SystemFlag
 from esp.core.principal import AccountId
-from esp.native import CONTENT_COLUMNS, ROW_COLUMNS, SENT_COLUMNS, TEXT_COLUMNS, encode_set
+from esp.native import (
+    CONTENT_COLUMNS,
+    HEAD_COLUMNS,
+    ROW_COLUMNS,
+    SIGNATURE_COLUMNS,
+    TEXT_COLUMNS,
+    encode_set,
+)
 from esp.storage.postgres.pool import Connection
 
 Mode = Literal["replace", "add", "remove"]
@@ -85,9 +92,18 @@ async def copy_contents(connection: Connection, account: AccountId, contents: Se
     return await _copied(connection, f"{CONTENT_COLUMNS} FROM content", "id", account, contents)
 
 
-async def copy_sent(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
-    """Return the Date of contents as binary COPY."""
-    return await _copied(connection, f"{SENT_COLUMNS} FROM content", "id", account, contents)
+async def copy_heads(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
+    """Return the heads of those contents that are indexed, as binary COPY."""
+    return await _copied(
+        connection, f"{HEAD_COLUMNS} FROM content_index", "head IS NOT NULL AND content_id", account, contents
+    )
+
+
+async def copy_signatures(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
+    """Return the signatures of those contents that are indexed, as binary COPY."""
+    return await _copied(
+        connection, f"{SIGNATURE_COLUMNS} FROM content_index", "content_id", account, contents
+    )
 
 
 async def copy_texts(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:

@@ -1,6 +1,7 @@
 //! What a client's octets become: events, commands and their arguments.
 
 use super::append::{AppendLiteral, AppendOctets, AppendUrl};
+use super::finding::{ReturnOptions, SearchOrder};
 use super::{invalid, notify, octets, texts};
 use esp_imap as imap;
 use pyo3::exceptions::PyRuntimeError;
@@ -142,15 +143,15 @@ pub(super) struct StoreArguments {
 #[pyclass(frozen, get_all, module = "esp.native")]
 pub(super) struct SearchArguments {
     program: SearchProgram,
-    returns: Option<Py<PyTuple>>,
+    returns: Option<ReturnOptions>,
     charset: bool,
 }
 
 #[pyclass(frozen, get_all, module = "esp.native")]
 pub(super) struct SortArguments {
-    keys: Py<PyTuple>,
+    order: SearchOrder,
     program: SearchProgram,
-    returns: Option<Py<PyTuple>>,
+    returns: Option<ReturnOptions>,
 }
 
 #[pyclass(frozen, get_all, module = "esp.native")]
@@ -160,7 +161,7 @@ pub(super) struct CompressArguments {
 
 #[pyclass(frozen, get_all, module = "esp.native")]
 pub(super) struct ThreadArguments {
-    algorithm: String,
+    order: SearchOrder,
     program: SearchProgram,
 }
 
@@ -379,8 +380,7 @@ fn set(set: imap::SequenceSet) -> SequenceSet {
 #[allow(clippy::too_many_lines, reason = "one arm for each shape")]
 fn arguments_to_python(py: Python<'_>, arguments: imap::Arguments) -> PyResult<Py<PyAny>> {
     use imap::Arguments as A;
-    let returns =
-        |returns: Option<Vec<String>>| returns.map(|returns| texts(py, &returns)).transpose();
+    let sorted = |order| SearchOrder(Arc::new(order));
     match arguments {
         A::None => Ok(py.None()),
         A::Login { username, password } => any(py, LoginArguments { username, password }),
@@ -516,32 +516,32 @@ fn arguments_to_python(py: Python<'_>, arguments: imap::Arguments) -> PyResult<P
         ),
         A::Search {
             program,
-            returns: options,
+            returns,
             charset,
         } => any(
             py,
             SearchArguments {
                 program: SearchProgram(program),
-                returns: returns(options)?,
+                returns: returns.map(ReturnOptions),
                 charset,
             },
         ),
         A::Sort {
             keys,
             program,
-            returns: options,
+            returns,
         } => any(
             py,
             SortArguments {
-                keys: PyTuple::new(py, keys)?.unbind(),
+                order: sorted(imap::Order::Sort(keys)),
                 program: SearchProgram(program),
-                returns: returns(options)?,
+                returns: returns.map(ReturnOptions),
             },
         ),
         A::Thread { algorithm, program } => any(
             py,
             ThreadArguments {
-                algorithm,
+                order: sorted(imap::Order::Thread(algorithm)),
                 program: SearchProgram(program),
             },
         ),

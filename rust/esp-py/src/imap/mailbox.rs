@@ -1,6 +1,7 @@
 //! Mailboxes as sessions see them: index, view, and what is answered from them.
 
 use super::commands::{FetchItems, SearchProgram, SequenceSet};
+use super::finding::{Search, SearchOrder, TextCache};
 use super::{invalid, lock, octets, texts};
 use esp_imap as imap;
 use pyo3::prelude::*;
@@ -17,27 +18,6 @@ impl ContentCache {
     #[pyo3(signature = (max_octets = 67_108_864))]
     fn new(max_octets: usize) -> Self {
         Self(Arc::new(imap::ContentCache::new(max_octets)))
-    }
-
-    fn load(&self, py: Python<'_>, account: i64, copy: &[u8]) -> PyResult<()> {
-        py.detach(|| self.0.load(account, copy)).map_err(invalid)
-    }
-
-    #[getter]
-    fn octets(&self) -> usize {
-        self.0.octets()
-    }
-}
-
-#[pyclass(frozen, module = "esp.native")]
-pub(super) struct TextCache(Arc<imap::TextCache>);
-
-#[pymethods]
-impl TextCache {
-    #[new]
-    #[pyo3(signature = (max_octets = 134_217_728))]
-    fn new(max_octets: usize) -> Self {
-        Self(Arc::new(imap::TextCache::new(max_octets)))
     }
 
     fn load(&self, py: Python<'_>, account: i64, copy: &[u8]) -> PyResult<()> {
@@ -86,8 +66,8 @@ impl MailboxIndex {
         self.0.abandon();
     }
 
-    fn load_sent(&self, py: Python<'_>, copy: &[u8]) -> PyResult<()> {
-        py.detach(|| self.0.load_sent(copy)).map_err(invalid)
+    fn load_heads(&self, py: Python<'_>, copy: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.load_heads(copy)).map_err(invalid)
     }
 
     #[getter]
@@ -317,16 +297,15 @@ impl View {
         .map_err(invalid)
     }
 
-    #[pyo3(signature = (program, texts, *, now))]
-    fn search(&self, program: &SearchProgram, texts: &TextCache, now: i64) -> PyResult<Search> {
-        imap::Search::new(
-            Arc::clone(&self.view),
-            &program.0,
-            Arc::clone(&texts.0),
-            now,
-        )
-        .map(|search| Search(Mutex::new(search)))
-        .map_err(invalid)
+    #[pyo3(signature = (program, texts, *, now, order = None))]
+    fn search(
+        &self,
+        program: &SearchProgram,
+        texts: &TextCache,
+        now: i64,
+        order: Option<&SearchOrder>,
+    ) -> PyResult<Search> {
+        Search::new(Arc::clone(&self.view), program, texts, now, order)
     }
 }
 
@@ -357,51 +336,5 @@ impl Fetch {
     #[getter]
     fn undecodable(&self) -> Vec<u32> {
         lock(&self.0).undecodable().to_vec()
-    }
-}
-
-#[pyclass(frozen, get_all, module = "esp.native")]
-pub(super) struct SearchNeed {
-    sent: Vec<i64>,
-    text: Vec<i64>,
-}
-
-#[pyclass(frozen, module = "esp.native")]
-pub(super) struct Search(Mutex<imap::Search>);
-
-#[pymethods]
-impl Search {
-    fn step(&self, py: Python<'_>) -> PyResult<Option<SearchNeed>> {
-        let need = py.detach(|| lock(&self.0).step())?;
-        Ok(need.map(|need| SearchNeed {
-            sent: need.sent,
-            text: need.text,
-        }))
-    }
-
-    #[getter]
-    fn uids(&self) -> Vec<u32> {
-        lock(&self.0).uids()
-    }
-
-    #[getter]
-    fn numbers(&self) -> Vec<u32> {
-        lock(&self.0).numbers()
-    }
-
-    #[getter]
-    fn modseq(&self) -> i64 {
-        lock(&self.0).modseq()
-    }
-
-    #[pyo3(signature = (*, uid, tag, returns = None))]
-    fn response(
-        &self,
-        py: Python<'_>,
-        uid: bool,
-        tag: &str,
-        returns: Option<Vec<String>>,
-    ) -> Py<PyBytes> {
-        octets(py, &lock(&self.0).response(uid, tag, returns.as_deref()))
     }
 }

@@ -2,12 +2,14 @@
 
 mod append;
 mod commands;
+mod finding;
 mod mailbox;
 mod notify;
 
 use append::*;
 use commands::*;
 use esp_imap as imap;
+use finding::*;
 use mailbox::*;
 use notify::{EventGroup, NotifyArguments};
 use pyo3::exceptions::PyValueError;
@@ -125,6 +127,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         SequenceSet,
         FetchItems,
         SearchProgram,
+        ReturnOptions,
+        SearchOrder,
         ContentCache,
         TextCache,
         MailboxIndex,
@@ -135,7 +139,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         SearchNeed,
     );
     module.add("ROW_COLUMNS", imap::ROW_COLUMNS)?;
-    module.add("SENT_COLUMNS", imap::SENT_COLUMNS)?;
+    module.add("HEAD_COLUMNS", imap::HEAD_COLUMNS)?;
+    module.add("SIGNATURE_COLUMNS", imap::SIGNATURE_COLUMNS)?;
     module.add("CONTENT_COLUMNS", imap::CONTENT_COLUMNS)?;
     module.add("TEXT_COLUMNS", imap::TEXT_COLUMNS)?;
     module.add_function(wrap_pyfunction!(encode_set, module)?)?;

@@ -1,0 +1,223 @@
+//! What a SEARCH or SORT is to answer (RFC 4731 §3.1, RFC 5182 §2.1, RFC 5267 §3 and §4, RFC 6203 §4, RFC 9394 §3.1).
+
+use crate::cursor::{Cursor, SyntaxError};
+
+/// `partial-range`: the first and last place of the results wanted, from 1; below zero from the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partial {
+    first: i64,
+    last: i64,
+}
+
+impl Partial {
+    /// The results wanted, in their order.
+    #[must_use]
+    pub fn of<'a, T>(&self, results: &'a [T]) -> &'a [T] {
+        let (low, high) = (self.first.min(self.last), self.first.max(self.last));
+        let place = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
+        let (from, to) = if low > 0 {
+            (place(low - 1), place(high))
+        } else {
+            let from_end = |number: i64| results.len().saturating_sub(place(-number));
+            (from_end(low), from_end(high + 1))
+        };
+        let to = to.min(results.len());
+        results.get(from.min(to)..to).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Partial {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}:{}", self.first, self.last)
+    }
+}
+
+/// The options of `RETURN (…)`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Returns {
+    /// Names, in upper case.
+    pub options: Vec<&'static str>,
+    /// Of the option PARTIAL.
+    pub partial: Option<Partial>,
+}
+
+const OPTIONS: [&str; 9] = [
+    "MIN",
+    "MAX",
+    "ALL",
+    "COUNT",
+    "SAVE",
+    "PARTIAL",
+    "UPDATE",
+    "CONTEXT",
+    "RELEVANCY",
+];
+/// Those that ask for no result.
+const SILENT: [&str; 3] = ["SAVE", "UPDATE", "CONTEXT"];
+
+impl Returns {
+    /// Parse the options without their parentheses.
+    ///
+    /// # Errors
+    /// `SyntaxError` when they are none.
+    pub fn parse(text: &str) -> Result<Self, SyntaxError> {
+        let octets = format!("RETURN ({text}) ").into_bytes();
+        let mut cursor = Cursor::new(&octets);
+        let returns = Self::read(&mut cursor)?;
+        cursor.end()?;
+        Ok(returns.unwrap_or_default())
+    }
+
+    /// `"RETURN" SP "(" [option *(SP option)] ")" SP`, if it is there.
+    pub(crate) fn read(cursor: &mut Cursor<'_>) -> Result<Option<Self>, SyntaxError> {
+        if !cursor.take_word("RETURN") {
+            return Ok(None);
+        }
+        cursor.space()?;
+        let mut returns = Self::default();
+        cursor.list(true, |cursor| {
+            let option = OPTIONS
+                .into_iter()
+                .find(|option| cursor.take_word(option))
+                .ok_or_else(|| cursor.error(format!("one of {}", OPTIONS.join(" "))))?;
+            if option == "PARTIAL" {
+                cursor.space()?;
+                if returns.partial.is_some() {
+                    return Err(cursor.error("PARTIAL once"));
+                }
+                returns.partial = Some(read_partial(cursor)?);
+            }
+            if !returns.options.contains(&option) {
+                returns.options.push(option);
+            }
+            Ok(())
+        })?;
+        // RFC 5267 §4.4: the two contradict each other.
+        if returns.has("ALL") && returns.has("PARTIAL") {
+            return Err(cursor.error("either ALL or PARTIAL"));
+        }
+        // RFC 4731 §3.1: nothing is ALL; RFC 5182 §2.1: SAVE alone is nothing; RFC 5267 §4.3: UPDATE alone is ALL.
+        let silent = returns.options.iter().all(|option| SILENT.contains(option));
+        if silent && !returns.has("SAVE") {
+            returns.options.push("ALL");
+        }
+        cursor.space()?;
+        Ok(Some(returns))
+    }
+
+    /// Whether an option was given.
+    #[must_use]
+    pub fn has(&self, option: &str) -> bool {
+        self.options.contains(&option)
+    }
+
+    /// Whether no result is asked for.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.options.iter().all(|option| SILENT.contains(option))
+    }
+
+    /// What is to be kept as `$` of the results, in their order (RFC 5182 §2.4, RFC 9394 §3.4).
+    #[must_use]
+    pub fn saved(&self, results: &[u32]) -> Vec<u32> {
+        let ends = self.has("MIN") || self.has("MAX");
+        if self.has("ALL") || !(ends || self.has("PARTIAL")) || (ends && self.has("COUNT")) {
+            return results.to_vec();
+        }
+        let mut saved = self
+            .partial
+            .map_or_else(Vec::new, |partial| partial.of(results).to_vec());
+        if self.has("MIN") {
+            saved.extend(results.first());
+        }
+        if self.has("MAX") {
+            saved.extend(results.last());
+        }
+        saved.sort_unstable();
+        saved.dedup();
+        saved
+    }
+}
+
+/// `partial-range = (nz-number ":" nz-number) / ("-" nz-number ":" "-" nz-number)` (RFC 9394 §5).
+fn read_partial(cursor: &mut Cursor<'_>) -> Result<Partial, SyntaxError> {
+    let from_end = cursor.peek() == Some(b'-');
+    let number = |cursor: &mut Cursor<'_>| {
+        if from_end {
+            cursor.expect(b'-')?;
+        }
+        let number = u32::try_from(cursor.number()?).unwrap_or(0);
+        if number == 0 {
+            return Err(cursor.error("a number from 1 to 4,294,967,295"));
+        }
+        Ok(if from_end {
+            -i64::from(number)
+        } else {
+            i64::from(number)
+        })
+    };
+    let first = number(cursor)?;
+    cursor.expect(b':')?;
+    let last = number(cursor)?;
+    Ok(Partial { first, last })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn options(text: &str) -> Vec<&'static str> {
+        Returns::parse(text).unwrap().options
+    }
+
+    #[test]
+    fn nothing_is_all_and_what_only_acts_asks_for_nothing() {
+        assert_eq!(options(""), ["ALL"]);
+        assert_eq!(options("SAVE"), ["SAVE"]);
+        assert_eq!(options("UPDATE"), ["UPDATE", "ALL"]);
+        assert_eq!(options("COUNT update count"), ["COUNT", "UPDATE"]);
+        assert!(Returns::parse("SAVE").unwrap().is_silent());
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for text in [
+            "ALL PARTIAL 1:2",
+            "PARTIAL 1:2 PARTIAL 3:4",
+            "PARTIAL 0:1",
+            "PARTIAL -1:1",
+            "PARTIAL 1",
+            "FOO",
+        ] {
+            assert!(Returns::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_part_may_be_counted_from_either_end_and_beyond() {
+        let part = |text: &str| {
+            let partial = Returns::parse(&format!("PARTIAL {text}")).unwrap().partial;
+            partial.unwrap().of(&[10, 20, 30, 40, 50]).to_vec()
+        };
+        assert_eq!(part("1:2"), [10, 20]);
+        assert_eq!(part("4:2"), [20, 30, 40]);
+        assert_eq!(part("5:9"), [50]);
+        assert_eq!(part("6:9"), [0; 0]);
+        assert_eq!(part("-1:-2"), [40, 50]);
+        assert_eq!(part("-4:-9"), [10, 20]);
+        assert_eq!(part("-6:-9"), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_saved_follows_from_what_is_asked_for() {
+        let saved = |text: &str| Returns::parse(text).unwrap().saved(&[1, 2, 3, 4]);
+        assert_eq!(saved("SAVE"), [1, 2, 3, 4]);
+        assert_eq!(saved("SAVE MIN"), [1]);
+        assert_eq!(saved("SAVE MIN MAX"), [1, 4]);
+        assert_eq!(saved("SAVE MIN COUNT"), [1, 2, 3, 4]);
+        assert_eq!(saved("SAVE COUNT"), [1, 2, 3, 4]);
+        assert_eq!(saved("SAVE PARTIAL 2:3"), [2, 3]);
+        assert_eq!(saved("SAVE PARTIAL 2:3 MAX"), [2, 3, 4]);
+    }
+}

@@ -1,0 +1,182 @@
+//! The keys of a search, worked out for one mailbox and put to one message.
+
+use crate::date::DAY;
+use crate::index::{Row, Table, keyword_bit};
+use crate::search_program::{DateOf, Key, Place};
+use crate::view::{Known, RangeError};
+use esp_mime::{HEAD_FIELDS, Head, Needle, Scope, SearchText};
+
+/// A key with all that can be known beforehand worked out.
+pub(crate) enum Test {
+    Fixed(bool),
+    Flag(i64),
+    Recent,
+    Positions(Vec<(usize, usize)>),
+    Day(DateOf, i64, i64),
+    Larger(u64),
+    Smaller(u64),
+    Since(i64),
+    ModSeq(i64),
+    Contains(Place, Box<Needle>),
+    /// A field that heads have.
+    Head(String, Box<Needle>),
+    Not(Box<Test>),
+    Any(Vec<Test>),
+    Every(Vec<Test>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    No,
+    Yes,
+    /// The head decides.
+    Head,
+    /// Text decides.
+    Text,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Look<'a> {
+    /// The text is not there yet.
+    None,
+    /// Only what the text cannot have is known.
+    Signature(&'a [u8]),
+    Text(&'a SearchText),
+}
+
+/// A message that is judged.
+pub(crate) struct Subject<'a> {
+    pub(crate) row: &'a Row,
+    pub(crate) position: usize,
+    pub(crate) recent: bool,
+    /// `None`: not known yet.
+    pub(crate) head: Option<Head<'a>>,
+}
+
+/// Work out what a key means for the messages that a view knows.
+pub(crate) fn compile(
+    key: &Key,
+    known: &Known,
+    table: &Table,
+    now: i64,
+) -> Result<Test, RangeError> {
+    let all = |keys: &[Key]| {
+        keys.iter()
+            .map(|key| compile(key, known, table, now))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    Ok(match key {
+        Key::All => Test::Fixed(true),
+        Key::Flag(bits) => Test::Flag(*bits),
+        Key::Keyword(name) => Test::Flag(keyword_bit(&table.keywords, name)),
+        Key::Recent => Test::Recent,
+        Key::Numbers(set) => Test::Positions(known.positions(set, false)?),
+        Key::Uids(set) => Test::Positions(known.positions(set, true)?),
+        Key::Day(of, from, to) => Test::Day(*of, *from, *to),
+        Key::Larger(size) => Test::Larger(*size),
+        Key::Smaller(size) => Test::Smaller(*size),
+        Key::Younger(seconds) => {
+            let interval = i64::try_from(*seconds)
+                .unwrap_or(i64::MAX)
+                .saturating_mul(1_000_000);
+            Test::Since(now.saturating_sub(interval))
+        }
+        Key::ModSeq(modseq) => Test::ModSeq(*modseq),
+        Key::Contains(place, needle) => {
+            let needle = Box::new(Needle::new(needle));
+            match place {
+                Place::Header(name) if HEAD_FIELDS.contains(&name.as_str()) => {
+                    Test::Head(name.clone(), needle)
+                }
+                place => Test::Contains(place.clone(), needle),
+            }
+        }
+        Key::Not(inner) => Test::Not(Box::new(compile(inner, known, table, now)?)),
+        Key::Any(keys) => Test::Any(all(keys)?),
+        Key::Every(keys) => Test::Every(all(keys)?),
+    })
+}
+
+fn verdict(yes: bool) -> Verdict {
+    if yes { Verdict::Yes } else { Verdict::No }
+}
+
+impl Test {
+    /// Put the test to a message, as far as what is known of it goes.
+    pub(crate) fn judge(&self, subject: &Subject<'_>, look: Look<'_>) -> Verdict {
+        let row = subject.row;
+        match self {
+            Self::Fixed(yes) => verdict(*yes),
+            Self::Flag(bits) => verdict(row.flags & bits != 0),
+            Self::Recent => verdict(subject.recent),
+            Self::Positions(ranges) => {
+                let after = ranges.partition_point(|(from, _)| *from <= subject.position);
+                verdict(
+                    after
+                        .checked_sub(1)
+                        .and_then(|range| ranges.get(range))
+                        .is_some_and(|(_, to)| subject.position < *to),
+                )
+            }
+            Self::Day(of, from, to) => {
+                let day = match of {
+                    DateOf::Internal => Some(row.internal_date.div_euclid(DAY)),
+                    DateOf::Saved => Some(row.saved_at.div_euclid(DAY)),
+                    DateOf::Sent => match subject.head {
+                        None => return Verdict::Head,
+                        Some(head) => head.sent_day(),
+                    },
+                };
+                verdict(day.is_some_and(|day| (*from..*to).contains(&day)))
+            }
+            Self::Larger(size) => verdict(row.size > *size),
+            Self::Smaller(size) => verdict(row.size < *size),
+            Self::Since(time) => verdict(row.internal_date >= *time),
+            Self::ModSeq(modseq) => verdict(row.modseq >= *modseq),
+            Self::Head(name, needle) => match subject.head {
+                None => Verdict::Head,
+                Some(head) => verdict(head.has(needle, name)),
+            },
+            Self::Contains(place, needle) => match look {
+                Look::None => Verdict::Text,
+                Look::Signature(signature) if needle.may_be_in(signature) => Verdict::Text,
+                Look::Signature(_) => Verdict::No,
+                Look::Text(text) => verdict(needle.is_in(
+                    text,
+                    match place {
+                        Place::Text => Scope::Text,
+                        Place::Body => Scope::Body,
+                        Place::Header(name) => Scope::Field(name),
+                    },
+                )),
+            },
+            Self::Not(inner) => match inner.judge(subject, look) {
+                Verdict::Yes => Verdict::No,
+                Verdict::No => Verdict::Yes,
+                open => open,
+            },
+            Self::Any(tests) => judge_all(tests, subject, look, Verdict::Yes, Verdict::No),
+            Self::Every(tests) => judge_all(tests, subject, look, Verdict::No, Verdict::Yes),
+        }
+    }
+}
+
+/// `decisive` from one test decides; an open one stays open otherwise, the cheaper need first.
+fn judge_all(
+    tests: &[Test],
+    subject: &Subject<'_>,
+    look: Look<'_>,
+    decisive: Verdict,
+    otherwise: Verdict,
+) -> Verdict {
+    let mut result = otherwise;
+    for test in tests {
+        match test.judge(subject, look) {
+            verdict if verdict == decisive => return decisive,
+            Verdict::Head => result = Verdict::Head,
+            Verdict::Text if result != Verdict::Head => result = Verdict::Text,
+            _ => {}
+        }
+    }
+    result
+}

@@ -1,0 +1,147 @@
+//! SEARCH, SORT and THREAD being answered.
+
+use super::commands::SearchProgram;
+use super::{invalid, lock, octets};
+use esp_imap as imap;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+use std::sync::{Arc, Mutex};
+
+#[pyclass(frozen, module = "esp.native")]
+#[derive(Clone)]
+pub(super) struct ReturnOptions(pub(super) Arc<imap::Returns>);
+
+#[pymethods]
+impl ReturnOptions {
+    #[new]
+    fn new(text: &str) -> PyResult<Self> {
+        imap::Returns::parse(text)
+            .map(|returns| Self(Arc::new(returns)))
+            .map_err(invalid)
+    }
+
+    #[getter]
+    fn options(&self, py: Python<'_>) -> PyResult<Py<PyTuple>> {
+        Ok(PyTuple::new(py, self.0.options.iter())?.unbind())
+    }
+
+    #[getter]
+    fn silent(&self) -> bool {
+        self.0.is_silent()
+    }
+
+    fn __contains__(&self, option: &str) -> bool {
+        self.0.has(option)
+    }
+}
+
+#[pyclass(frozen, module = "esp.native")]
+#[derive(Clone)]
+pub(super) struct SearchOrder(pub(super) Arc<imap::Order>);
+
+#[pymethods]
+impl SearchOrder {
+    #[new]
+    fn new(text: &str) -> PyResult<Self> {
+        imap::Order::parse(text)
+            .map(|order| Self(Arc::new(order)))
+            .map_err(invalid)
+    }
+}
+
+#[pyclass(frozen, module = "esp.native")]
+pub(super) struct TextCache(Arc<imap::TextCache>);
+
+#[pymethods]
+impl TextCache {
+    #[new]
+    #[pyo3(signature = (max_octets = 134_217_728))]
+    fn new(max_octets: usize) -> Self {
+        Self(Arc::new(imap::TextCache::new(max_octets)))
+    }
+
+    fn load_signatures(&self, py: Python<'_>, account: i64, copy: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.load_signatures(account, copy))
+            .map_err(invalid)
+    }
+
+    fn load_texts(&self, py: Python<'_>, account: i64, copy: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.load_texts(account, copy))
+            .map_err(invalid)
+    }
+
+    #[getter]
+    fn octets(&self) -> usize {
+        self.0.octets()
+    }
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct SearchNeed {
+    heads: Vec<i64>,
+    signatures: Vec<i64>,
+    texts: Vec<i64>,
+}
+
+#[pyclass(frozen, module = "esp.native")]
+pub(super) struct Search(Mutex<imap::Search>);
+
+impl Search {
+    pub(super) fn new(
+        view: Arc<imap::View>,
+        program: &SearchProgram,
+        texts: &TextCache,
+        now: i64,
+        order: Option<&SearchOrder>,
+    ) -> PyResult<Self> {
+        let order = order.map_or(imap::Order::Mailbox, |order| (*order.0).clone());
+        imap::Search::new(view, &program.0, order, Arc::clone(&texts.0), now)
+            .map(|search| Self(Mutex::new(search)))
+            .map_err(invalid)
+    }
+}
+
+#[pymethods]
+impl Search {
+    fn step(&self, py: Python<'_>) -> PyResult<Option<SearchNeed>> {
+        let need = py.detach(|| lock(&self.0).step())?;
+        Ok(need.map(|need| SearchNeed {
+            heads: need.heads,
+            signatures: need.signatures,
+            texts: need.texts,
+        }))
+    }
+
+    #[getter]
+    fn uids(&self) -> Vec<u32> {
+        lock(&self.0).uids()
+    }
+
+    #[getter]
+    fn numbers(&self) -> Vec<u32> {
+        lock(&self.0).numbers()
+    }
+
+    #[getter]
+    fn modseq(&self) -> i64 {
+        lock(&self.0).modseq()
+    }
+
+    fn saved(&self, returns: &ReturnOptions) -> Vec<u32> {
+        returns.0.saved(&lock(&self.0).uids())
+    }
+
+    #[pyo3(signature = (*, uid, tag, returns = None))]
+    fn response(
+        &self,
+        py: Python<'_>,
+        uid: bool,
+        tag: &str,
+        returns: Option<&ReturnOptions>,
+    ) -> Py<PyBytes> {
+        let told = imap::Correlation { tag, uid };
+        let response =
+            py.detach(|| lock(&self.0).response(told, returns.map(|returns| &*returns.0)));
+        octets(py, &response)
+    }
+}
