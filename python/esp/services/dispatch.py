@@ -291,6 +291,7 @@ class Dispatch:
                     Place(target.account, target.mailbox, target.flags, letter)
                     for target, letter in zip(entry.places, letters, strict=True)
                 ),
+                result.paths,
             )
 
     # Rows

@@ -6,7 +6,7 @@ the process down, it gets a row with no text, and a log event.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from esp.core.thread import Threaded
 from esp.native import Indexed, index_batch, index_message
 from esp.storage.postgres import indexing as rows
 from esp.storage.postgres import outbox
-from esp.storage.postgres.indexing import IndexRow, Item, Unindexed
+from esp.storage.postgres.indexing import IndexRow, Item
 from esp.storage.postgres.outbox import Index, Leased, Topic
 from esp.storage.postgres.pool import Database
 from esp.telemetry import metrics
@@ -71,9 +71,10 @@ class Indexing:
 
     async def _together(self, leased: Sequence[Leased]) -> int:
         items = [item for row in leased for item in _items(row)]
+        paths = {item: path for row in leased for item, path in _paths(row)}
         failed: set[Item] = set()
         for start in range(0, len(items), TOGETHER):
-            failed |= await self._attempt(items[start : start + TOGETHER])
+            failed |= await self._attempt(items[start : start + TOGETHER], paths)
         whole = [row.id for row in leased if failed.isdisjoint(_items(row))]
         await outbox.done(self._database, whole)
         metrics.OUTBOX_HANDLED.labels(Topic.INDEX).inc(len(whole))
@@ -91,7 +92,7 @@ class Indexing:
             payloads = [Index([account], [content]) for account, content in items]
             await outbox.retry(self._database, leased, payloads)
             return 0
-        if leased.attempts <= MOST_ATTEMPTS and await self._attempt(items):
+        if leased.attempts <= MOST_ATTEMPTS and await self._attempt(items, {}):
             metrics.OUTBOX_FAILED.labels(Topic.INDEX).inc()
             await outbox.retry(self._database, leased)
             return 0
@@ -101,54 +102,71 @@ class Indexing:
         metrics.OUTBOX_HANDLED.labels(Topic.INDEX).inc()
         return len(items)
 
-    async def _attempt(self, items: Sequence[Item]) -> set[Item]:
-        """Index contents and return those that failed."""
-        if not items:
-            return set()
-        async with self._database.connection() as connection:
-            wanted = await rows.unindexed(connection, items)
-        try:
-            entries = await asyncio.to_thread(self._entries, wanted)
-        except EspError:
-            raise
-        except Exception as error:
-            if len(wanted) == 1:
-                return {_failed(wanted[0], repr(error))}
-            # One of them is to blame, the others must not suffer.
-            failed: set[Item] = set()
-            for item in wanted:
-                failed |= await self._attempt([(item.account, item.content)])
-            return failed
-        missing = {
-            _failed(one, "the file cannot be read")
-            for one, entry in zip(wanted, entries, strict=True)
-            if entry is None
-        }
-        found = [(one, entry) for one, entry in zip(wanted, entries, strict=True) if entry is not None]
-        try:
-            await self._write(found)
-        except EspError:
-            raise
-        except Exception as error:
-            if len(found) == 1:
-                return missing | {_failed(found[0][0], repr(error))}
-            for one, _ in found:
-                missing |= await self._attempt([(one.account, one.content)])
-        return missing
+    async def _attempt(self, items: Sequence[Item], paths: Mapping[Item, str]) -> set[Item]:
+        """Index contents, whose files were at `paths`, and return those that failed."""
+        failed: set[Item] = set()
+        entries = await self._entries({item: paths[item] for item in items if item in paths}, failed)
+        if elsewhere := [item for item in items if item not in entries and item not in failed]:
+            # A file's name changes with its flags, and a message can be gone.
+            async with self._database.connection() as connection:
+                now = await rows.paths(connection, elsewhere)
+            entries |= await self._entries(now, failed)
+            failed |= {
+                _failed(item, "the file cannot be read")
+                for item in now
+                if item not in entries and item not in failed
+            }
+        return failed | await self._keep(entries)
 
-    def _entries(self, wanted: Sequence[Unindexed]) -> list[Indexed | None]:
+    async def _entries(self, paths: Mapping[Item, str], failed: set[Item]) -> dict[Item, Indexed]:
+        """Return what is in the files that are there; add to `failed` what cannot be borne."""
+        if not paths:
+            return {}
         try:
-            return self._read([str(self._root / one.path) for one in wanted])
+            entries = await asyncio.to_thread(self._read_files, list(paths.values()))
+        except EspError:
+            raise
+        except Exception as error:
+            if len(paths) == 1:
+                failed.update(_failed(item, repr(error)) for item in paths)
+                return {}
+            # One of them is to blame, the others must not suffer.
+            found: dict[Item, Indexed] = {}
+            for item, path in paths.items():
+                found |= await self._entries({item: path}, failed)
+            return found
+        return {item: entry for item, entry in zip(paths, entries, strict=True) if entry is not None}
+
+    def _read_files(self, paths: Sequence[str]) -> list[Indexed | None]:
+        try:
+            return self._read([str(self._root / path) for path in paths])
         except BaseException as error:
             # A panic in Rust arrives as a BaseException that has no name to import.
             if type(error).__name__ != "PanicException":
                 raise
             raise RuntimeError(f"panic: {error}") from error
 
-    async def _write(self, found: Sequence[tuple[Unindexed, Indexed]]) -> None:
+    async def _keep(self, entries: Mapping[Item, Indexed]) -> set[Item]:
+        """Write rows, and return the contents that PostgreSQL does not take."""
+        if not entries:
+            return set()
+        try:
+            await self._write(entries)
+        except EspError:
+            raise
+        except Exception as error:
+            if len(entries) == 1:
+                return {_failed(item, repr(error)) for item in entries}
+            failed: set[Item] = set()
+            for item, entry in entries.items():
+                failed |= await self._keep({item: entry})
+            return failed
+        return set()
+
+    async def _write(self, entries: Mapping[Item, Indexed]) -> None:
         messages: dict[AccountId, list[Threaded]] = {}
-        for one, entry in found:
-            messages.setdefault(one.account, []).append(_threaded(one.content, entry))
+        for (account, content), entry in entries.items():
+            messages.setdefault(account, []).append(_threaded(content, entry))
         questions = [(a, r) for a, group in messages.items() for m in group for r in m.references]
         async with self._database.transaction() as tx:
             await rows.lock_threads(tx, list(messages))
@@ -161,28 +179,25 @@ class Indexing:
                 for content, number in thread.assign(group, known).items():
                     threads[account, content] = number
                 references += [(account, r, t) for r, t in known.items() if r not in before]
-            entries = [
+            written = [
                 IndexRow(
-                    account=one.account,
-                    content=one.content,
-                    thread=threads[one.account, one.content],
+                    account=item[0],
+                    content=item[1],
+                    thread=threads[item],
                     # PostgreSQL's text holds every character but this one.
                     preview=entry.preview.replace("\0", ""),
                     signature=entry.signature,
                     text=entry.text,
                     head=entry.head,
                 )
-                for one, entry in found
+                for item, entry in entries.items()
             ]
-            await rows.add(tx, entries, references)
+            await rows.add(tx, written, references)
 
     async def _give_up(self, items: Sequence[Item]) -> None:
-        nothing = index_message(b"")
-        async with self._database.connection() as connection:
-            wanted = await rows.unindexed(connection, items)
-        for one in wanted:
-            log.error("message_not_indexed", account=one.account, content=one.content, path=one.path)
-        await self._write([(one, nothing) for one in wanted])
+        for account, content in items:
+            log.error("message_not_indexed", account=account, content=content)
+        await self._write(dict.fromkeys(items, index_message(b"")))
 
 
 def _threaded(content: ContentId, entry: Indexed) -> Threaded:
@@ -190,9 +205,9 @@ def _threaded(content: ContentId, entry: Indexed) -> Threaded:
     return Threaded(content, thread.reference_hashes(identifiers, entry.base_subject))
 
 
-def _failed(one: Unindexed, reason: str) -> Item:
-    log.warning("index_failed", account=one.account, content=one.content, reason=reason)
-    return one.account, one.content
+def _failed(item: Item, reason: str) -> Item:
+    log.warning("index_failed", account=item[0], content=item[1], reason=reason)
+    return item
 
 
 def _index(leased: Leased) -> Index:
@@ -203,3 +218,8 @@ def _index(leased: Leased) -> Index:
 def _items(leased: Leased) -> list[Item]:
     payload = _index(leased)
     return list(zip(payload.accounts, payload.contents, strict=True))
+
+
+def _paths(leased: Leased) -> list[tuple[Item, str]]:
+    # Not strict: an older version of ESP left none.
+    return list(zip(_items(leased), _index(leased).paths, strict=False))

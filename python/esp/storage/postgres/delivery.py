@@ -1,7 +1,7 @@
 """The rows of a delivery batch: all of them in one statement, or none.
 
 In: messages whose files are durable, each with the mailboxes it goes to. Out: UIDs, or what stands in the way of whom.
-The work is in the function `deliver` of migration 0002: mailboxes are locked by rising id, one `UPDATE` gives each its
+The work is in the function `deliver` of migration 0010: mailboxes are locked by rising id, one `UPDATE` gives each its
 UIDs and one mod-sequence for the whole batch, so readers that ask for `modseq > known` see all of it or nothing. One
 call costs half as much as the same statements one by one (docs/adr/0004-durable-delivery.md).
 
@@ -54,6 +54,8 @@ class Delivery(msgspec.Struct, frozen=True):
     internal_date: datetime
     places: tuple[Place, ...]
     """No mailbox twice."""
+    paths: Sequence[str]
+    """Of its file in each place, below `storage.path`."""
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -75,73 +77,69 @@ class Refused(msgspec.Struct, frozen=True):
 Outcome = tuple[tuple[Placed, ...], ...]
 """For each message one `Placed` for each place, both in the order given."""
 
-_DELIVER = f"SELECT * FROM deliver({', '.join(f'${n}' for n in range(1, 23))})"  # noqa: S608 - numbers
+_DELIVER = f"SELECT * FROM deliver({', '.join(f'${n}' for n in range(1, 21))})"  # noqa: S608 - numbers
 
 
 async def place(connection: Connection, deliveries: Sequence[Delivery]) -> Outcome | Refused:
     """Make every message of the batch visible in its mailboxes, in one transaction."""
-    arguments, boxes = _arguments(deliveries)
-    rows = await connection.fetch(_DELIVER, *arguments)
-    if rows and rows[0][0] == "quota":
-        return Refused(rooms={row[1]: Room(octets=row[2], messages=row[3]) for row in rows})
-    if rows and rows[0][0] == "mailbox":
-        return Refused(gone=frozenset(row[1] for row in rows))
-    placed = {row[1]: (row[2], row[3], row[4]) for row in rows}
-    taken = dict.fromkeys(boxes, 0)
+    arguments, ranked = _arguments(deliveries)
+    row = await connection.fetchrow(_DELIVER, *arguments)
+    assert row is not None
+    refused, subjects, first, second, third = row
+    if refused == "quota":
+        rooms = zip(subjects, first, second, strict=True)
+        return Refused(rooms={account: Room(octets, messages) for account, octets, messages in rooms})
+    if refused == "mailbox":
+        return Refused(gone=frozenset(subjects))
     outcome: list[tuple[Placed, ...]] = []
+    ranks = iter(ranked)
     for delivery in deliveries:
         places: list[Placed] = []
         for there in delivery.places:
-            uidvalidity, first, modseq = placed[there.mailbox]
-            rank = taken[there.mailbox]
-            taken[there.mailbox] = rank + 1
-            places.append(Placed(there.mailbox, uidvalidity, Uid(first + rank), ModSeq(modseq)))
+            box, rank = next(ranks)
+            places.append(Placed(there.mailbox, first[box], Uid(second[box] + rank), ModSeq(third[box])))
         outcome.append(tuple(places))
     return tuple(outcome)
 
 
-def _arguments(deliveries: Sequence[Delivery]) -> tuple[tuple[object, ...], Iterable[MailboxId]]:
-    """Turn messages into the columns that `deliver` takes."""
-    messages: list[tuple[object, ...]] = []
-    contents: list[tuple[int, AccountId]] = []
-    boxes: dict[MailboxId, list[int]] = {}
+def _arguments(deliveries: Sequence[Delivery]) -> tuple[list[object], list[tuple[int, int]]]:
+    """Turn messages into the columns that `deliver` takes; with them, for each row, its mailbox and rank there."""
+    ordered = sorted({there.mailbox for delivery in deliveries for there in delivery.places})
+    number = {mailbox: box for box, mailbox in enumerate(ordered)}
+    # Of each mailbox: account, messages, unseen, octets.
+    boxes: list[list[int]] = [[0, 0, 0, 0] for _ in ordered]
+    contents: list[tuple[object, ...]] = []
     rows: list[tuple[object, ...]] = []
-    for number, delivery in enumerate(deliveries, 1):
-        described = delivery.description
-        size, when, file = delivery.size, delivery.internal_date, delivery.file
-        messages.append(
-            (
-                size,
-                _timestamp(described.sent_at),
-                _text(described.message_id),
-                described.envelope,
-                described.bodystructure,
-                described.body,
-            )
+    ranked: list[tuple[int, int]] = []
+    for delivery in deliveries:
+        described, size, file = delivery.description, delivery.size, delivery.file
+        about = (
+            size,
+            _timestamp(described.sent_at),
+            _text(described.message_id),
+            described.envelope,
+            described.bodystructure,
+            described.body,
+            delivery.internal_date,
         )
         content_of: dict[AccountId, int] = {}
-        for there in delivery.places:
-            # An IntFlag of Python 3.11 is iterable, which asyncpg takes for an array.
-            account, mailbox, flags = there.account, there.mailbox, int(there.flags)
-            content = content_of.get(account)
+        for there, path in zip(delivery.places, delivery.paths, strict=True):
+            content = content_of.get(there.account)
             if content is None:
-                contents.append((number, account))
-                content = content_of[account] = len(contents)
-            box = boxes.get(mailbox)
-            if box is None:
-                box = boxes[mailbox] = [account, 0, 0, 0]
-            rows.append((content, account, mailbox, box[1], flags, size, when, file, there.file_flags))
+                contents.append((there.account, *about, path))
+                content = content_of[there.account] = len(contents)
+            number_of_box = number[there.mailbox]
+            box = boxes[number_of_box]
+            ranked.append((number_of_box, box[1]))
+            # An IntFlag of Python 3.11 is iterable, which asyncpg takes for an array.
+            flags = int(there.flags)
+            rows.append((content, number_of_box + 1, box[1], flags, file, there.file_flags))
+            box[0] = there.account
             box[1] += 1
             box[2] += not flags & SystemFlag.SEEN
             box[3] += size
-    ordered = sorted(boxes)
-    return (
-        *map(list, zip(*messages, strict=True)),
-        *map(list, zip(*contents, strict=True)),
-        ordered,
-        *map(list, zip(*(boxes[mailbox] for mailbox in ordered), strict=True)),
-        *map(list, zip(*rows, strict=True)),
-    ), ordered
+    columns = (*zip(*contents, strict=True), ordered, *zip(*boxes, strict=True), *zip(*rows, strict=True))
+    return [list(column) for column in columns], ranked
 
 
 def _timestamp(epoch: float | None) -> datetime | None:

@@ -18,15 +18,6 @@ _THREADS = 0x455350
 """Class of the advisory locks for threads."""
 
 
-class Unindexed(msgspec.Struct, frozen=True):
-    """A content without a row in the index, and one file that has it."""
-
-    account: AccountId
-    content: ContentId
-    path: str
-    """Below `storage.path`."""
-
-
 class IndexRow(msgspec.Struct, frozen=True):
     """A row of `content_index`."""
 
@@ -39,26 +30,25 @@ class IndexRow(msgspec.Struct, frozen=True):
     head: bytes
 
 
-async def unindexed(connection: Connection, items: Sequence[Item]) -> list[Unindexed]:
-    """Return those of the contents that some message still has and that have no row yet."""
+async def paths(connection: Connection, items: Sequence[Item]) -> dict[Item, str]:
+    """Return a file, below `storage.path`, of each content that some message has now."""
+    # LATERAL with LIMIT leaves the planner no choice but the index. On a young database, whose tables have no
+    # statistics yet, a plain join read all messages of the account for each content.
     rows = await connection.fetch(
         """
-        SELECT DISTINCT ON (w.account, w.content)
-            w.account, w.content, a.maildir, b.directory, m.file, m.file_flags
+        SELECT w.account, w.content, a.maildir, b.directory, m.file, m.file_flags
         FROM unnest($1::bigint[], $2::bigint[]) AS w (account, content)
-        JOIN message AS m ON m.account_id = w.account AND m.content_id = w.content
+        CROSS JOIN LATERAL (
+            SELECT mailbox_id, file, file_flags FROM message
+            WHERE account_id = w.account AND content_id = w.content LIMIT 1
+        ) AS m
         JOIN mailbox AS b ON b.id = m.mailbox_id
         JOIN account AS a ON a.id = w.account
-        WHERE NOT EXISTS (
-            SELECT FROM content_index AS i
-            WHERE i.account_id = w.account AND i.content_id = w.content AND i.head IS NOT NULL
-        )
-        ORDER BY w.account, w.content
         """,
         [account for account, _ in items],
         [content for _, content in items],
     )
-    return [Unindexed(row[0], row[1], _path(*row[2:])) for row in rows]
+    return {(row[0], row[1]): _path(*row[2:]) for row in rows}
 
 
 async def lock_threads(connection: Connection, accounts: Sequence[AccountId]) -> None:
@@ -82,7 +72,10 @@ async def threads(
         """
         SELECT t.account_id, t.reference_hash, t.thread_id
         FROM unnest($1::bigint[], $2::bigint[]) AS w (account, reference)
-        JOIN thread_reference AS t ON t.account_id = w.account AND t.reference_hash = w.reference
+        CROSS JOIN LATERAL (
+            SELECT * FROM thread_reference
+            WHERE account_id = w.account AND reference_hash = w.reference LIMIT 1
+        ) AS t
         """,
         accounts,
         references,
@@ -95,7 +88,8 @@ async def add(
 ) -> None:
     """Add index rows, and (account, reference, thread)s.
 
-    A row that is there keeps its thread: it lacks only what rows had not when it was written.
+    A row that is there keeps its thread: it lacks only what rows had not when it was written. A content that has no
+    message any more gets no row.
     """
     await connection.execute(
         """
@@ -109,10 +103,12 @@ async def add(
     )
     await connection.execute(
         """
-        INSERT INTO content_index (account_id, content_id, thread_id, preview, signature, text, head)
-        SELECT * FROM unnest(
+        INSERT INTO content_index AS i (account_id, content_id, thread_id, preview, signature, text, head)
+        SELECT w.* FROM unnest(
             $1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bytea[], $6::bytea[], $7::bytea[])
-        ON CONFLICT (account_id, content_id) DO UPDATE SET head = excluded.head
+            AS w (account, content, thread, preview, signature, text, head)
+        CROSS JOIN LATERAL (SELECT FROM content WHERE account_id = w.account AND id = w.content LIMIT 1) AS c
+        ON CONFLICT (account_id, content_id) DO UPDATE SET head = excluded.head WHERE i.head IS NULL
         """,
         [row.account for row in rows],
         [row.content for row in rows],

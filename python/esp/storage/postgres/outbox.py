@@ -35,6 +35,8 @@ class Index(msgspec.Struct, frozen=True):
     accounts: list[AccountId]
     """Whose each of `contents` is."""
     contents: list[ContentId]
+    paths: list[str] = []
+    """Where the file of each was at the delivery, below `storage.path`; none where that is not known."""
 
 
 class Rename(msgspec.Struct, frozen=True):
