@@ -48,8 +48,8 @@ STORE_WAIT = 60.0
 POISON_CHECK = 1.0
 WORKER_NICENESS = 5
 JANITOR = "janitor"
-PERIODIC = {JANITOR: 600.0}
-"""What workers do by the clock, in seconds."""
+PERIODIC = {JANITOR: 6 * 3600.0}
+"""What workers do by the clock, in seconds; the janitor reads all folders that changed, and leftovers can wait."""
 
 _logger = log.get_logger(__name__)
 

@@ -86,7 +86,10 @@ def _described(
         except FileNotFoundError:
             continue
         place = Place(account, mailbox, maildir.flags_of(letters), letters)
-        found.append(Delivery(entry.base, len(octets), describe(octets), _date(entry.mtime_ns), (place,)))
+        path = maildir.file_path(folder, entry.base, letters)
+        found.append(
+            Delivery(entry.base, len(octets), describe(octets), _date(entry.mtime_ns), (place,), (path,))
+        )
     return found
 
 

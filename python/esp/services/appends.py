@@ -117,6 +117,7 @@ class Appends:
                 file.description,
                 date,
                 (Place(mailbox.account, mailbox.id, bits_, maildir.file_letters(bits_)),),
+                file.paths,
             )
             for file, date, bits_ in zip(stored, dates, flags, strict=True)
         ]

@@ -254,15 +254,17 @@ class Dispatch:
     async def _write(self, batch: list[_Entry]) -> None:
         """Write the files of a batch; each entry has its `delivery` then, or has failed."""
         now = datetime.now(UTC)
+        now_nanoseconds = _nanoseconds(now)
         begun: list[tuple[_Entry, datetime, list[str | None]]] = []
         items: list[DeliverItem] = []
         for entry in batch:
             incoming = entry.incoming
             when = incoming.internal_date or now
+            modified = now_nanoseconds if when is now else _nanoseconds(when)
             letters = [maildir.file_letters(target.flags) for target in entry.places]
             folders = [target.folder for target in entry.places]
             try:
-                item = DeliverItem(incoming.prefix, incoming.body, folders, letters, _nanoseconds(when))
+                item = DeliverItem(incoming.prefix, incoming.body, folders, letters, modified)
             except (ValueError, OverflowError) as error:
                 log.error("dispatch_item_unusable", error=repr(error))
                 entry.fail(UnavailableError("Internal error"))

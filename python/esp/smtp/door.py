@@ -54,7 +54,6 @@ class Door:
         self.name = name
         # Bound now: the lazy logger would be bound anew for each event, also for those that nobody wants.
         self.log = get_logger(__name__).bind(door=name)
-        self._sizes = metrics.MESSAGE_SIZE.labels(name)
         self.hostname = hostname
         self.reception = reception
         self.spool = spool
@@ -95,6 +94,7 @@ class Door:
         self._features: dict[tuple[bool, bool], bytes] = {}
         self._replies: Counter[tuple[str, bytes]] = Counter()
         self._entered = 0
+        self._octets = 0
         self._empty = asyncio.Event()
         self._orphans: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -234,7 +234,7 @@ class Door:
 
     def accepted(self, size: int) -> None:
         """Count a message."""
-        self._sizes.observe(size)
+        self._octets += size
 
     # --- once a second ------------------------------------------------------------------------------------------
 
@@ -250,6 +250,9 @@ class Door:
         if self._entered:
             metrics.SMTP_CONNECTIONS.labels(self.name).inc(self._entered)
             self._entered = 0
+        if self._octets:
+            metrics.MESSAGES_ACCEPTED_BYTES.labels(self.name).inc(self._octets)
+            self._octets = 0
         replies, self._replies = self._replies, Counter()
         for (verb, code), number in replies.items():
             text = code.decode()

@@ -119,6 +119,11 @@ def flag_letters(flags: int) -> str:
     return _LETTERS_OF[flags & _SYSTEM]
 
 
+def file_path(folder_: str, file: str, letters: str | None) -> str:
+    """Return where a message file is below the root; `letters` as in a row's `file_flags`."""
+    return f"{folder_}/new/{file}" if letters is None else f"{folder_}/cur/{file}:2,{letters}"
+
+
 def file_letters(flags: int) -> str | None:
     """Return the letters a new message's file gets; `None` puts it in `new`."""
     return _LETTERS_OF[flags & _SYSTEM] or None

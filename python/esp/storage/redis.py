@@ -150,13 +150,17 @@ class Notifier:
             self._quiet_until = loop.time() + 1.0
             log.warning("redis_publish_failed", channel=channel, error=repr(error))
 
+    def _channels(self) -> list[str]:
+        # A busy server's mailboxes change many times a second: who does not ask is not told.
+        return [DIRECTORY_CHANNEL, *([MAILBOX_CHANNEL] if self._mailbox_callbacks else [])]
+
     async def _listen(self) -> None:
         pause = 0.1
         while True:
             try:
                 async with self._client.pubsub() as pubsub:
                     async with asyncio.timeout(TIMEOUT):
-                        await pubsub.subscribe(MAILBOX_CHANNEL, DIRECTORY_CHANNEL)
+                        await pubsub.subscribe(*self._channels())
                     self._hearing(True)
                     pause = 0.1
                     await self._hear(pubsub)

@@ -5,9 +5,10 @@ the same task and of the tasks it starts. Other libraries' records arrive in the
 """
 
 import logging
+import re
 import sys
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -52,10 +53,13 @@ def configure(
                 exception_formatter=structlog.dev.plain_traceback,
             )
         ]
+    wrapper = structlog.make_filtering_bound_logger(_LEVELS[level])
     coloured = form == "text" and output.isatty()
     structlog.configure(
-        processors=[*shared, *final] if coloured else [_quickly(form, context, [*shared, *final])],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        processors=[*shared, *final],
+        wrapper_class=wrapper
+        if coloured
+        else _quick(wrapper, _json if form == "json" else _text, context, output),
         logger_factory=structlog.WriteLoggerFactory(output),
         # A process configures once; looking it up anew would double the cost of an event.
         cache_logger_on_first_use=True,
@@ -107,27 +111,34 @@ def _is_secret(key: str) -> bool:
     return any(name in key.lower() for name in _SECRET_NAMES)
 
 
-def _quickly(
-    form: str, context: Mapping[str, object], chain: Sequence[structlog.typing.Processor]
-) -> structlog.typing.Processor:
-    """Return one processor that writes what `chain` does: there is an event for every message, and the chain costs
-    more than all else that its session does. What has an exception goes through the chain.
+def _quick(
+    wrapper: type[Logger],
+    render: Callable[[MutableMapping[str, Any]], str],
+    context: Mapping[str, object],
+    output: TextIO,
+) -> type[Logger]:
+    """Return a logger that writes what the chain of processors does, without it.
+
+    There is an event for every message, and the chain costs more than all else that its session does. What has an
+    exception goes through the chain.
     """
-    render = _json if form == "json" else _text
 
-    def line(logger: structlog.typing.WrappedLogger, method: str, event: MutableMapping[str, Any]) -> Any:
-        if "exc_info" in event or "stack_info" in event:
-            result: Any = event
-            for processor in chain:
-                result = processor(logger, method, result)
-            return result
-        whole = {**context, **structlog.contextvars.get_contextvars(), **event}
-        whole["level"] = "warning" if method == "warn" else method
-        whole["timestamp"] = _timestamp(time.time())
-        mask_secrets(logger, method, whole)
-        return render(whole)
+    class Quick(wrapper):  # type: ignore[misc, valid-type]
+        def _proxy_to_logger(self, method_name: str, event: str | None = None, **event_kw: Any) -> Any:
+            if "exc_info" in event_kw or "stack_info" in event_kw:
+                return super()._proxy_to_logger(method_name, event, **event_kw)
+            whole = {**context, **structlog.contextvars.get_contextvars(), **self._context, **event_kw}
+            whole["event"] = event
+            whole["level"] = "warning" if method_name == "warn" else method_name
+            whole["timestamp"] = _timestamp(time.time())
+            for key in whole:
+                if _is_secret(key):
+                    whole[key] = _MASK
+            # One call: lines of several threads stay whole.
+            output.write(f"{render(whole)}\n")
+            return output.flush()
 
-    return line
+    return Quick
 
 
 def _timestamp(now: float) -> str:
@@ -142,15 +153,15 @@ def _second(second: int) -> str:
 
 def _text(event: MutableMapping[str, Any]) -> str:
     """Return the line that structlog's console renderer makes without colours."""
-    start = f"{event.pop('timestamp')} [{event.pop('level'):9}] {event.pop('event')}"
-    return " ".join([start, *[f"{key}={_shown(event[key])}" for key in sorted(event)]])
+    parts = [f"{event.pop('timestamp')} [{event.pop('level'):9}] {event.pop('event')}"]
+    for key in sorted(event):
+        value = event[key]
+        parts.append(f"{key}={value if type(value) is str and _plain(value) else repr(value)}")
+    return " ".join(parts)
 
 
-def _shown(value: object) -> str:
-    if type(value) is str:
-        plain = value.isprintable() and not (" " in value or "=" in value or '"' in value or "'" in value)
-        return value if plain else repr(value)
-    return repr(value)
+_plain = re.compile(r"[!#-&(-<>-~]*").fullmatch
+"""Whether a text can stand without quotes."""
 
 
 def _add_source(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

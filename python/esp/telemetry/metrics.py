@@ -13,7 +13,6 @@ REGISTRY: Final = CollectorRegistry(auto_describe=False)
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-_SIZES = (1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20)
 
 
 def _counter(name: str, what: str, *labels: str) -> Counter:
@@ -42,7 +41,9 @@ MESSAGES_REFUSED = _counter(
     "door",
     "code",
 )
-MESSAGE_SIZE = _histogram("esp_message_size_bytes", "Size of accepted messages.", _SIZES, "door")
+MESSAGES_ACCEPTED_BYTES = _counter(
+    "esp_messages_accepted_bytes_total", "Size of accepted messages, by door.", "door"
+)
 
 DISPATCH_BATCH = _histogram("esp_dispatch_batch_messages", "Messages committed together.", _COUNTS)
 DISPATCH_SECONDS = _histogram(

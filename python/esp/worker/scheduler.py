@@ -12,6 +12,8 @@ from esp.telemetry import lasting, log, metrics
 
 LOOK_EVERY = 5.0
 """Seconds; how long work may be late when Redis lost its wake-up."""
+SETTLED = 600.0
+"""Seconds from the start until the first periodic work: what clients want after a start comes first."""
 
 _logger = log.get_logger(__name__)
 
@@ -56,8 +58,8 @@ class SchedulerServer:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        # A moment after the start, not a whole interval: there may be something left from before a crash.
-        due_at = {topic: loop.time() + LOOK_EVERY for topic in self._periodic}
+        # Not a whole interval after the start: there may be something left from before a crash.
+        due_at = {topic: loop.time() + min(interval, SETTLED) for topic, interval in self._periodic.items()}
         while True:
             await self._look()
             for topic, interval in self._periodic.items():

@@ -17,8 +17,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 
 /// Octets that are written and parsed in about a millisecond.
 const WORTH_A_THREAD: u64 = 512 * 1024;
@@ -240,9 +240,11 @@ impl Store {
 /// How many threads write and parse so much when none of them waits for the disk: no more than there are cores, and
 /// none is woken for less work than waking costs.
 fn writers(octets: u64) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // Asked once: the answer comes from a dozen system calls.
+    static CORES: LazyLock<usize> =
+        LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
     let worth = usize::try_from(octets / WORTH_A_THREAD).unwrap_or(usize::MAX);
-    worth.clamp(1, cores)
+    worth.clamp(1, *CORES)
 }
 
 fn parent(path: &str) -> &str {

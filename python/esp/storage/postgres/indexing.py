@@ -10,6 +10,7 @@ import msgspec
 
 from esp.core.mailbox import ContentId
 from esp.core.principal import AccountId
+from esp.storage import maildir
 from esp.storage.postgres.pool import Connection
 
 Item = tuple[AccountId, ContentId]
@@ -48,7 +49,9 @@ async def paths(connection: Connection, items: Sequence[Item]) -> dict[Item, str
         [account for account, _ in items],
         [content for _, content in items],
     )
-    return {(row[0], row[1]): _path(*row[2:]) for row in rows}
+    return {
+        (row[0], row[1]): maildir.file_path(maildir.folder(row[2], row[3]), row[4], row[5]) for row in rows
+    }
 
 
 async def lock_threads(connection: Connection, accounts: Sequence[AccountId]) -> None:
@@ -118,8 +121,3 @@ async def add(
         [row.text for row in rows],
         [row.head for row in rows],
     )
-
-
-def _path(maildir: str, directory: str, file: str, file_flags: str | None) -> str:
-    folder = maildir if directory == "." else f"{maildir}/{directory}"
-    return f"{folder}/new/{file}" if file_flags is None else f"{folder}/cur/{file}:2,{file_flags}"
