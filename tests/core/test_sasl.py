@@ -133,12 +133,10 @@ def test_a_hidden_offer_of_plus_is_noticed() -> None:
     assert run(ScramSha256("n"), could_have, PENCIL) == Proved("user")
 
 
-def test_nobody_acts_as_somebody_else() -> None:
-    assert run(ScramSha256("n"), Client("user", "pencil", "n,a=USER,"), PENCIL) == Proved("user")
-    with pytest.raises(AuthenticationError):
-        run(ScramSha256("n"), Client("user", "pencil", "n,a=admin,"), PENCIL)
-    with pytest.raises(AuthenticationError):
-        Plain().respond(b"admin\0user\0secret")
+def test_as_whom_somebody_wants_to_act_is_told() -> None:
+    proved = run(ScramSha256("n"), Client("user", "pencil", "n,a=admin,"), PENCIL)
+    assert proved == Proved("user", authorization="admin")
+    assert Plain().respond(b"admin\0user\0secret") == PasswordShown("user", "secret", authorization="admin")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +154,7 @@ def test_a_first_message_that_is_none_is_refused(first: bytes) -> None:
 
 def test_plain_speaks_the_example_of_rfc_4616() -> None:
     assert Plain().respond(b"\0tim\0tanstaaftanstaaf") == PasswordShown("tim", "tanstaaftanstaaf")
-    assert Plain().respond(b"Kurt\0Kurt\0xipj3plmq") == PasswordShown("Kurt", "xipj3plmq")
+    assert Plain().respond(b"Kurt\0Kurt\0xipj3plmq") == PasswordShown("Kurt", "xipj3plmq", "Kurt")
     machine = Plain()
     assert machine.respond(None) == Challenge(b"")
     assert machine.respond("\0jörg\0pässword".encode()) == PasswordShown("jörg", "pässword")

@@ -17,6 +17,7 @@ from esp.services.dispatch import Dispatch
 from esp.services.mailboxes import Mailboxes
 from esp.services.messages import Messages
 from esp.services.open_mailboxes import OpenMailboxes
+from esp.services.presence import Presence
 from esp.services.search import Searching
 from esp.storage import redis
 from esp.storage.maildir import Maildirs
@@ -51,7 +52,10 @@ class FakeAuthentication:
             raise AuthenticationError("Authentication failed")
         return self.principals[username]
 
-    def exchange(self, mechanism: str, *, remote: str, door: str) -> FakeExchange:
+    def mechanisms(self, *, bound: bool) -> tuple[str, ...]:
+        return ("SCRAM-SHA-256-PLUS",) * bound + ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+
+    def exchange(self, mechanism: str, *, remote: str, door: str, binding: object = None) -> FakeExchange:
         return FakeExchange(self)
 
 
@@ -76,7 +80,8 @@ class World:
         self.valkey = valkey
         self.root = root
         self.tls = tls
-        self.authentication = FakeAuthentication()
+        self.fake = FakeAuthentication()
+        self.authentication = self.fake
         self.plaintext: tuple[str, ...] = ("127.0.0.0/8",)
         self.doors: list[Imap] = []
 
@@ -107,7 +112,7 @@ class World:
         for name, use in DEFAULT_MAILBOXES:
             await mailboxes.create(principal, name, use)
             await mailboxes.subscribe(principal, name)
-        self.authentication.principals[address] = principal
+        self.fake.principals[address] = principal
         return address
 
     async def database_value(self, query: str, *arguments: object) -> object:
@@ -143,6 +148,7 @@ class World:
             open_mailboxes=OpenMailboxes(self.database, notifier, self.root, poll_interval),
             searching=Searching(self.database, 16 * 1024 * 1024),
             appends=Appends(store, self.database, dispatch, notifier, 60.0),
+            presence=Presence(self.database, notifier, poll_interval),
         )
         imap = Imap(door, {"notifier": notifier, "dispatch": dispatch})
         notifier.start()

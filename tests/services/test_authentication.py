@@ -89,9 +89,11 @@ async def stage(
 
 async def test_the_right_password_makes_a_principal(stage: Stage) -> None:
     account = await stage.account("alice", "correct horse")
-    assert await stage.login("ALICE", "correct horse") == Principal(
-        account, f"alice@{stage.domain}", f"{stage.domain}/alice"
+    principal = await stage.login("ALICE", "correct horse")
+    assert principal == Principal(
+        account, f"alice@{stage.domain}", f"{stage.domain}/alice", credentials=principal.credentials
     )
+    assert len(principal.credentials) == 16
 
 
 async def test_a_password_is_the_same_however_it_was_composed(stage: Stage) -> None:

@@ -13,6 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from esp.config.sections import Tls
+from esp.services.certificates import ServerContext, server_context
+
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
     """Write a self-signed certificate and its key."""
@@ -46,9 +49,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def server_tls(certificate: tuple[Path, Path]) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
+def server_tls(certificate: tuple[Path, Path]) -> ServerContext:
+    context = server_context(Tls(certificate=certificate[0], key=certificate[1]))
+    assert context is not None
     return context
 
 

@@ -125,7 +125,12 @@ class FakeAuthentication:
     def __init__(self) -> None:
         self.failures = 0
 
-    def exchange(self, mechanism: str, *, remote: str, door: str) -> "FakeExchange":
+    def mechanisms(self, *, bound: bool) -> tuple[str, ...]:
+        return ("SCRAM-SHA-256-PLUS",) * bound + ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+
+    def exchange(
+        self, mechanism: str, *, remote: str, door: str, binding: sasl.ChannelBinding | None = None
+    ) -> "FakeExchange":
         machine: sasl.Machine
         match mechanism.upper():
             case "PLAIN":
@@ -133,7 +138,9 @@ class FakeAuthentication:
             case "LOGIN":
                 machine = sasl.Login()
             case "SCRAM-SHA-256":
-                machine = sasl.ScramSha256("servernonce")
+                machine = sasl.ScramSha256("servernonce", binding)
+            case "SCRAM-SHA-256-PLUS":
+                machine = sasl.ScramSha256("servernonce", binding, plus=True)
             case _:
                 raise InvalidError("This mechanism is not offered")
         return FakeExchange(self, machine)

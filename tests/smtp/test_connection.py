@@ -14,6 +14,7 @@ import pytest
 
 from esp.config.sections import Security, Smtp
 from esp.core.proxy import SIGNATURE
+from esp.services.certificates import ServerContext
 from tests.smtp.support import FakeAuthentication, Talk, world
 
 
@@ -74,7 +75,7 @@ async def test_passwords_are_taken_under_tls_only(
         assert "AUTH" not in await talk.ask("EHLO client.test")
         assert (await talk.ask(plain)).startswith("538 5.7.11")
         await starttls(talk, client_tls)
-        assert "AUTH PLAIN LOGIN SCRAM-SHA-256" in await talk.ask("EHLO client.test")
+        assert "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN" in await talk.ask("EHLO client.test")
         assert (await talk.ask(plain)).startswith("235")
         await talk.all_of(["MAIL FROM:<alice@example.test>", "RCPT TO:<bob@example.test>", "DATA"])
         assert (await talk.ask("Subject: x\r\nBcc: y@z.test\r\n\r\n.")).startswith("250")
@@ -86,17 +87,25 @@ async def test_passwords_are_taken_under_tls_only(
         await talk.close()
 
 
-async def test_scram_proves_both_sides(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+@pytest.mark.parametrize("plus", [False, True])
+async def test_scram_proves_both_sides(
+    server_tls: ServerContext, client_tls: ssl.SSLContext, plus: bool
+) -> None:
+    mechanism, header, bound = "SCRAM-SHA-256", b"n,,", b""
+    if plus:
+        assert server_tls.binding is not None
+        mechanism, header, bound = f"{mechanism}-PLUS", b"p=tls-server-end-point,,", server_tls.binding.data
     async with world(submission=FakeAuthentication(), tls=server_tls, implicit_tls=True) as made:
         talk = await Talk.to(made, tls=client_tls)
         await talk.ask("EHLO client.test")
         bare = "n=alice@example.test,r=clientnonce"
-        first = await talk.ask("AUTH SCRAM-SHA-256 " + base64.b64encode(f"n,,{bare}".encode()).decode())
+        initial = base64.b64encode(header + bare.encode()).decode()
+        first = await talk.ask(f"AUTH {mechanism} {initial}")
         server_first = base64.b64decode(first.removeprefix("334 ")).decode()
         nonce = server_first.split(",")[0].removeprefix("r=")
         salted = hashlib.pbkdf2_hmac("sha256", b"secret", b"salt", 4096)
         key = hmac.digest(salted, b"Client Key", "sha256")
-        without = f"c=biws,r={nonce}"
+        without = f"c={base64.b64encode(header + bound).decode()},r={nonce}"
         message = f"{bare},{server_first},{without}".encode()
         signature = hmac.digest(hashlib.sha256(key).digest(), message, "sha256")
         proof = base64.b64encode(bytes(a ^ b for a, b in zip(key, signature, strict=True))).decode()

@@ -11,6 +11,7 @@
     │   ├── RelayDeniedError    mail for elsewhere, from somebody we do not know
     │   └── SenderDeniedError   the principal does not own the reverse-path
     ├── AuthenticationError     who it is could not be shown
+    │   ├── AuthorizationError  the credentials are right, and for somebody else
     │   └── ThrottledError      too many failures; wait
     ├── OverQuotaError          the account's storage or message count is used up
     ├── LimitError              a configured limit (size, count, rate) is exceeded
@@ -74,6 +75,10 @@ class SenderDeniedError(DeniedError):
 
 class AuthenticationError(EspError):
     """Who it is could not be shown."""
+
+
+class AuthorizationError(AuthenticationError):
+    """Who it is was shown, but it may not act as whom it named (RFC 4422 §3.4.1)."""
 
 
 class ThrottledError(AuthenticationError):

@@ -17,3 +17,5 @@ class Principal(msgspec.Struct, frozen=True):
     maildir: str
     """Folder of the account below `storage.path`."""
     admin: bool = False
+    credentials: bytes = b""
+    """Tells the credentials shown at login from those that may follow them; not of use to log in with."""

@@ -38,6 +38,8 @@ class PasswordShown(msgspec.Struct, frozen=True):
 
     username: str
     password: str
+    authorization: str = ""
+    """As whom it wants to act; empty: as itself."""
 
 
 class CredentialsWanted(msgspec.Struct, frozen=True):
@@ -50,6 +52,8 @@ class Proved(msgspec.Struct, frozen=True):
     """The client has shown that it knows the password of the credentials given."""
 
     username: str
+    authorization: str = ""
+    """As whom it wants to act; empty: as itself."""
 
 
 class ScramCredentials(msgspec.Struct, frozen=True):
@@ -108,8 +112,7 @@ class Plain:
         if len(parts) != 3 or not parts[1] or not parts[2]:
             raise InvalidError("The response is not of PLAIN's form")
         authorization, username, password = parts
-        _same(authorization, username)
-        return PasswordShown(username, password)
+        return PasswordShown(username, password, authorization)
 
 
 class Login:
@@ -157,6 +160,7 @@ class ScramSha256:
         self._binding = binding
         self._plus = plus
         self._username = ""
+        self._authorization = ""
         self._bound = b""
         self._nonce = ""
         self._client_first_bare = ""
@@ -170,7 +174,7 @@ class ScramSha256:
             # The server's signature went out as a challenge; the client accepts it with nothing.
             if response:
                 raise InvalidError("Nothing more was asked for")
-            return Proved(self._username)
+            return Proved(self._username, self._authorization)
         if response is None:
             return Challenge(b"")
         if self._credentials is None:
@@ -190,7 +194,7 @@ class ScramSha256:
         if match is None or _SASLNAME.fullmatch(match["username"]) is None or self._username:
             raise InvalidError("The response is not a client-first-message of SCRAM")
         self._username = _unescaped(match["username"])
-        _same(_unescaped(match["authorization"] or ""), self._username)
+        self._authorization = _unescaped(match["authorization"] or "")
         self._bound = match["header"].encode() + self._binding_data(match["flag"], match["type"])
         self._nonce = match["nonce"] + self._our_nonce
         self._client_first_bare = match["bare"]
@@ -293,12 +297,6 @@ def _text(response: bytes) -> str:
         return response.decode()
     except UnicodeDecodeError as error:
         raise InvalidError("The response is not UTF-8") from error
-
-
-def _same(authorization: str, username: str) -> None:
-    """Nobody may act as somebody else (yet)."""
-    if authorization and authorization.casefold() != username.casefold():
-        raise AuthenticationError(_ERROR)
 
 
 def _unescaped(name: str) -> str:

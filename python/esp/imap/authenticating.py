@@ -5,10 +5,10 @@ import base64
 import ssl
 from typing import TYPE_CHECKING
 
-from esp.core.errors import AuthenticationError, EspError, InvalidError, ThrottledError
+from esp.core.errors import AuthenticationError, AuthorizationError, EspError, InvalidError, ThrottledError
 from esp.core.principal import Principal
 from esp.core.sasl import decoded
-from esp.imap.responses import Refusal
+from esp.imap.responses import Refusal, response_for
 from esp.native import AuthenticateArguments, Command, LoginArguments, encode_string
 from esp.services.authentication import Exchange
 from esp.telemetry.log import get_logger
@@ -87,7 +87,10 @@ async def authenticate(session: "Session", command: Command) -> str:
     _require_privacy(session)
     try:
         exchange = session.door.authentication.exchange(
-            arguments.mechanism, remote=session.connection.peer, door=DOOR
+            arguments.mechanism,
+            remote=session.connection.peer,
+            door=DOOR,
+            binding=session.connection.binding,
         )
     except InvalidError as error:
         raise Refusal(f"NO [CANNOT] {error.detail}") from error
@@ -135,5 +138,7 @@ async def _failed(session: "Session", error: EspError) -> str:
         session.bye("Too many failed logins")
     if isinstance(error, ThrottledError):
         return "NO [UNAVAILABLE] Too many failed logins, try again later"
+    if isinstance(error, AuthorizationError):
+        return response_for(error)
     # One answer for every reason: whether the account exists is nobody's business.
     return "NO [AUTHENTICATIONFAILED] Authentication failed"

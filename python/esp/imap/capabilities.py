@@ -1,9 +1,9 @@
 """What the server says it can do: only what works, and only what is of use in the session's state (RFC 3501 §6.1.1)."""
 
+from collections.abc import Sequence
 from typing import Final
 
 ALWAYS: Final = ("IMAP4rev1", "IMAP4rev2", "LITERAL+", "ID", "ENABLE", "SASL-IR")
-MECHANISMS: Final = ("AUTH=SCRAM-SHA-256", "AUTH=PLAIN", "AUTH=LOGIN")
 AUTHENTICATED: Final = (
     "APPENDLIMIT",
     "BINARY",
@@ -43,7 +43,7 @@ def capabilities(
     *,
     authenticated: bool,
     starttls: bool,
-    plaintext_login: bool,
+    mechanisms: Sequence[str],
     append_limit: int,
     compressed: bool,
     unauthenticate: bool,
@@ -53,7 +53,7 @@ def capabilities(
     Args:
         authenticated: whether the login is over.
         starttls: whether TLS can still be begun.
-        plaintext_login: whether a password may be shown now: under TLS, or from a trusted network.
+        mechanisms: of SASL; none while no password may be shown, which takes TLS or a trusted network.
         append_limit: octets of the largest APPEND (RFC 7889).
         compressed: whether COMPRESS was done already.
         unauthenticate: whether a login may be undone.
@@ -64,7 +64,7 @@ def capabilities(
             names.append("STARTTLS")
         # RFC 3501 §6.2.3: LOGINDISABLED as long as LOGIN would be refused; no mechanism is offered either, for SCRAM's
         # messages in clear text can be attacked offline.
-        names.extend(MECHANISMS if plaintext_login else ("LOGINDISABLED",))
+        names.extend([f"AUTH={name}" for name in mechanisms] or ["LOGINDISABLED"])
     names.extend(f"APPENDLIMIT={append_limit}" if name == "APPENDLIMIT" else name for name in AUTHENTICATED)
     if not compressed:
         names.append("COMPRESS=DEFLATE")

@@ -10,7 +10,7 @@ import asyncio
 import ssl
 import zlib
 from collections.abc import Awaitable, Callable
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from esp.imap.compression import Deflation
 from esp.native import (
@@ -23,6 +23,10 @@ from esp.native import (
     ContinueRequest,
     RawLine,
 )
+from esp.services.certificates import binding_of
+
+if TYPE_CHECKING:
+    from esp.core.sasl import ChannelBinding
 
 Event = Command | ContinueRequest | AppendLiteral | AppendUrl | AppendOctets | BadCommand | RawLine
 
@@ -62,7 +66,7 @@ class Connection(asyncio.Protocol):
     """Feeds a `CommandReader` and runs a `Handler` on its events."""
 
     __slots__ = ("_closing", "_flow", "_flushing", "_layer", "_line", "_loop", "_paused", "_quiet",
-                 "_task", "_throttled", "deadline", "handler", "patience", "peer", "reader", "secure",
+                 "_task", "_throttled", "binding", "deadline", "handler", "patience", "peer", "reader", "secure",
                  "slot", "transport")  # fmt: skip
 
     def __init__(self, handler: Handler, reader: CommandReader, patience: float) -> None:
@@ -73,6 +77,8 @@ class Connection(asyncio.Protocol):
         self.deadline = 0.0
         self.slot = 0
         self.secure = False
+        self.binding: ChannelBinding | None = None
+        """What an exchange of SASL can be tied to."""
         self.peer = ""
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
@@ -94,6 +100,7 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
         self.secure = transport.get_extra_info("ssl_object") is not None
+        self.binding = binding_of(transport)
         self.deadline = self._loop.time() + self.patience
         self._task = self._loop.create_task(self._greet())
 
@@ -235,6 +242,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         self.transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
         self.secure = True
+        self.binding = binding_of(transport)
 
     @property
     def compressed(self) -> bool:

@@ -4,6 +4,7 @@ from esp.core.errors import (
     AccountDisabledError,
     AlreadyExistsError,
     AuthenticationError,
+    AuthorizationError,
     DeniedError,
     EspError,
     HasChildrenError,
@@ -26,6 +27,7 @@ _CODES: dict[type[EspError], str] = {
     # RFC 5530 §3: CONTACTADMIN says that only the administrator can help.
     AccountDisabledError: "CONTACTADMIN",
     AuthenticationError: "AUTHENTICATIONFAILED",
+    AuthorizationError: "AUTHORIZATIONFAILED",
     # UNAVAILABLE ("temporary failure") rather than AUTHENTICATIONFAILED, at which clients ask for another password.
     ThrottledError: "UNAVAILABLE",
     OverQuotaError: "OVERQUOTA",

@@ -19,6 +19,7 @@ from esp.services.authentication import Authentication
 from esp.services.mailboxes import Mailboxes
 from esp.services.messages import Messages, file_errors
 from esp.services.open_mailboxes import OpenMailboxes
+from esp.services.presence import Presence
 from esp.services.search import Searching
 from esp.storage.postgres import messages as messages_sql
 from esp.storage.postgres.pool import Database
@@ -51,6 +52,7 @@ class ImapServer:
         open_mailboxes: OpenMailboxes,
         searching: Searching,
         appends: Appends,
+        presence: Presence,
     ) -> None:
         """Make the door; nothing listens yet.
 
@@ -66,6 +68,7 @@ class ImapServer:
         self.open_mailboxes = open_mailboxes
         self.searching = searching
         self.appends = appends
+        self.presence = presence
         self.tls = certificates.server_context(settings.tls)
         self.ports: list[int] = []
         """Where it listens; told apart from the settings when these say 0 in a test."""
@@ -120,6 +123,7 @@ class ImapServer:
             self._servers.append(server)
             self.ports.append(server.sockets[0].getsockname()[1])
         self.open_mailboxes.start()
+        self.presence.start()
         log.info("listening", door="imap", ports=self.ports)
 
     def reload(self) -> None:
@@ -150,6 +154,7 @@ class ImapServer:
                 session.connection.abort()
         self.wheel.close()
         await self.open_mailboxes.close()
+        await self.presence.close()
 
     @property
     def draining(self) -> bool:
@@ -187,6 +192,7 @@ class ImapServer:
         ):
             return "Too many connections of this account"
         self._by_account[principal.account] += 1
+        self.presence.enter(principal, session.end_login)
         return None
 
     def dismiss(self, session: Session) -> None:
@@ -204,6 +210,7 @@ class ImapServer:
     def dismiss_login(self, session: Session) -> None:
         """Count a login out, if there is one."""
         if session.principal is not None:
+            self.presence.exit(session.principal, session.end_login)
             _decrease(self._by_account, session.principal.account)
 
     def is_plaintext_network(self, peer: str) -> bool:

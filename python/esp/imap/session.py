@@ -69,10 +69,14 @@ class Session:
 
     def capabilities(self) -> str:
         """Return the capability list as it is now."""
+        mechanisms: tuple[str, ...] = ()
+        if self.may_show_password:
+            bound = self.connection.binding is not None
+            mechanisms = self.door.authentication.mechanisms(bound=bound)
         return capabilities(
             authenticated=self.principal is not None,
             starttls=self.door.tls is not None and not self.connection.secure,
-            plaintext_login=self.may_show_password,
+            mechanisms=mechanisms,
             append_limit=self.door.settings.max_literal,
             compressed=self.connection.compressed,
             unauthenticate=self.door.settings.unauthenticate,
@@ -211,6 +215,10 @@ class Session:
         self.condstore = self.imap4rev2 = self.utf8_accept = False
         self.connection.reader.utf8 = False
         self.connection.patience = self.door.settings.login_timeout
+
+    def end_login(self) -> None:
+        """The account is gone or disabled, or has another password (a listener of `Presence`)."""
+        self.bye("[UNAVAILABLE] This login has ended")
 
     def _mailbox_gone(self) -> None:
         # RFC 2180 §3.3: a client cannot be told otherwise that its mailbox is no more.

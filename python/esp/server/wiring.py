@@ -28,6 +28,7 @@ from esp.services.mailboxes import Mailboxes
 from esp.services.messages import Messages
 from esp.services.open_mailboxes import OpenMailboxes
 from esp.services.passwords import Passwords
+from esp.services.presence import Presence
 from esp.services.search import Searching
 from esp.services.throttling import Throttle
 from esp.services.upkeep import Upkeep
@@ -144,6 +145,7 @@ async def _imap(settings: Settings) -> AsyncIterator[Server]:
             open_mailboxes=open_mailboxes,
             searching=Searching(database, settings.imap.text_cache),
             appends=Appends(store, database, dispatch, notifier, unlink_after),
+            presence=Presence(database, notifier, settings.imap.poll_interval),
         )
 
 

@@ -6,17 +6,28 @@ success is remembered for a minute under a key that only this process can make, 
 `esp:directory` says that something changed.
 """
 
+import hashlib
 import hmac
 import secrets
 import time
 from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
 
 from esp.core import sasl
 from esp.core.address import parse
-from esp.core.errors import AddressSyntaxError, AuthenticationError, InvalidError, ThrottledError
+from esp.core.errors import (
+    AddressSyntaxError,
+    AuthenticationError,
+    AuthorizationError,
+    InvalidError,
+    ThrottledError,
+)
 from esp.core.expiring import Expiring
 from esp.core.principal import Principal
 from esp.core.sasl import Challenge, ChannelBinding, CredentialsWanted, PasswordShown, ScramCredentials
+from esp.core.sasl_bearer import Bearer, TokenShown
 from esp.services.passwords import SCRAM_ITERATIONS, Passwords
 from esp.services.throttling import Throttle
 from esp.storage.postgres import directory as rows
@@ -26,14 +37,23 @@ from esp.storage.postgres.pool import Database
 from esp.telemetry import metrics
 from esp.telemetry.log import get_logger
 
-MECHANISMS = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
-"""In the order of their strength; those that show the password need TLS, which is the door's to ask for."""
 REMEMBERED = 60.0
 CAPACITY = 50_000
 
 _FAILED = "Authentication failed"
 
 log = get_logger(__name__)
+
+
+class TokenVerifier(Protocol):
+    """Knows what a token of OAuth 2.0 is worth."""
+
+    async def verify(self, token: str) -> str | None:
+        """Return the address of the account that the token speaks for; `None`: it is worth nothing.
+
+        Raises:
+            UnavailableError: that cannot be found out now.
+        """
 
 
 class Authentication:
@@ -45,9 +65,11 @@ class Authentication:
         passwords: Passwords,
         throttle: Throttle,
         *,
+        tokens: TokenVerifier | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
+        self._tokens = tokens
         self._passwords = passwords
         self._throttle = throttle
         self._clock = clock
@@ -94,6 +116,16 @@ class Authentication:
         name = _name(username)
         return _scram(await self._secrets(name)) or await self._fake(name)
 
+    def mechanisms(self, *, bound: bool) -> tuple[str, ...]:
+        """Return the SASL mechanisms on offer, the strongest first; all but SCRAM show a secret, and need TLS.
+
+        Args:
+            bound: whether the channel can be bound to.
+        """
+        plus = ("SCRAM-SHA-256-PLUS",) if bound else ()
+        bearer = ("OAUTHBEARER", "XOAUTH2") if self._tokens is not None else ()
+        return (*plus, "SCRAM-SHA-256", *bearer, "PLAIN", "LOGIN")
+
     def exchange(
         self, mechanism: str, *, remote: str, door: str, binding: ChannelBinding | None = None
     ) -> "Exchange":
@@ -102,7 +134,7 @@ class Authentication:
         Raises:
             InvalidError: the mechanism is not offered.
         """
-        machine: sasl.Machine
+        machine: sasl.Machine | Bearer
         match mechanism.upper():
             case "PLAIN":
                 machine = sasl.Plain()
@@ -112,6 +144,8 @@ class Authentication:
                 machine = sasl.ScramSha256(secrets.token_urlsafe(24), binding)
             case "SCRAM-SHA-256-PLUS" if binding is not None:
                 machine = sasl.ScramSha256(secrets.token_urlsafe(24), binding, plus=True)
+            case ("OAUTHBEARER" | "XOAUTH2") as name if self._tokens is not None:
+                machine = Bearer(xoauth2=name == "XOAUTH2")
             case _:
                 raise InvalidError("This mechanism is not offered")
         return Exchange(self, machine, remote=remote, door=door)
@@ -140,7 +174,27 @@ class Authentication:
         """Return the principal of credentials that were proved."""
         await self._throttle.succeeded(name, remote)
         log.info("login", door=door, remote=remote, address=found.address)
-        return Principal(found.account, found.address, found.maildir, found.admin)
+        return Principal(found.account, found.address, found.maildir, found.admin, fingerprint(found))
+
+    async def token(self, shown: TokenShown, *, remote: str, door: str) -> Principal | None:
+        """Return who showed this token; `None`: nobody who may log in with it, which is counted.
+
+        Raises:
+            ThrottledError: too many have failed; the token was not looked at.
+            UnavailableError: it cannot be found out.
+        """
+        assert self._tokens is not None
+        name = _name(shown.username or "")
+        await self.check(name, remote=remote, door=door)
+        address = await self._tokens.verify(shown.token)
+        found = await self._secrets(_name(address)) if address is not None else None
+        if found is None or not found.enabled or (shown.username and name != found.address):
+            reason = "bad token" if found is None else "disabled" if not found.enabled else "token of another"
+            await self.refuse(name, remote=remote, door=door, reason=reason)
+            return None
+        principal = await self.accept(found, found.address, remote=remote, door=door)
+        metrics.LOGINS.labels(door, "ok").inc()
+        return principal
 
     async def begin_scram(self, username: str) -> tuple[str, Secrets | None, ScramCredentials]:
         """Return the name, its account if it can use SCRAM, and the credentials to go on with."""
@@ -166,6 +220,7 @@ class Authentication:
                 async with self._database.connection() as connection:
                     renewed = await self._passwords.rehashed(password)
                     await rows.replace_hash(connection, found.account, kept, renewed)
+                found = msgspec.structs.replace(found, password_hash=renewed)
         return await self.accept(found, name, remote=remote, door=door)
 
     async def _secrets(self, name: str) -> Secrets | None:
@@ -192,7 +247,7 @@ class Exchange:
     """One SASL exchange of one client."""
 
     def __init__(
-        self, authentication: Authentication, machine: sasl.Machine, *, remote: str, door: str
+        self, authentication: Authentication, machine: sasl.Machine | Bearer, *, remote: str, door: str
     ) -> None:
         self._authentication = authentication
         self._machine = machine
@@ -214,18 +269,25 @@ class Exchange:
         try:
             step = self._machine.respond(response)
         except AuthenticationError as error:
+            if isinstance(self._machine, Bearer):
+                raise  # counted when the token was rejected
             raise await self._refused("wrong proof") from error
         match step:
             case Challenge():
                 return step
-            case PasswordShown(username=username, password=password):
-                return await self._authentication.password(
-                    username, password, remote=self._remote, door=self._door
+            case PasswordShown():
+                principal = await self._authentication.password(
+                    step.username, step.password, remote=self._remote, door=self._door
                 )
+                return _authorized(principal, step.username, step.authorization)
+            case TokenShown():
+                shown = await self._authentication.token(step, remote=self._remote, door=self._door)
+                assert isinstance(self._machine, Bearer)
+                return shown or self._machine.rejected()
             case CredentialsWanted(username=username):
                 return await self._looked_up(username)
-            case _:
-                return await self._proved()
+            case sasl.Proved():
+                return _authorized(await self._proved(), step.username, step.authorization)
 
     async def _looked_up(self, username: str) -> Challenge:
         assert isinstance(self._machine, sasl.ScramSha256)
@@ -247,6 +309,19 @@ class Exchange:
         return await self._authentication.refuse(
             self._name, remote=self._remote, door=self._door, reason=reason
         )
+
+
+def fingerprint(found: Secrets) -> bytes:
+    """Return what tells these credentials from others of the account; a new hash of the same password is no other."""
+    kept = found.scram_stored_key or (found.password_hash or "").encode()
+    return hashlib.sha256(kept).digest()[:16] if kept else b""
+
+
+def _authorized(principal: Principal, username: str, authorization: str) -> Principal:
+    # Nobody may act as somebody else yet; which is told only to who has shown who it is (RFC 5530 §3).
+    if authorization and _name(authorization) not in {principal.address, _name(username)}:
+        raise AuthorizationError("You may only act as yourself")
+    return principal
 
 
 def _name(username: str) -> str:

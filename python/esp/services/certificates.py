@@ -1,11 +1,37 @@
 """The certificate that the mail doors show."""
 
+import hashlib
 import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from esp.config.sections import Tls
+from esp.core.sasl import ChannelBinding
+
+if TYPE_CHECKING:
+    import asyncio
 
 
-def server_context(tls: Tls) -> ssl.SSLContext | None:
+class ServerContext(ssl.SSLContext):
+    """A server's side of TLS that knows what binds to its certificate."""
+
+    binding: ChannelBinding | None = None
+
+
+def binding_of(transport: "asyncio.BaseTransport") -> ChannelBinding | None:
+    """Return what binds to the TLS connection; to be asked right after the handshake, for certificates change.
+
+    Only `tls-server-end-point` (RFC 5929 §4): Python 3.11 gives no keying material for `tls-exporter` (RFC 9266).
+    """
+    tls = transport.get_extra_info("ssl_object")
+    context = tls.context if tls is not None else None
+    return context.binding if isinstance(context, ServerContext) else None
+
+
+def server_context(tls: Tls) -> ServerContext | None:
     """Return a context for a server's side of TLS; `None` when no certificate is configured.
 
     Raises:
@@ -14,15 +40,15 @@ def server_context(tls: Tls) -> ssl.SSLContext | None:
     """
     if tls.certificate is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     # RFC 8996: nothing below 1.2. Opportunistic or not, older clients are better told than pleased.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.load_cert_chain(*_files(tls))
+    _load(context, tls)
     return context
 
 
-def reload(context: ssl.SSLContext, tls: Tls) -> None:
+def reload(context: ServerContext, tls: Tls) -> None:
     """Read the certificate anew into a context; connections keep theirs, and a bad one changes nothing.
 
     Raises:
@@ -30,7 +56,27 @@ def reload(context: ssl.SSLContext, tls: Tls) -> None:
     """
     # First into a context that nobody uses: half a pair must not be loaded.
     server_context(tls)
-    context.load_cert_chain(*_files(tls))
+    _load(context, tls)
+
+
+def _load(context: ServerContext, tls: Tls) -> None:
+    certificate, key = _files(tls)
+    context.load_cert_chain(certificate, key)
+    try:
+        context.binding = _end_point(x509.load_pem_x509_certificate(Path(certificate).read_bytes()))
+    except ValueError:  # OpenSSL takes certificates that others find too odd
+        context.binding = None
+
+
+def _end_point(certificate: x509.Certificate) -> ChannelBinding | None:
+    """`tls-server-end-point` (RFC 5929 §4.1); a signature without one hash (Ed25519) defines none."""
+    algorithm = certificate.signature_hash_algorithm
+    if algorithm is None:
+        return None
+    name = "sha256" if algorithm.name in {"md5", "sha1"} else algorithm.name
+    return ChannelBinding(
+        "tls-server-end-point", hashlib.new(name, certificate.public_bytes(Encoding.DER)).digest()
+    )
 
 
 def _files(tls: Tls) -> tuple[str, str | None]:

@@ -16,7 +16,9 @@ from aiosmtpd.smtp import SMTP, Session
 
 from esp.core.envelope import Client
 from esp.core.errors import EspError
+from esp.core.sasl import ChannelBinding
 from esp.native import SmtpLine, SmtpReader, Spool
+from esp.services.certificates import binding_of
 from esp.smtp.replies import reply_for
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class SmtpConnection(SMTP):
     enable_SMTPUTF8 = True  # noqa: N815 - aiosmtpd's name
     _auth_required = False
     _tls_protocol = None
+    _binding: ChannelBinding | None = None
     _original_transport = None
     _handler_coroutine = None
     handlers: ClassVar[dict[type, Callable[..., Waiting | None]]] = {}
@@ -355,6 +358,7 @@ class SmtpConnection(SMTP):
         return self._client
 
     def _remember_tls(self, transport: asyncio.BaseTransport) -> None:
+        self._binding = binding_of(transport)
         tls = transport.get_extra_info("ssl_object")
         cipher = tls.cipher() if tls is not None else None
         # aiosmtpd asks of `_tls_protocol` only whether there is one.

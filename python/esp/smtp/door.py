@@ -91,7 +91,7 @@ class Door:
         self._sweep_interval = sweep
         self._sessions: set[SmtpConnection] = set()
         self._by_address: Counter[IPv4Address | IPv6Address] = Counter()
-        self._features: dict[tuple[bool, bool], bytes] = {}
+        self._features: dict[tuple[bool, bool, bool], bytes] = {}
         self._replies: Counter[tuple[str, bytes]] = Counter()
         self._entered = 0
         self._octets = 0
@@ -206,9 +206,9 @@ class Door:
         """Whether a client from there may show a password without TLS."""
         return address in self._plaintext_login
 
-    def features(self, *, tls: bool, login: bool) -> bytes:
+    def features(self, *, tls: bool, login: bool, bound: bool) -> bytes:
         """Return the reply to EHLO."""
-        known = self._features.get((tls, login))
+        known = self._features.get((tls, login, bound))
         if known is None:
             lines = [
                 self.hostname,
@@ -221,11 +221,11 @@ class Door:
             ]
             if self.tls is not None and not tls:
                 lines.append("STARTTLS")
-            if login:
-                lines.append("AUTH PLAIN LOGIN SCRAM-SHA-256")
+            if login and self.authentication is not None:
+                lines.append("AUTH " + " ".join(self.authentication.mechanisms(bound=bound)))
             lines.append("HELP")
             known = "\r\n".join([f"250-{line}" for line in lines[:-1]] + [f"250 {lines[-1]}"]).encode()
-            self._features[tls, login] = known
+            self._features[tls, login, bound] = known
         return known
 
     def count(self, verb: str, code: bytes) -> None:

@@ -16,6 +16,7 @@ _STATUS: dict[type[errors.EspError], str] = {
     errors.RelayDeniedError: "550 5.7.1",
     errors.SenderDeniedError: "553 5.7.1",
     errors.AuthenticationError: "535 5.7.8",
+    errors.AuthorizationError: "535 5.7.8",
     # RFC 4954 §4.7.1: temporary, the password may be right.
     errors.ThrottledError: "454 4.7.0",
     # 4yz although RFC 3463 lists both: the owner may make room before the sender gives up.

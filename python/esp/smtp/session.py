@@ -284,7 +284,10 @@ class SmtpSession(SmtpConnection):
         if not hostname:
             return self._reply(b"501 5.5.4 Syntax: %s hostname" % self.door.hello, "EHLO")
         self._greeted(hostname, extended=True)
-        return self._reply(self.door.features(tls=bool(self._tls_protocol), login=self._may_log_in()), "EHLO")
+        features = self.door.features(
+            tls=bool(self._tls_protocol), login=self._may_log_in(), bound=self._binding is not None
+        )
+        return self._reply(features, "EHLO")
 
     @syntax("LHLO hostname")
     async def smtp_LHLO(self, hostname: str) -> None:  # noqa: N802
@@ -335,7 +338,9 @@ class SmtpSession(SmtpConnection):
             return self._reply(b"538 5.7.11 Encryption required", "AUTH")
         mechanism, _, initial = arg.partition(" ")
         try:
-            exchange = authentication.exchange(mechanism, remote=str(self._address), door=self.door.name)
+            exchange = authentication.exchange(
+                mechanism, remote=str(self._address), door=self.door.name, binding=self._binding
+            )
         except InvalidError:
             return self._reply(b"504 5.5.4 Mechanism not offered", "AUTH")
         try:

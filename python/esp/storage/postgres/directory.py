@@ -180,6 +180,19 @@ async def secrets(connection: Connection, local_part: str, domain: str) -> Secre
     return None if row is None else Secrets(row[0], _address(row[1], row[2]), *row[3:])
 
 
+async def standing(connection: Connection, accounts: Sequence[AccountId]) -> dict[AccountId, Secrets]:
+    """Return what those of the accounts that still exist would log in with now."""
+    found = await connection.fetch(
+        """
+        SELECT a.id, a.local_part, d.name, a.maildir, a.admin, a.enabled AND d.enabled, a.password_hash,
+               a.scram_salt, a.scram_iterations, a.scram_stored_key, a.scram_server_key
+        FROM account AS a JOIN domain AS d ON d.id = a.domain_id WHERE a.id = ANY($1)
+        """,
+        list(accounts),
+    )
+    return {row[0]: Secrets(row[0], _address(row[1], row[2]), *row[3:]) for row in found}
+
+
 async def replace_hash(connection: Connection, account: AccountId, old: str, new: str) -> None:
     """Store a hash of the same password with newer parameters, unless the password was changed meanwhile."""
     await connection.execute(

@@ -1,0 +1,88 @@
+"""Who is logged in with what: a session ends when its account is disabled, removed, or has another password.
+
+In: principals that came and went, word that the directory changed. Out: a call to those that may stay no longer. Word
+may be lost, so the directory is looked at from time to time as well.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from esp.core.errors import EspError
+from esp.core.principal import AccountId, Principal
+from esp.services.authentication import fingerprint
+from esp.storage.postgres import directory as rows
+from esp.storage.postgres.pool import Database
+from esp.storage.redis import Notifier
+from esp.telemetry import lasting
+from esp.telemetry.log import get_logger
+
+GATHERING = 0.5
+"""Seconds between two looks: an import of accounts changes the directory thousands of times."""
+CONNECTED_FACTOR = 6
+"""While Redis tells of changes, looking for lost ones is this much rarer."""
+
+Leave = Callable[[], None]
+
+log = get_logger(__name__)
+
+
+class Presence:
+    """The logins of one process."""
+
+    def __init__(self, database: Database, notifier: Notifier, poll_interval: float) -> None:
+        self._database = database
+        self._notifier = notifier
+        self._poll_interval = poll_interval
+        self._present: dict[AccountId, dict[Leave, bytes]] = {}
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        notifier.subscribe_directory(self._changed.set)
+
+    def start(self) -> None:
+        """Look from now on."""
+        self._task = lasting.start("presence", self._look_always)
+
+    async def close(self) -> None:
+        """Stop looking."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def enter(self, principal: Principal, leave: Leave) -> None:
+        """Count a login in; `leave` is called when it is worth nothing any more, and must not block."""
+        self._present.setdefault(principal.account, {})[leave] = principal.credentials
+
+    def exit(self, principal: Principal, leave: Leave) -> None:
+        """Count a login out."""
+        if (present := self._present.get(principal.account)) is not None:
+            present.pop(leave, None)
+            if not present:
+                del self._present[principal.account]
+
+    async def _look_always(self) -> None:
+        while True:
+            factor = CONNECTED_FACTOR if self._notifier.connected else 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), self._poll_interval * factor)
+            self._changed.clear()
+            try:
+                await self._look()
+            except EspError as error:
+                log.warning("presence not looked at", error=str(error))
+            await asyncio.sleep(GATHERING)
+
+    async def _look(self) -> None:
+        accounts = list(self._present)
+        if not accounts:
+            return
+        async with self._database.connection() as connection:
+            standing = await rows.standing(connection, accounts)
+        for account in accounts:
+            found = standing.get(account)
+            allowed = fingerprint(found) if found is not None and found.enabled else None
+            for leave, credentials in tuple(self._present.get(account, {}).items()):
+                if credentials != allowed:
+                    log.info("login ended", account=account, reason="gone" if allowed is None else "password")
+                    leave()
