@@ -157,6 +157,8 @@ class Imap(_Section, frozen=True):
     """How soon a change is seen when Redis did not tell."""
     unauthenticate: bool = True
     """Whether a connection may change its user (RFC 8437 §8: not behind a proxy that checks logins for us)."""
+    expunged_retention: Duration = 90 * 86400.0
+    """How long it is remembered which messages were expunged; who was away for longer is told all that is not there."""
 
 
 class Api(_Section, frozen=True):

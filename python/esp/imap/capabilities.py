@@ -19,6 +19,7 @@ AUTHENTICATED: Final = (
     "MOVE",
     "MULTIAPPEND",
     "NAMESPACE",
+    "QRESYNC",
     "QUOTA",
     "QUOTA=RES-MESSAGE",
     "QUOTA=RES-STORAGE",

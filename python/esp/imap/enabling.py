@@ -36,7 +36,18 @@ def enable_condstore(session: "Session") -> bool:
     session.condstore = True
     if session.selected is not None:
         session.selected.view.enable_condstore()
-        session.untagged(f"OK [HIGHESTMODSEQ {session.selected.opened.index.modseq}] CONDSTORE enabled")
+        # What was told, not what the index knows by now: the client takes it for what it has.
+        session.untagged(f"OK [HIGHESTMODSEQ {session.selected.view.told}] CONDSTORE enabled")
+    return True
+
+
+def _enable_qresync(session: "Session") -> bool:
+    if session.qresync:
+        return False
+    enable_condstore(session)  # RFC 7162 §3.2.3
+    session.qresync = True
+    if session.selected is not None:
+        session.selected.view.enable_qresync()
     return True
 
 
@@ -60,6 +71,7 @@ def _enable_utf8(session: "Session") -> bool:
 
 _EXTENSIONS: dict[str, Callable[["Session"], bool]] = {
     "CONDSTORE": enable_condstore,
+    "QRESYNC": _enable_qresync,
     IMAP4REV2: _enable_imap4rev2,
     UTF8_ACCEPT: _enable_utf8,
 }

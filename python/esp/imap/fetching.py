@@ -26,15 +26,19 @@ async def fetch(session: "Session", command: Command) -> str:
     selected = session.selected
     assert isinstance(arguments, FetchArguments)
     assert selected is not None
-    if arguments.items.vanished:
-        raise Refusal("BAD VANISHED needs QRESYNC")
-    if arguments.items.modseq:
+    items = arguments.items
+    if items.vanished and not (session.qresync and command.uid and items.changed_since is not None):
+        raise Refusal("BAD VANISHED is for UID FETCH with CHANGEDSINCE, and QRESYNC has to be enabled first")
+    if items.modseq:
         enable_condstore(session)
     await session.refresh()
+    if items.vanished and items.changed_since is not None:
+        # RFC 7162 §3.2.6: what is gone comes first. What the session still counts goes without EARLIER.
+        session.tell(uid=True)
+        expunged = await selected.opened.expunged_since(items.changed_since)
+        session.connection.write(selected.view.vanished_earlier(expunged, uids=arguments.set))
     try:
-        fetching = selected.view.fetch(
-            arguments.set, arguments.items, uid=command.uid, contents=session.door.contents
-        )
+        fetching = selected.view.fetch(arguments.set, items, uid=command.uid, contents=session.door.contents)
     except ValueError as error:
         raise Refusal(f"BAD {error}") from error
     if fetching.unseen:
@@ -43,7 +47,7 @@ async def fetch(session: "Session", command: Command) -> str:
         )
         # Durable before it is told, and in the index before it is rendered.
         await selected.opened.refresh(ask=True)
-    await _write(session, selected, fetching, in_thread=arguments.items.reads_files)
+    await write(session, selected, fetching, in_thread=items.reads_files)
     if fetching.undecodable:
         return "NO [UNKNOWN-CTE] The transfer encoding of a part is not known"
     if fetching.missing:
@@ -56,7 +60,8 @@ async def fetch(session: "Session", command: Command) -> str:
     return f"OK {'UID ' if command.uid else ''}FETCH completed"
 
 
-async def _write(session: "Session", selected: Selected, fetching: Fetch, *, in_thread: bool) -> None:
+async def write(session: "Session", selected: Selected, fetching: Fetch, *, in_thread: bool) -> None:
+    """Write the responses of a FETCH as the client takes them, in a thread those that read files."""
     if in_thread:
         await _write_from_files(session, selected, fetching)
         return

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from esp.core import mailbox_name
 from esp.core.errors import NotFoundError
 from esp.core.mailbox import DELIMITER, SpecialUse
+from esp.imap.enabling import enable_condstore
 from esp.imap.listing import list_lines, write_list
 from esp.imap.responses import Refusal
 from esp.native import (
@@ -83,6 +84,8 @@ async def list_names(session: "Session", command: Command) -> str:
     """LIST and LSUB."""
     arguments = command.arguments
     assert isinstance(arguments, ListArguments)
+    if "HIGHESTMODSEQ" in arguments.status:
+        enable_condstore(session)
     listed = await session.door.mailboxes.listed(session.owner)
     utf8 = session.connection.reader.utf8
     octets: list[bytes] = []
@@ -115,6 +118,8 @@ async def status(session: "Session", command: Command) -> str:
     arguments = command.arguments
     assert isinstance(arguments, StatusArguments)
     counted = not _COUNTED.isdisjoint(arguments.items)
+    if "HIGHESTMODSEQ" in arguments.items:
+        enable_condstore(session)
     found = await session.door.mailboxes.status(session.owner, arguments.mailbox, counted=counted)
     session.connection.write(_status_line(session, found, arguments.items))
     return "OK STATUS completed"

@@ -1,8 +1,10 @@
-"""SELECT, EXAMINE, CLOSE, UNSELECT, NOOP, CHECK (RFC 3501 §6.1.2, §6.3.1-2, §6.4.1-2; RFC 9051 §6.3.2; RFC 3691)."""
+"""SELECT, EXAMINE, CLOSE, UNSELECT, NOOP, CHECK (RFC 3501 §6.3.1-2, §6.4.1-2; RFC 9051 §6.3.2; RFC 3691; RFC 7162)."""
 
 from typing import TYPE_CHECKING
 
 from esp.imap.listing import write_list
+from esp.imap.responses import Refusal
+from esp.imap.resync import resume
 from esp.imap.selected import Selected
 from esp.native import Command, SelectArguments, View
 
@@ -14,6 +16,8 @@ async def select(session: "Session", command: Command) -> str:
     """SELECT and EXAMINE."""
     arguments = command.arguments
     assert isinstance(arguments, SelectArguments)
+    if arguments.qresync is not None and not session.qresync:
+        raise Refusal("BAD QRESYNC has to be enabled first")
     # RFC 3501 §6.3.1: the mailbox selected before is deselected even when this fails.
     if session.selected is not None:
         session.select(None)
@@ -29,15 +33,20 @@ async def select(session: "Session", command: Command) -> str:
     except BaseException:
         door.open_mailboxes.release(opened)
         raise
-    session.select(Selected(mailbox.name, opened, view))
+    selected = Selected(mailbox.name, opened, view)
+    session.select(selected)
     if arguments.condstore:
         session.condstore = True
     if session.condstore:
         view.enable_condstore()
+    if session.qresync:
+        view.enable_qresync()
     if session.imap4rev2:
         view.enable_imap4rev2()
         await write_list(session, arguments.mailbox)
     session.connection.write(view.opening())
+    if arguments.qresync is not None:
+        await resume(session, selected, arguments.qresync)
     return f"OK [{'READ-ONLY' if read_only else 'READ-WRITE'}] {command.name} completed"
 
 
@@ -51,12 +60,17 @@ async def close(session: "Session", command: Command) -> str:
     """CLOSE: expunge without a word, and deselect (RFC 3501 §6.4.2)."""
     selected = session.selected
     assert selected is not None
+    code = ""
     if not selected.view.read_only:
         await session.refresh()
         if uids := selected.view.deleted():
-            await session.door.messages.expunge(selected.opened.mailbox, uids)
+            told, pending = selected.view.told, selected.view.pending
+            modseq = await session.door.messages.expunge(selected.opened.mailbox, uids)
+            # RFC 7162 §3.2.8. The client knows what had \\Deleted; it must not take this for news it never got.
+            if session.qresync and not pending and modseq == told + 1:
+                code = f"[HIGHESTMODSEQ {modseq}] "
     session.select(None)
-    return "OK CLOSE completed"
+    return f"OK {code}CLOSE completed"
 
 
 async def unselect(session: "Session", command: Command) -> str:

@@ -37,7 +37,7 @@ class Session:
     """Handles the events of one connection, one at a time."""
 
     __slots__ = ("append", "bad_commands", "condstore", "connection", "door", "failed_logins", "idle_tag",
-                 "imap4rev2", "principal", "selected", "utf8_accept")  # fmt: skip
+                 "imap4rev2", "principal", "qresync", "selected", "utf8_accept")  # fmt: skip
 
     def __init__(self, door: "ImapServer") -> None:
         self.door = door
@@ -49,6 +49,7 @@ class Session:
         self.append: Append | None = None
         self.idle_tag: str | None = None
         self.condstore = False
+        self.qresync = False
         self.imap4rev2 = False
         self.utf8_accept = False
         self.bad_commands = 0
@@ -212,7 +213,7 @@ class Session:
         self.select(None)
         self.door.dismiss_login(self)
         self.principal = None
-        self.condstore = self.imap4rev2 = self.utf8_accept = False
+        self.condstore = self.qresync = self.imap4rev2 = self.utf8_accept = False
         self.connection.reader.utf8 = False
         self.connection.patience = self.door.settings.login_timeout
 

@@ -1,5 +1,6 @@
-"""STORE, COPY, MOVE, EXPUNGE (RFC 3501 §6.4.3, §6.4.6-7; RFC 4315; RFC 6851; RFC 7162 §3.1.3)."""
+"""STORE, COPY, MOVE, EXPUNGE (RFC 3501 §6.4.3, §6.4.6-7; RFC 4315; RFC 6851; RFC 7162 §3.1.3, §3.2)."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from esp.core.errors import NotFoundError, UnavailableError
@@ -58,7 +59,8 @@ async def store(session: "Session", command: Command) -> str:
         selected.view.sync(
             expunges=command.uid,
             uid=command.uid,
-            announce=() if arguments.silent else named,
+            # RFC 7162 §3.1.3: why it was refused, whether .SILENT or not.
+            announce=modified if arguments.silent else named + modified,
             silent=named if arguments.silent else (),
             silent_modseq=modseq,
             silent_after=after,
@@ -66,7 +68,10 @@ async def store(session: "Session", command: Command) -> str:
     )
     name = f"{'UID ' if command.uid else ''}STORE"
     if modified:
-        return f"OK [MODIFIED {encode_set(modified if command.uid else numbers)}] Conditional {name} failed"
+        code = f"[MODIFIED {encode_set(modified if command.uid else numbers)}]"
+        if plan.vanished:
+            return f"NO {code} Some of the messages were expunged, and conditional {name} failed"
+        return f"OK {code} Conditional {name} failed"
     if plan.vanished:
         return "NO [EXPUNGEISSUED] Some of the messages were expunged"
     return f"OK {name} completed"
@@ -78,16 +83,13 @@ async def expunge(session: "Session", command: Command) -> str:
     selected = writable(session)
     await session.refresh()
     wanted = arguments.set if isinstance(arguments, ExpungeArguments) else None
-    if uids := selected.view.deleted(wanted):
+    uids = selected.view.deleted(wanted)
+    if uids:
         modseq = await session.door.messages.expunge(selected.opened.mailbox, uids)
         selected.opened.heard(modseq)
         await selected.opened.refresh()
     session.tell()
-    name = f"{'UID ' if command.uid else ''}EXPUNGE"
-    if session.condstore:
-        # RFC 7162 §3.1.4 (and §3.2.7): the client may take this for what it has now.
-        return f"OK [HIGHESTMODSEQ {selected.opened.index.modseq}] {name} completed"
-    return f"OK {name} completed"
+    return f"OK {_highest(session, selected, uids)}{'UID ' if command.uid else ''}EXPUNGE completed"
 
 
 async def copy(session: "Session", command: Command) -> str:
@@ -121,7 +123,7 @@ async def move(session: "Session", command: Command) -> str:
         session.untagged(f"OK {_copyuid(moved)}Moved")
     await _hear(session, selected, target)
     session.tell(uid=command.uid)
-    return f"OK {'UID ' if command.uid else ''}MOVE completed"
+    return f"OK {_highest(session, selected, moved.sources)}{'UID ' if command.uid else ''}MOVE completed"
 
 
 async def target_of(session: "Session", name: str) -> Mailbox:
@@ -134,6 +136,11 @@ async def target_of(session: "Session", name: str) -> Mailbox:
         return await session.door.mailboxes.find(session.owner, name)
     except NotFoundError as error:
         raise Refusal(MAILBOX_MISSING) from error
+
+
+def _highest(session: "Session", selected: Selected, gone: Sequence[int]) -> str:
+    # RFC 7162 §3.2.7, §3.2.9; RFC 6851 §4.4: behind what was told, so that the client may take it for what it has.
+    return f"[HIGHESTMODSEQ {selected.view.told}] " if session.condstore and gone else ""
 
 
 async def _hear(session: "Session", selected: Selected, target: Mailbox) -> None:

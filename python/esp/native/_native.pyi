@@ -695,6 +695,7 @@ class MailboxIndex:
         uidnext: int,
         keywords: Sequence[str],
         expunged: Sequence[str] = (),
+        complete: bool = False,
     ) -> None:
         """Make what was fed visible to the views' next `sync`.
 
@@ -703,6 +704,7 @@ class MailboxIndex:
             uidnext: `mailbox.uidnext`
             keywords: `mailbox.keywords`
             expunged: UIDs gone since the last commit, each text a sequence-set (`expunged.uids`)
+            complete: every row of the mailbox was fed; messages without one are gone
 
         Raises:
             ValueError: a text is not a sequence-set, or the stream that was fed is not complete.
@@ -787,7 +789,8 @@ class View:
         Args:
             expunges: false while FETCH, STORE or SEARCH by sequence number is answered (RFC 3501 §7.4.1):
             then expunged
-                messages stay known, everything else is told
+                messages stay known, everything else is told; after `enable_qresync` flags that others changed
+                wait as well, for their mod-sequences would hide the expunge from a client that resumes
             uid: whether FETCH responses must have UID, as answers to UID commands must
             announce: UIDs whose flags are told even if unchanged, those of a STORE
             silent: UIDs changed by this session with `.SILENT`: their flags are not told unless changed again
@@ -801,6 +804,10 @@ class View:
     @property
     def pending(self) -> bool:
         """Whether `sync()` would have something to tell; cheap."""
+    @property
+    def told(self) -> int:
+        """Up to which mod-sequence the session was told everything, expunges included: a HIGHESTMODSEQ that it
+        may keep."""
     def enable_condstore(self) -> None:
         """From now on FETCH responses with flags have MODSEQ (RFC 7162 §3.1)."""
     def enable_imap4rev2(self) -> None:
@@ -809,7 +816,8 @@ class View:
     def last_uid(self) -> int:
         """The highest UID that the session knows, or 0."""
     def enable_qresync(self) -> None:
-        """From now on VANISHED instead of EXPUNGE (RFC 7162 §3.2.10); enables CONDSTORE too."""
+        """From now on VANISHED instead of EXPUNGE, and UID and MODSEQ in FETCH responses that nobody asked for
+        or that answer UID FETCH (RFC 7162 §3.2.4, §3.2.10); enables CONDSTORE too."""
     @property
     def index(self) -> MailboxIndex: ...
     @property
@@ -837,6 +845,27 @@ class View:
     def has_vanished(self, set: SequenceSet, *, uid: bool) -> bool:
         """Whether `set` names a message that is expunged and not yet told so: `NO [EXPUNGEISSUED]` (RFC
         5530 §3)."""
+    def vanished_earlier(
+        self,
+        expunged: Sequence[str] | None,
+        *,
+        uids: SequenceSet | None = None,
+        matched: tuple[SequenceSet, SequenceSet] | None = None,
+    ) -> bytes:
+        """Return `VANISHED (EARLIER)` responses, or nothing (RFC 7162 §3.2.5.2, §3.2.6).
+
+        Messages of the view are never in them.
+
+        Args:
+            expunged: UIDs expunged since the mod-sequence asked for, as `commit` takes them; `None` when that
+                is not known so far back: then every UID that is not there
+            uids: the UIDs that the client knows, `*` standing for UIDNEXT - 1; `None` for all ever given
+            matched: sequence numbers and the UIDs they had: up to the last pair that still holds nothing is
+                gone
+
+        Raises:
+            ValueError: a text of `expunged` is not a sequence-set.
+        """
     def deleted(self, set: SequenceSet | None = None) -> list[int]:
         """Return the UIDs of messages with `\\Deleted`, of all or of the UIDs in `set`."""
     def save(self, uids: Sequence[int]) -> None:

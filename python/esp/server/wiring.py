@@ -23,6 +23,7 @@ from esp.services.authentication import Authentication
 from esp.services.directory import Directory
 from esp.services.dispatch import Dispatch
 from esp.services.domains import Domains
+from esp.services.history import History
 from esp.services.indexing import Indexing
 from esp.services.mailboxes import Mailboxes
 from esp.services.messages import Messages
@@ -49,7 +50,8 @@ STORE_WAIT = 60.0
 POISON_CHECK = 1.0
 WORKER_NICENESS = 5
 JANITOR = "janitor"
-PERIODIC = {JANITOR: 6 * 3600.0}
+HISTORY = "history"
+PERIODIC = {JANITOR: 6 * 3600.0, HISTORY: 3600.0}
 """What workers do by the clock, in seconds; the janitor reads all folders that changed, and leftovers can wait."""
 
 _logger = log.get_logger(__name__)
@@ -182,6 +184,7 @@ async def _worker(settings: Settings) -> AsyncIterator[Server]:
             Topic.RENAME: upkeep.rename_files,
             Topic.UNLINK: upkeep.unlink_files,
             JANITOR: upkeep.janitor,
+            HISTORY: History(database, settings.imap.expunged_retention).forget,
         }
         yield WorkerServer(settings.redis.url, handlers)
 

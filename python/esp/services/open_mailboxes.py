@@ -94,6 +94,17 @@ class OpenMailbox:
         if self.index.modseq != before:
             self._tell()
 
+    async def expunged_since(self, modseq: int) -> tuple[str, ...] | None:
+        """Return sequence-sets of the UIDs expunged after a mod-sequence, `None` when that is not remembered.
+
+        Raises:
+            NotFoundError: the mailbox was deleted.
+            UnavailableError: PostgreSQL does not answer.
+        """
+        async with self._database.connection() as connection:
+            state = await mailboxes_sql.state(connection, self.mailbox, ModSeq(modseq))
+        return None if modseq < state.expunged_horizon else state.expunged
+
     async def _has_changed(self) -> bool:
         # Mostly nothing has, and one cheap statement says so.
         async with self._database.connection() as connection:
@@ -112,6 +123,8 @@ class OpenMailbox:
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
                 state = await mailboxes_sql.state(connection, self.mailbox, known)
+                if known < state.expunged_horizon:
+                    known = ModSeq(0)  # what went since is forgotten: all there is, is read anew
                 await messages_sql.copy_rows(connection, self.account, self.mailbox, known, self._feed)
         except BaseException:
             index.abandon()
@@ -121,6 +134,7 @@ class OpenMailbox:
             uidnext=state.uidnext,
             keywords=state.keywords,
             expunged=state.expunged if known else (),
+            complete=not known,
         )
         if self._behind == heard:  # else there was word of something newer than what was read
             self._behind = state.modseq

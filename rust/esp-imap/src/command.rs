@@ -639,10 +639,13 @@ fn one_of(cursor: &mut Cursor<'_>, words: &[&str]) -> Result<String, SyntaxError
         .ok_or_else(|| cursor.error(format!("one of {}", words.join(" "))))
 }
 
-/// `"(" uidvalidity SP mod-sequence-value [SP known-uids] [SP seq-match-data] ")"`.
+/// `"(" uidvalidity SP mod-sequence-value [SP known-uids] [SP seq-match-data] ")"` (RFC 7162 §7).
 fn read_qresync(cursor: &mut Cursor<'_>) -> Result<Qresync, SyntaxError> {
     cursor.expect(b'(')?;
-    let uidvalidity = u32::try_from(cursor.number()?).map_err(|_| cursor.error("a UIDVALIDITY"))?;
+    let uidvalidity = u32::try_from(cursor.number()?)
+        .ok()
+        .filter(|value| *value > 0)
+        .ok_or_else(|| cursor.error("a UIDVALIDITY"))?;
     cursor.space()?;
     let modseq = cursor.modseq()?;
     let mut qresync = Qresync {
@@ -653,17 +656,30 @@ fn read_qresync(cursor: &mut Cursor<'_>) -> Result<Qresync, SyntaxError> {
     };
     let mut more = cursor.take_octet(b' ');
     if more && cursor.peek() != Some(b'(') {
-        qresync.known_uids = Some(SequenceSet::read(cursor)?);
+        qresync.known_uids = Some(read_known(cursor)?);
         more = cursor.take_octet(b' ');
     }
     if more {
         cursor.expect(b'(')?;
-        let numbers = SequenceSet::read(cursor)?;
+        let numbers = read_known(cursor)?;
         cursor.space()?;
-        let uids = SequenceSet::read(cursor)?;
+        let uids = read_known(cursor)?;
+        // RFC 7162 §3.2.5.2: the n-th of one belongs to the n-th of the other, both rising.
+        if numbers.count() != uids.count() || !numbers.rises() || !uids.rises() {
+            return Err(cursor.error("as many UIDs as sequence numbers, both rising"));
+        }
         cursor.expect(b')')?;
         qresync.known_sequence = Some((numbers, uids));
     }
     cursor.expect(b')')?;
     Ok(qresync)
+}
+
+/// A sequence-set in which `*` (and `$`) is not allowed.
+fn read_known(cursor: &mut Cursor<'_>) -> Result<SequenceSet, SyntaxError> {
+    let set = SequenceSet::read(cursor)?;
+    if set.saved() || set.has_star() {
+        return Err(cursor.error("a set of numbers alone"));
+    }
+    Ok(set)
 }

@@ -56,8 +56,13 @@ struct Renderer {
     items: Arc<FetchItems>,
     with_uid: bool,
     condstore: bool,
+    /// Whether each response has MODSEQ although nobody asked for it.
+    with_modseq: bool,
     recent: Vec<(u32, u32)>,
     unseen: Vec<u32>,
+    /// Flag changes up to here were told before.
+    told_before: i64,
+    /// Later ones that these responses tell.
     told: Vec<(u32, i64)>,
     hint: usize,
 }
@@ -118,8 +123,11 @@ impl Fetch {
                 items,
                 with_uid,
                 condstore: known.condstore,
+                // RFC 7162 §3.2.4: UID FETCH of who enabled QRESYNC.
+                with_modseq: known.qresync && with_uid,
                 recent: known.recent.clone(),
                 unseen: unseen.clone(),
+                told_before: known.told(),
                 told: Vec::new(),
                 hint: 0,
             },
@@ -509,16 +517,22 @@ impl Renderer {
             }
         }
         // RFC 3501 §6.4.5: the response says that the flag is set now.
-        if row.flags & flags::SEEN != 0 && self.unseen.binary_search(&uid).is_ok() {
+        let set_now = row.flags & flags::SEEN != 0 && self.unseen.binary_search(&uid).is_ok();
+        if set_now {
             if !flags_told {
                 name(out, b"FLAGS ");
                 flags::write(out, row.flags, self.is_recent(uid), &table.keywords);
             }
-            if self.condstore && !self.items.modseq() {
-                name(out, b"MODSEQ (");
-                write_number(out, row.modseq.unsigned_abs());
-                out.push(b')');
-            }
+            flags_told = true;
+        }
+        let mut modseq_told = self.items.modseq();
+        if (self.with_modseq || (set_now && self.condstore)) && !modseq_told {
+            name(out, b"MODSEQ (");
+            write_number(out, row.modseq.unsigned_abs());
+            out.push(b')');
+            modseq_told = true;
+        }
+        if flags_told && (modseq_told || !self.condstore) && row.modseq > self.told_before {
             self.told.push((uid, row.modseq));
         }
         out.extend_from_slice(b")\r\n");

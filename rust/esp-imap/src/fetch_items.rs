@@ -119,15 +119,15 @@ impl FetchItems {
     }
 
     fn modifier(&mut self, cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
-        if cursor.take_word("CHANGEDSINCE") {
+        if self.changed_since.is_none() && cursor.take_word("CHANGEDSINCE") {
             cursor.space()?;
             self.changed_since = Some(cursor.modseq()?);
             // RFC 7162 §3.1.4.1: it implies the item MODSEQ.
             self.push(FetchItem::ModSeq);
-        } else if cursor.take_word("VANISHED") {
+        } else if !self.vanished && cursor.take_word("VANISHED") {
             self.vanished = true;
         } else {
-            return Err(cursor.error("CHANGEDSINCE or VANISHED"));
+            return Err(cursor.error("CHANGEDSINCE or VANISHED, each once"));
         }
         Ok(())
     }

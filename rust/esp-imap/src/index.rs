@@ -5,7 +5,7 @@ use crate::heads::Heads;
 use crate::parts::PartCache;
 use crate::set::SequenceSet;
 use crate::uids::UidList;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -380,7 +380,7 @@ impl MailboxIndex {
         result
     }
 
-    /// Make what was fed visible.
+    /// Make what was fed visible. With `complete`, all the mailbox has was fed, and other messages are gone.
     ///
     /// # Errors
     /// `CopyError` when the stream is not complete or a text of `expunged` is no set.
@@ -390,19 +390,20 @@ impl MailboxIndex {
         uidnext: u32,
         keywords: Vec<String>,
         expunged: &[String],
+        complete: bool,
     ) -> Result<(), CopyError> {
         let pending = std::mem::take(&mut *self.pending());
         if pending.copy.incomplete() {
             return Err(CopyError("it is cut"));
         }
-        let mut ranges = Vec::new();
-        for text in expunged {
-            let set =
-                SequenceSet::parse(text.as_bytes()).map_err(|_| CopyError("expunged is no set"))?;
-            ranges.extend(set.resolve(u32::MAX));
-        }
-        crate::set::normalise(&mut ranges);
+        let mut ranges = expunged_ranges(expunged)?;
         let mut table = self.write();
+        if complete {
+            let fed: HashSet<u32> = pending.rows.iter().map(|(uid, _)| *uid).collect();
+            let gone = table.uids.iter().filter(|uid| !fed.contains(uid));
+            ranges.extend(crate::set::ranges_of(gone));
+            crate::set::normalise(&mut ranges);
+        }
         let mut changed = table.apply(pending.rows, &pending.names);
         if table.expunge(&ranges) {
             let messages = table.rows.len();
@@ -489,6 +490,18 @@ impl MailboxIndex {
         }
         (bits, others)
     }
+}
+
+/// UIDs of rows of `expunged`, as rising ranges.
+pub(crate) fn expunged_ranges(texts: &[String]) -> Result<Vec<(u32, u32)>, CopyError> {
+    let mut ranges = Vec::new();
+    for text in texts {
+        let set =
+            SequenceSet::parse(text.as_bytes()).map_err(|_| CopyError("expunged is no set"))?;
+        ranges.extend(set.resolve(u32::MAX));
+    }
+    crate::set::normalise(&mut ranges);
+    Ok(ranges)
 }
 
 /// The bit of a keyword, 0 when the mailbox has it not.

@@ -23,6 +23,7 @@ mod notify;
 mod parts;
 mod reader;
 mod respond;
+mod resync;
 mod returns;
 mod search;
 mod search_program;

@@ -61,6 +61,31 @@ impl SequenceSet {
         &self.ranges
     }
 
+    /// Whether `*` stands in it.
+    #[must_use]
+    pub fn has_star(&self) -> bool {
+        self.ranges
+            .iter()
+            .any(|(first, last)| *first == 0 || *last == 0)
+    }
+
+    /// Whether its numbers were written in rising order, each once.
+    pub(crate) fn rises(&self) -> bool {
+        self.ranges.iter().all(|(first, last)| first <= last)
+            && self
+                .ranges
+                .windows(2)
+                .all(|pair| matches!(pair, [before, after] if before.1 < after.0))
+    }
+
+    /// How many numbers a set without `*` has, in which none is named twice.
+    pub(crate) fn count(&self) -> u64 {
+        self.ranges
+            .iter()
+            .map(|(first, last)| u64::from(first.abs_diff(*last)) + 1)
+            .sum()
+    }
+
     /// Rising, disjoint, inclusive ranges, where `*` is `largest`.
     #[must_use]
     pub fn resolve(&self, largest: u32) -> Vec<(u32, u32)> {
@@ -122,6 +147,36 @@ pub(crate) fn normalise(ranges: &mut Vec<(u32, u32)>) {
         }
         *ranges = joined;
     }
+}
+
+/// What two lists of rising, disjoint ranges have in common.
+pub(crate) fn intersect(one: &[(u32, u32)], other: &[(u32, u32)]) -> Vec<(u32, u32)> {
+    let mut common = Vec::new();
+    let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
+    while let (Some(a), Some(b)) = (one.peek(), other.peek()) {
+        let (first, last) = (a.0.max(b.0), a.1.min(b.1));
+        if first <= last {
+            common.push((first, last));
+        }
+        if a.1 < b.1 {
+            one.next();
+        } else {
+            other.next();
+        }
+    }
+    common
+}
+
+/// Rising numbers as ranges.
+pub(crate) fn ranges_of(numbers: impl IntoIterator<Item = u32>) -> Vec<(u32, u32)> {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some(range) if number == range.1.saturating_add(1) => range.1 = number,
+            _ => ranges.push((number, number)),
+        }
+    }
+    ranges
 }
 
 /// `seq-number = nz-number / "*"`; 0 stands for `*`.
@@ -195,6 +250,16 @@ mod tests {
     fn ranges_are_joined_and_may_be_written_backwards() {
         let set = SequenceSet::parse(b"9:7,1,2,*:8,3:4").unwrap();
         assert_eq!(set.resolve(10), [(1, 4), (7, 10)]);
+    }
+
+    #[test]
+    fn ranges_are_cut_by_others() {
+        assert_eq!(
+            intersect(&[(1, 4), (7, 10), (20, 20)], &[(3, 8), (10, 30)]),
+            [(3, 4), (7, 8), (10, 10), (20, 20)]
+        );
+        assert_eq!(intersect(&[(1, 4)], &[(5, 9)]), []);
+        assert_eq!(ranges_of([1, 2, 3, 7, 9, 10]), [(1, 3), (7, 7), (9, 10)]);
     }
 
     proptest! {

@@ -1,10 +1,11 @@
 //! What one session knows of its mailbox.
 
+use crate::StoreMode;
 use crate::flags;
 use crate::index::{MailboxIndex, Row, Table};
+use crate::resync::write_vanished;
 use crate::set::SequenceSet;
 use crate::uids::UidList;
-use crate::{StoreMode, encode_set};
 use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,9 +38,9 @@ pub(crate) struct Known {
     /// UIDs with `\Recent`, ranges.
     pub(crate) recent: Vec<(u32, u32)>,
     recent_taken: u32,
-    saved: Vec<(u32, u32)>,
+    pub(crate) saved: Vec<(u32, u32)>,
     pub(crate) condstore: bool,
-    qresync: bool,
+    pub(crate) qresync: bool,
     /// Whether the session speaks IMAP4rev2: nothing is recent, and every FETCH has UID.
     imap4rev2: bool,
 }
@@ -94,6 +95,11 @@ impl Known {
         self.recent
             .iter()
             .any(|(first, last)| (*first..=*last).contains(&uid))
+    }
+
+    /// Flag changes up to here were told.
+    pub(crate) fn told(&self) -> i64 {
+        self.told
     }
 
     fn recent_count(&self) -> usize {
@@ -170,7 +176,8 @@ impl Known {
             return;
         };
         let _ = write!(out, "* {} FETCH (", position + 1);
-        if with.uid || self.imap4rev2 {
+        // RFC 7162 §3.2.4: who enabled QRESYNC gets UID and MODSEQ together.
+        if with.uid || self.imap4rev2 || self.qresync {
             let _ = write!(out, "UID {uid} ");
         }
         if with.flags {
@@ -313,6 +320,12 @@ impl View {
         self.known().recent_taken
     }
 
+    /// Up to which mod-sequence the session was told everything.
+    #[must_use]
+    pub fn told_modseq(&self) -> i64 {
+        self.known().told
+    }
+
     /// Whether `sync` has something to look at.
     #[must_use]
     pub fn pending(&self) -> bool {
@@ -382,8 +395,11 @@ impl View {
             self.sync_messages(known, &mut table, sync.expunges, &mut out);
             known.version = table.version;
         }
-        self.sync_flags(known, &table, sync, last, &mut out);
-        if !sync.hold_flags {
+        // RFC 7162 §3.2: a client that has heard of a mod-sequence believes to know all below it. While an expunge is
+        // held back, nothing newer is told but what was asked for, or who resumes there would never hear of it.
+        let hold = sync.hold_flags || (known.qresync && known.messages_version != table.version);
+        self.sync_flags(known, &table, sync, last, hold, &mut out);
+        if !hold {
             known.told = known.told.max(table.modseq);
             let told = known.told;
             known.ahead.retain(|_, modseq| *modseq > told);
@@ -402,7 +418,7 @@ impl View {
         let gone = known.uids.missing_in(&table.uids);
         if expunges && !gone.is_empty() {
             if known.qresync {
-                let _ = write!(out, "* VANISHED {}\r\n", encode_set(&gone));
+                write_vanished(out, "", &crate::set::ranges_of(gone.iter().copied()));
             } else {
                 // From the end, so that each number is right at its time.
                 for uid in gone.iter().rev() {
@@ -448,9 +464,10 @@ impl View {
         table: &Table,
         sync: &Sync,
         last: u32,
+        hold: bool,
         out: &mut Vec<u8>,
     ) {
-        let changed = if sync.hold_flags {
+        let changed = if hold {
             Vec::new()
         } else {
             table.changed_since(known.told)
@@ -488,7 +505,7 @@ impl View {
                 flags: !hushed,
             };
             known.write_flags(out, table, uid, row, told);
-            if sync.hold_flags {
+            if hold {
                 known.ahead.insert(uid, row.modseq);
             }
         }

@@ -31,7 +31,9 @@ class State(msgspec.Struct, frozen=True):
     modseq: ModSeq
     keywords: tuple[str, ...]
     expunged: tuple[str, ...]
-    """Sequence-sets of UIDs that went after the mod-sequence asked for."""
+    """Sequence-sets of UIDs that went after the mod-sequence asked for, as far as that is remembered."""
+    expunged_horizon: ModSeq
+    """Up to here it is forgotten what went."""
 
 
 async def listed(connection: Connection, account: AccountId) -> list[Mailbox]:
@@ -160,7 +162,7 @@ async def state(connection: Connection, mailbox: MailboxId, after: ModSeq) -> St
     """
     row = await connection.fetchrow(
         """
-        SELECT uidvalidity, uidnext, highest_modseq, keywords,
+        SELECT uidvalidity, uidnext, highest_modseq, keywords, expunged_horizon,
             ARRAY(SELECT uids FROM expunged AS e
                   WHERE e.account_id = m.account_id AND e.mailbox_id = m.id AND e.modseq > $2
                   ORDER BY e.modseq) AS expunged
@@ -176,6 +178,7 @@ async def state(connection: Connection, mailbox: MailboxId, after: ModSeq) -> St
         modseq=row["highest_modseq"],
         keywords=tuple(row["keywords"]),
         expunged=tuple(row["expunged"]),
+        expunged_horizon=row["expunged_horizon"],
     )
 
 

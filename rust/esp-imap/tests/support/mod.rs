@@ -86,7 +86,7 @@ pub fn apply(index: &MailboxIndex, messages: &[Message], modseq: i64, uidnext: u
     let gone: Vec<String> = gone.iter().map(u32::to_string).collect();
     assert_eq!(index.feed(&rows(messages)), Ok(()));
     assert_eq!(
-        index.commit(modseq, uidnext, vec!["$Work".to_owned()], &gone),
+        index.commit(modseq, uidnext, vec!["$Work".to_owned()], &gone, false),
         Ok(())
     );
 }

@@ -49,7 +49,7 @@ impl MailboxIndex {
         py.detach(|| self.0.feed(copy)).map_err(invalid)
     }
 
-    #[pyo3(signature = (*, modseq, uidnext, keywords, expunged = Vec::new()), text_signature = "(self, /, *, modseq, uidnext, keywords, expunged=())")]
+    #[pyo3(signature = (*, modseq, uidnext, keywords, expunged = Vec::new(), complete = false), text_signature = "(self, /, *, modseq, uidnext, keywords, expunged=(), complete=False)")]
     fn commit(
         &self,
         py: Python<'_>,
@@ -57,9 +57,13 @@ impl MailboxIndex {
         uidnext: u32,
         keywords: Vec<String>,
         expunged: Vec<String>,
+        complete: bool,
     ) -> PyResult<()> {
-        py.detach(|| self.0.commit(modseq, uidnext, keywords, &expunged))
-            .map_err(invalid)
+        py.detach(|| {
+            self.0
+                .commit(modseq, uidnext, keywords, &expunged, complete)
+        })
+        .map_err(invalid)
     }
 
     fn abandon(&self) {
@@ -189,6 +193,11 @@ impl View {
         self.view.pending()
     }
 
+    #[getter]
+    fn told(&self) -> i64 {
+        self.view.told_modseq()
+    }
+
     fn enable_condstore(&self) {
         self.view.enable_condstore();
     }
@@ -239,6 +248,27 @@ impl View {
     #[pyo3(signature = (set, *, uid))]
     fn has_vanished(&self, set: &SequenceSet, uid: bool) -> bool {
         self.view.has_vanished(&set.0, uid)
+    }
+
+    #[pyo3(signature = (expunged, *, uids = None, matched = None))]
+    fn vanished_earlier(
+        &self,
+        py: Python<'_>,
+        expunged: Option<Vec<String>>,
+        uids: Option<&SequenceSet>,
+        matched: Option<(Bound<'_, SequenceSet>, Bound<'_, SequenceSet>)>,
+    ) -> PyResult<Py<PyBytes>> {
+        let response = self
+            .view
+            .vanished_earlier(
+                expunged.as_deref(),
+                uids.map(|uids| &*uids.0),
+                matched
+                    .as_ref()
+                    .map(|(numbers, uids)| (&*numbers.get().0, &*uids.get().0)),
+            )
+            .map_err(invalid)?;
+        Ok(octets(py, &response))
     }
 
     #[pyo3(signature = (set = None))]

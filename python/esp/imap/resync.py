@@ -1,0 +1,30 @@
+"""What a client that comes back has missed (RFC 7162 §3.2.5, §3.2.6)."""
+
+from typing import TYPE_CHECKING
+
+from esp.imap.fetching import write
+from esp.imap.selected import Selected
+from esp.native import FetchItems, QresyncParameter, SequenceSet
+
+if TYPE_CHECKING:
+    from esp.imap.session import Session
+
+
+async def resume(session: "Session", selected: Selected, client: QresyncParameter) -> None:
+    """Tell a client that selects a mailbox what has happened there since it last knew all of it."""
+    if client.uidvalidity != selected.opened.index.uidvalidity:
+        return  # RFC 7162 §3.2.5: as if the parameter was not there
+    session.connection.write(
+        selected.view.vanished_earlier(
+            await selected.opened.expunged_since(client.modseq),
+            uids=client.known_uids,
+            matched=client.known_sequence,
+        )
+    )
+    fetching = selected.view.fetch(
+        client.known_uids or SequenceSet("1:*"),
+        FetchItems(f"(UID FLAGS) (CHANGEDSINCE {client.modseq})"),
+        uid=True,
+        contents=session.door.contents,
+    )
+    await write(session, selected, fetching, in_thread=False)

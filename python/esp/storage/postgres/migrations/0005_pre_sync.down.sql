@@ -1,0 +1,2 @@
+DROP INDEX content_index_thread, expunged_age;
+ALTER TABLE mailbox DROP COLUMN expunged_horizon;

@@ -1,0 +1,246 @@
+"""Clients that come back, and sessions that hear of each other's expunges (RFC 7162 §3.2)."""
+
+import re
+
+from esp.services.history import History
+from tests.imap.client import Client
+from tests.imap.world import Imap, World
+
+
+async def filled(world: World, imap: Imap, count: int) -> tuple[str, Client]:
+    """Return an account with messages in INBOX, and a session that has it selected with QRESYNC."""
+    address = await world.account()
+    client = await imap.login(address)
+    for number in range(count):
+        await client.append("INBOX", b"Subject: %d\r\n\r\n" % number)
+    await client.ok("ENABLE QRESYNC")
+    await client.ok("SELECT INBOX")
+    return address, client
+
+
+async def highest(client: Client) -> tuple[int, int]:
+    """Return UIDVALIDITY and HIGHESTMODSEQ."""
+    lines = await client.ok("STATUS INBOX (UIDVALIDITY HIGHESTMODSEQ)")
+    found = re.search(r"UIDVALIDITY (\d+) HIGHESTMODSEQ (\d+)", "".join(lines))
+    assert found is not None
+    return int(found[1]), int(found[2])
+
+
+async def resumed(door: Imap, address: str, parameter: str) -> list[str]:
+    """Return what a new session hears of what it missed."""
+    client = await door.login(address)
+    await client.ok("ENABLE QRESYNC")
+    lines = await client.ok(f"SELECT INBOX (QRESYNC ({parameter}))")
+    await client.close()
+    return [line for line in lines if "VANISHED" in line or " FETCH " in line]
+
+
+async def expunge(client: Client, uids: str) -> None:
+    await client.ok(f"UID STORE {uids} +FLAGS.SILENT (\\Deleted)")
+    await client.ok(f"UID EXPUNGE {uids}")
+
+
+async def test_who_comes_back_hears_what_changed_and_what_is_gone(world: World, imap: Imap) -> None:
+    address, client = await filled(world, imap, 9)
+    validity, modseq = await highest(client)
+    await client.ok("UID STORE 3 +FLAGS (\\Flagged)")
+    await expunge(client, "2,5:6,9")
+    await client.append("INBOX", b"new")
+    other = await world.open_door()
+    changes = [
+        "* VANISHED (EARLIER) 2,5:6,9",
+        f"* 2 FETCH (UID 3 FLAGS (\\Flagged) MODSEQ ({modseq + 1}))",
+        f"* 6 FETCH (UID 10 FLAGS (\\Recent) MODSEQ ({modseq + 8}))",
+    ]
+    lines = await resumed(other, address, f"{validity} {modseq}")
+    assert lines[:2] == changes[:2]
+    assert re.fullmatch(r"\* 6 FETCH \(UID 10 FLAGS \(\\Recent\) MODSEQ \(\d+\)\)", lines[2])
+    # Only what it knows (§3.2.5.1), and sequence numbers that are right still (§3.2.5.2)
+    assert await resumed(other, address, f"{validity} {modseq} 1:4") == ["* VANISHED (EARLIER) 2", changes[1]]
+    assert await resumed(other, address, f"{validity} {modseq} 4:9") == ["* VANISHED (EARLIER) 5:6,9"]
+    assert await resumed(other, address, f"{validity} {modseq} 1:9 (1,4,9 1,4,9)") == changes[:2]
+    # Another UIDVALIDITY: as if nothing had been asked
+    assert await resumed(other, address, f"{validity + 1} {modseq} 1:9") == []
+    _, now = await highest(client)
+    assert await resumed(other, address, f"{validity} {now}") == []
+    await client.close()
+    await world.close_door(other)
+
+
+async def test_a_resume_that_is_none_is_refused(world: World, imap: Imap) -> None:
+    _, client = await filled(world, imap, 1)
+    validity, modseq = await highest(client)
+    for parameter in (
+        "0 1",
+        f"{validity}",
+        f"{validity} x",
+        f"{validity} {modseq} 1:*",
+        f"{validity} {modseq} $",
+        f"{validity} {modseq} 1 (1:2 1)",
+        f"{validity} {modseq} 1 (2,1 1,2)",
+        f"{validity} {modseq} 1 (1 *)",
+    ):
+        assert (await client.command(f"SELECT INBOX (QRESYNC ({parameter}))"))[-1].startswith("BAD"), (
+            parameter
+        )
+    # Such a command does not close what is selected.
+    await client.ok("FETCH 1 FLAGS")
+    await client.close()
+
+
+async def test_what_is_forgotten_is_told_by_what_is_there(world: World, imap: Imap) -> None:
+    address, client = await filled(world, imap, 8)
+    validity, modseq = await highest(client)
+    await expunge(client, "2,5:6,8")
+    behind = await world.open_door()
+    watcher = await behind.login(address)
+    await watcher.ok("ENABLE QRESYNC")
+    await watcher.ok("SELECT INBOX")
+    await expunge(client, "3")
+    assert await History(world.database, 0.0).forget() >= 2
+    parameter = f"{validity} {modseq}"
+    lines = await resumed(behind, address, parameter)
+    assert lines[0] == "* VANISHED (EARLIER) 2:3,5:6,8"
+    # The first pair that differs ends what is known to be whole (§3.2.5.2): below it nothing was ever there.
+    await expunge(client, "7")
+    assert (await resumed(behind, address, f"{parameter} 1:8 (1,2,4 1,4,7)"))[0] == "* VANISHED (EARLIER) 5:8"
+    assert await resumed(behind, address, f"{parameter} 4") == []
+    fetched = await client.ok(f"UID FETCH 1:* (FLAGS) (CHANGEDSINCE {modseq} VANISHED)")
+    assert fetched[0] == "* VANISHED (EARLIER) 2:3,5:8"
+    # A process whose index is older than that is right as well.
+    assert "* VANISHED 3,7" in await watcher.ok("NOOP")
+    assert (await watcher.ok("UID SEARCH ALL"))[0] == "* SEARCH 1 4"
+    for connected in (client, watcher):
+        await connected.close()
+    await world.close_door(behind)
+
+
+async def test_an_index_older_than_what_is_remembered_is_filled_anew(
+    world: World, imap: Imap, tmp_path: object
+) -> None:
+    address, client = await filled(world, imap, 6)
+    deaf = await world.open_door(valkey=f"unix://{tmp_path}/nothing.sock")
+    watcher = await deaf.login(address)
+    await watcher.ok("SELECT INBOX")
+    await expunge(client, "1,4")
+    await client.ok("UID STORE 3 +FLAGS.SILENT (\\Answered)")
+    await client.append("INBOX", b"new")
+    await History(world.database, 0.0).forget()
+    lines = await watcher.ok("NOOP")
+    assert [line for line in lines if "EXPUNGE" in line] == ["* 4 EXPUNGE", "* 1 EXPUNGE"]
+    assert "* 5 EXISTS" in lines
+    assert (await watcher.ok("UID SEARCH ANSWERED"))[0] == "* SEARCH 3"
+    for connected in (client, watcher):
+        await connected.close()
+    await world.close_door(deaf)
+
+
+async def test_uid_fetch_tells_what_vanished_before_what_changed(world: World, imap: Imap) -> None:
+    address, client = await filled(world, imap, 6)
+    _, modseq = await highest(client)
+    other = await imap.login(address)
+    await other.ok("SELECT INBOX")
+    await expunge(client, "1")
+    await client.ok("UID STORE 4 +FLAGS.SILENT (\\Seen)")
+    await other.ok("NOOP")
+    await other.ok("STORE 2,5 +FLAGS.SILENT (\\Deleted)")
+    await other.ok("EXPUNGE")
+    lines = await client.ok(f"UID FETCH 1:* (UID) (CHANGEDSINCE {modseq} VANISHED)")
+    assert lines[0] == "* VANISHED 3,6"  # which this session still counted
+    assert lines[1] == "* VANISHED (EARLIER) 1,3,6"
+    assert re.match(r"\* 2 FETCH \(UID 4 MODSEQ \(\d+\)\)", lines[2])
+    for command in (
+        f"FETCH 1 (UID) (CHANGEDSINCE {modseq} VANISHED)",
+        "UID FETCH 1 (UID) (VANISHED)",
+        f"UID FETCH 1 (UID) (CHANGEDSINCE {modseq} VANISHED CHANGEDSINCE 1)",
+    ):
+        assert (await client.command(command))[-1].startswith("BAD"), command
+    for connected in (client, other):
+        await connected.close()
+
+
+async def test_each_session_hears_of_an_expunge_in_its_own_words(world: World, imap: Imap) -> None:
+    address, client = await filled(world, imap, 5)
+    second = await world.open_door()
+    plain, idle = await second.login(address), await second.login(address)
+    await plain.ok("SELECT INBOX")
+    await idle.ok("ENABLE QRESYNC")
+    await idle.ok("SELECT INBOX")
+    idle.send("i IDLE\r\n")
+    await idle.until("+")
+    await expunge(client, "2,4")
+
+    async def vanished() -> str:
+        while "VANISHED" not in (line := await idle.line()):
+            pass
+        return line
+
+    assert await vanished() == "* VANISHED 2,4"
+    # Numbers hold until EXPUNGE may be told.
+    assert (await plain.ok("FETCH 5 (UID)"))[0] == "* 5 FETCH (UID 5)"
+    lines = await plain.ok("NOOP")
+    assert [line for line in lines if "EXPUNGE" in line or "VANISHED" in line] == [
+        "* 4 EXPUNGE",
+        "* 2 EXPUNGE",
+    ]
+    await plain.ok("MOVE 1 Trash")
+    assert await vanished() == "* VANISHED 1"
+    assert "* VANISHED 1" in await client.ok("NOOP")
+    for connected in (client, plain, idle):
+        await connected.close()
+    await world.close_door(second)
+
+
+async def test_no_mod_sequence_overtakes_an_expunge_that_is_held_back(world: World, imap: Imap) -> None:
+    # Else who loses the connection then, and resumes from what it heard, never hears of the expunge.
+    address, client = await filled(world, imap, 4)
+    other = await imap.login(address)
+    await other.ok("SELECT INBOX")
+    await other.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+    await other.ok("EXPUNGE")
+    await other.ok("STORE 1 +FLAGS.SILENT (\\Flagged)")
+    lines = await client.ok("SEARCH ALL")
+    assert lines[:-1] == ["* SEARCH 2 3 4"]
+    lines = await client.ok("STORE 3 +FLAGS (\\Seen)")  # which it asked for
+    assert len(lines) == 2 and "FETCH (UID 3 FLAGS (\\Seen" in lines[0]
+    lines = await client.ok("NOOP")
+    assert lines[0] == "* VANISHED 1"
+    assert "UID 2 FLAGS (\\Flagged" in lines[1]
+    assert len(lines) == 3
+    for connected in (client, other):
+        await connected.close()
+
+
+async def test_close_says_how_far_the_client_is_when_it_is(world: World, imap: Imap) -> None:
+    address, client = await filled(world, imap, 3)
+    await client.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+    _, modseq = await highest(client)
+    assert (await client.ok("CLOSE"))[-1] == f"OK [HIGHESTMODSEQ {modseq + 1}] CLOSE completed"
+    await client.ok("SELECT INBOX")
+    assert (await client.ok("CLOSE"))[-1] == "OK CLOSE completed"
+    # Not when something happened of which it has not heard
+    await client.ok("SELECT INBOX")
+    await client.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+    other = await imap.login(address)
+    await other.ok("SELECT INBOX")
+    await other.ok("STORE 2 +FLAGS.SILENT (\\Flagged)")
+    assert (await client.ok("CLOSE"))[-1] == "OK CLOSE completed"
+    for connected in (client, other):
+        await connected.close()
+
+
+async def test_the_mod_sequence_told_on_enabling_is_one_the_session_has_reached(
+    world: World, imap: Imap
+) -> None:
+    address = await world.account()
+    client, other = await imap.login(address), await imap.login(address)
+    for _ in range(2):
+        await other.append("INBOX", b"x")
+    await client.ok("SELECT INBOX")
+    await other.ok("SELECT INBOX")
+    _, modseq = await highest(other)
+    await other.ok("STORE 2 +FLAGS.SILENT (\\Flagged)")
+    lines = await client.ok("FETCH 1 (MODSEQ)")
+    assert lines[0] == f"* OK [HIGHESTMODSEQ {modseq}] CONDSTORE enabled"
+    for connected in (client, other):
+        await connected.close()
