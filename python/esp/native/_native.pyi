@@ -532,6 +532,7 @@ class EventGroup:
     def fetch(self) -> FetchItems | None:
         """What MessageNew asks to be told of new messages; sets no `\\Seen`."""
 
+@final
 class ReturnOptions:
     """The options of `RETURN (…)` (RFC 4731, RFC 5182, RFC 5267, RFC 9394)."""
 

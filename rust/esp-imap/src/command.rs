@@ -1,5 +1,6 @@
 //! One whole command to a typed value (RFC 3501 §9, `command`).
 
+use crate::charset::BADCHARSET;
 use crate::cursor::{Cursor, SyntaxError, is_astring_char};
 use crate::fetch_items::FetchItems;
 use crate::flags::FlagList;
@@ -164,9 +165,7 @@ impl From<SearchError> for Fault {
     fn from(error: SearchError) -> Self {
         match error {
             SearchError::Syntax(error) => error.into(),
-            SearchError::Charset => {
-                Self::No("[BADCHARSET (US-ASCII UTF-8 ISO-8859-1)] Unknown charset")
-            }
+            SearchError::Charset => Self::No(BADCHARSET),
         }
     }
 }

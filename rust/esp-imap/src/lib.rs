@@ -8,6 +8,7 @@
 
 mod append;
 mod cache;
+mod charset;
 mod command;
 mod copy;
 mod cursor;

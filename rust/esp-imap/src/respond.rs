@@ -18,9 +18,16 @@ impl Search {
     /// The result as UIDs, in its order.
     #[must_use]
     pub fn uids(&self) -> Vec<u32> {
-        self.hits
-            .iter()
-            .filter_map(|position| self.uids.get(*position))
+        // Looking up each is for few.
+        if self.hits.len() * 16 < self.uids.len() {
+            let uids = self.hits.iter();
+            return uids
+                .filter_map(|position| self.uids.get(*position))
+                .collect();
+        }
+        let all: Vec<u32> = self.uids.iter().collect();
+        let uids = self.hits.iter();
+        uids.filter_map(|position| all.get(*position).copied())
             .collect()
     }
 
@@ -93,7 +100,8 @@ impl Search {
         }
         let _ = write!(out, "* {name}");
         for number in found {
-            let _ = write!(out, " {number}");
+            out.push(b' ');
+            crate::wire::number(&mut out, number);
         }
         if modseq > 0 {
             let _ = write!(out, " (MODSEQ {modseq})");

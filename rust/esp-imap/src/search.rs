@@ -13,7 +13,7 @@ use crate::sort::{SortKey, sent, sorted};
 use crate::thread::{Algorithm, Message, Threads};
 use crate::uids::UidList;
 use crate::view::{RangeError, View};
-use esp_mime::{HeadKey, SearchText, Structure};
+use esp_mime::{Head, HeadKey, SearchText, Structure};
 use std::io::Read as _;
 use std::sync::Arc;
 
@@ -184,7 +184,7 @@ impl Search {
                 .recent
                 .iter()
                 .any(|(first, last)| (*first..=*last).contains(&uid)),
-            head: table.heads.get(row.content),
+            heads: &table.heads,
         }
     }
 
@@ -202,7 +202,7 @@ impl Search {
                         self.stage = Stage::Signatures(text, false);
                         continue;
                     }
-                    let need = self.headless(&heads);
+                    let need = self.contents(&heads, has_head);
                     self.stage = Stage::Heads(heads, text);
                     return Ok(Some(SearchNeed {
                         heads: need,
@@ -227,7 +227,7 @@ impl Search {
                 Stage::Signatures(mut positions, asked) => {
                     let batch = positions.split_off(positions.len().saturating_sub(SIGNATURES));
                     if !asked {
-                        let mut need = self.contents(&batch);
+                        let mut need = self.contents(&batch, |_, _| false);
                         let account = self.view.index().account;
                         self.texts.signatures().retain_missing(account, &mut need);
                         if !need.is_empty() {
@@ -248,7 +248,7 @@ impl Search {
                 Stage::Texts(mut candidates, rest, asked) => {
                     let batch = candidates.split_off(candidates.len().saturating_sub(TEXTS));
                     if !asked {
-                        let mut need = self.contents(&batch);
+                        let mut need = self.contents(&batch, |_, _| false);
                         let account = self.view.index().account;
                         self.texts.texts().retain_missing(account, &mut need);
                         if !need.is_empty() {
@@ -264,60 +264,50 @@ impl Search {
                     self.stage = Stage::Texts(candidates, rest, false);
                 }
                 Stage::Order(asked) => {
-                    if self.order.needs_heads() {
+                    if asked {
                         let hits = std::mem::take(&mut self.hits);
-                        let need = self.headless(&hits);
-                        if asked {
-                            self.read_heads(&hits)?;
-                        }
+                        self.read_heads(&hits)?;
                         self.hits = hits;
-                        if !asked && !need.is_empty() {
-                            self.stage = Stage::Order(true);
-                            return Ok(Some(SearchNeed {
-                                heads: need,
-                                ..SearchNeed::default()
-                            }));
-                        }
                     }
-                    self.put_in_order();
+                    let need = self.put_in_order();
+                    if !need.is_empty() {
+                        self.stage = Stage::Order(true);
+                        return Ok(Some(SearchNeed {
+                            heads: need,
+                            ..SearchNeed::default()
+                        }));
+                    }
                 }
                 Stage::Done => return Ok(None),
             }
         }
     }
 
-    fn rows(&self, table: &Table, positions: &[usize]) -> Vec<Row> {
+    /// The rows at positions, with these.
+    fn rows<'a>(
+        &'a self,
+        table: &'a Table,
+        positions: &'a [usize],
+    ) -> impl Iterator<Item = (usize, &'a Row)> {
+        let same = Arc::ptr_eq(&self.uids, &table.uids);
         let mut hint = positions.first().copied().unwrap_or(0);
-        positions
-            .iter()
-            .filter_map(|position| {
-                table
-                    .find_near(self.uids.get(*position)?, &mut hint)
-                    .copied()
-            })
-            .collect()
+        positions.iter().filter_map(move |&position| {
+            let row = if same {
+                table.row(position)?
+            } else {
+                table.find_near(self.uids.get(position)?, &mut hint)?
+            };
+            Some((position, row))
+        })
     }
 
-    fn contents(&self, positions: &[usize]) -> Vec<i64> {
+    /// Content ids of messages, those left out for which `known` holds.
+    fn contents(&self, positions: &[usize], known: impl Fn(&Table, i64) -> bool) -> Vec<i64> {
         let table = self.view.index().read();
         let mut ids: Vec<i64> = self
             .rows(&table, positions)
-            .iter()
-            .map(|row| row.content)
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids
-    }
-
-    /// Content ids of those messages whose heads are not there.
-    fn headless(&self, positions: &[usize]) -> Vec<i64> {
-        let table = self.view.index().read();
-        let mut ids: Vec<i64> = self
-            .rows(&table, positions)
-            .iter()
-            .map(|row| row.content)
-            .filter(|content| !table.heads.contains(*content))
+            .map(|(_, row)| row.content)
+            .filter(|content| !known(&table, *content))
             .collect();
         ids.sort_unstable();
         ids.dedup();
@@ -329,9 +319,10 @@ impl Search {
         let view = Arc::clone(&self.view);
         let unread: Vec<Row> = {
             let table = view.index().read();
-            let mut rows = self.rows(&table, positions);
-            rows.retain(|row| !table.heads.contains(row.content));
-            rows
+            self.rows(&table, positions)
+                .filter(|(_, row)| !has_head(&table, row.content))
+                .map(|(_, row)| *row)
+                .collect()
         };
         let mut data = Vec::new();
         for row in unread {
@@ -418,44 +409,61 @@ impl Search {
         Ok(())
     }
 
-    fn put_in_order(&mut self) {
+    /// Bring what was found in the order asked for; or return the content ids whose heads that takes.
+    fn put_in_order(&mut self) -> Vec<i64> {
+        if self.order == Order::Mailbox {
+            return Vec::new();
+        }
         let view = Arc::clone(&self.view);
         let table = view.index().read();
-        if self.order == Order::Mailbox {
-            return;
-        }
         // What the index no longer has cannot be compared.
-        self.hits.retain(|position| {
-            self.uids
-                .get(*position)
-                .is_some_and(|uid| table.find(uid).is_some())
-        });
-        let rows = self.rows(&table, &self.hits);
+        let (hits, rows): (Vec<usize>, Vec<&Row>) = self.rows(&table, &self.hits).unzip();
+        let mut heads = Vec::new();
+        if self.order.needs_heads() {
+            heads = rows
+                .iter()
+                .map(|row| table.heads.get(row.content))
+                .collect();
+            let missing = rows.iter().zip(&heads).filter(|(_, head)| head.is_none());
+            let missing: Vec<i64> = missing.map(|(row, _)| row.content).collect();
+            if !missing.is_empty() {
+                return missing;
+            }
+        }
+        let heads: Vec<Head<'_>> = heads.into_iter().flatten().collect();
         match &self.order {
             Order::Mailbox => {}
             Order::Sort(keys) => {
-                self.hits = sorted(&rows, keys, &table.heads)
+                self.hits = sorted(&rows, &heads, keys)
                     .into_iter()
-                    .filter_map(|place| self.hits.get(place).copied())
+                    .filter_map(|place| hits.get(place).copied())
                     .collect();
             }
             Order::Thread(algorithm) => {
-                let messages: Vec<Message<'_>> =
-                    rows.iter().map(|row| message(row, &table)).collect();
+                let messages: Vec<Message<'_>> = rows
+                    .iter()
+                    .zip(&heads)
+                    .map(|(row, head)| message(row, *head))
+                    .collect();
                 self.threads = Some(Threads::new(&messages, *algorithm));
+                self.hits = hits;
             }
         }
+        Vec::new()
     }
 }
 
-fn message<'a>(row: &Row, table: &'a Table) -> Message<'a> {
-    let head = table.heads.get(row.content);
+fn has_head(table: &Table, content: i64) -> bool {
+    table.heads.contains(content)
+}
+
+fn message<'a>(row: &Row, head: Head<'a>) -> Message<'a> {
     Message {
-        id: head.and_then(|head| head.id()),
-        references: head.map_or_else(Vec::new, |head| head.references().collect()),
-        subject: head.map_or(&[], |head| head.key(HeadKey::Subject)),
-        is_reply: head.is_some_and(|head| head.is_reply()),
-        sent: sent(row, &table.heads),
+        id: head.id(),
+        references: head.references().collect(),
+        subject: head.key(HeadKey::Subject),
+        is_reply: head.is_reply(),
+        sent: sent(row, head),
         arrival: row.internal_date,
     }
 }

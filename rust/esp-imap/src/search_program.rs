@@ -1,9 +1,9 @@
 //! The keys of a SEARCH (RFC 3501 §6.4.4; RFC 5032 OLDER and YOUNGER; RFC 7162 MODSEQ; RFC 8514 SAVED…).
 
+use crate::charset::Charset;
 use crate::cursor::{Cursor, SyntaxError};
 use crate::flags;
 use crate::set::SequenceSet;
-use encoding_rs::Encoding;
 
 /// Which of a message's dates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,13 +88,7 @@ type Read<T> = Result<T, SearchError>;
 
 struct Reader<'c, 'a> {
     cursor: &'c mut Cursor<'a>,
-    charset: &'static Encoding,
-}
-
-/// A charset by its name; RFC 3501 wants US-ASCII and UTF-8, the rest is courtesy.
-fn charset(name: &str) -> Option<&'static Encoding> {
-    // UTF-16 and the stateful "replacement" would not be what the command's octets are in.
-    Encoding::for_label(name.as_bytes()).filter(|encoding| encoding.is_ascii_compatible())
+    charset: Charset,
 }
 
 impl SearchProgram {
@@ -111,23 +105,23 @@ impl SearchProgram {
 
     /// `["CHARSET" SP astring SP] search-key *(SP search-key)`.
     pub(crate) fn read(cursor: &mut Cursor<'_>) -> Read<Self> {
-        let mut encoding = encoding_rs::UTF_8;
+        let mut charset = Charset::UTF_8;
         if cursor.take_word("CHARSET") {
             cursor.space()?;
-            encoding = charset(&cursor.astring_text()?).ok_or(SearchError::Charset)?;
+            charset = Charset::named(&cursor.astring_text()?).ok_or(SearchError::Charset)?;
             cursor.space()?;
         }
-        Self::read_in(cursor, encoding)
+        Self::read_in(cursor, charset)
     }
 
     /// `charset SP search-key *(SP search-key)`, as SORT and THREAD have it.
     pub(crate) fn read_sort(cursor: &mut Cursor<'_>) -> Read<Self> {
-        let encoding = charset(&cursor.astring_text()?).ok_or(SearchError::Charset)?;
+        let charset = Charset::named(&cursor.astring_text()?).ok_or(SearchError::Charset)?;
         cursor.space()?;
-        Self::read_in(cursor, encoding)
+        Self::read_in(cursor, charset)
     }
 
-    fn read_in(cursor: &mut Cursor<'_>, charset: &'static Encoding) -> Read<Self> {
+    fn read_in(cursor: &mut Cursor<'_>, charset: Charset) -> Read<Self> {
         let mut reader = Reader { cursor, charset };
         let key = reader.keys(None)?;
         Ok(Self { key })
@@ -335,13 +329,10 @@ impl Reader<'_, '_> {
         self.cursor.space()?;
         let start = self.cursor.offset();
         let octets = self.cursor.astring()?;
-        let text = self
-            .charset
-            .decode_without_bom_handling_and_without_replacement(&octets)
-            .ok_or(SyntaxError {
-                offset: start,
-                expected: "text in the charset of the search".into(),
-            })?;
+        let text = self.charset.decode(&octets).ok_or(SyntaxError {
+            offset: start,
+            expected: "text in the charset of the search".into(),
+        })?;
         Ok(text.into_owned())
     }
 }

@@ -1,6 +1,7 @@
 //! The keys of a search, worked out for one mailbox and put to one message.
 
 use crate::date::DAY;
+use crate::heads::Heads;
 use crate::index::{Row, Table, keyword_bit};
 use crate::search_program::{DateOf, Key, Place};
 use crate::view::{Known, RangeError};
@@ -49,8 +50,14 @@ pub(crate) struct Subject<'a> {
     pub(crate) row: &'a Row,
     pub(crate) position: usize,
     pub(crate) recent: bool,
-    /// `None`: not known yet.
-    pub(crate) head: Option<Head<'a>>,
+    /// Those of the mailbox that are known.
+    pub(crate) heads: &'a Heads,
+}
+
+impl<'a> Subject<'a> {
+    fn head(&self) -> Option<Head<'a>> {
+        self.heads.get(self.row.content)
+    }
 }
 
 /// Work out what a key means for the messages that a view knows.
@@ -122,7 +129,7 @@ impl Test {
                 let day = match of {
                     DateOf::Internal => Some(row.internal_date.div_euclid(DAY)),
                     DateOf::Saved => Some(row.saved_at.div_euclid(DAY)),
-                    DateOf::Sent => match subject.head {
+                    DateOf::Sent => match subject.head() {
                         None => return Verdict::Head,
                         Some(head) => head.sent_day(),
                     },
@@ -133,7 +140,7 @@ impl Test {
             Self::Smaller(size) => verdict(row.size < *size),
             Self::Since(time) => verdict(row.internal_date >= *time),
             Self::ModSeq(modseq) => verdict(row.modseq >= *modseq),
-            Self::Head(name, needle) => match subject.head {
+            Self::Head(name, needle) => match subject.head() {
                 None => Verdict::Head,
                 Some(head) => verdict(head.has(needle, name)),
             },

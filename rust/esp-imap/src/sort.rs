@@ -1,9 +1,8 @@
 //! The order of SORT (RFC 5256 §3, RFC 5957 §4).
 
 use crate::cursor::{Cursor, SyntaxError};
-use crate::heads::Heads;
 use crate::index::Row;
-use esp_mime::HeadKey;
+use esp_mime::{Head, HeadKey};
 use std::cmp::Ordering;
 
 /// What is compared.
@@ -61,10 +60,8 @@ impl SortKey {
 }
 
 /// When a message was sent, in seconds (RFC 5256 §2.2).
-pub(crate) fn sent(row: &Row, heads: &Heads) -> i64 {
-    heads
-        .get(row.content)
-        .and_then(|head| head.sent())
+pub(crate) fn sent(row: &Row, head: Head<'_>) -> i64 {
+    head.sent()
         .unwrap_or_else(|| row.internal_date.div_euclid(1_000_000))
 }
 
@@ -75,17 +72,18 @@ enum Column<'a> {
 }
 
 impl<'a> Column<'a> {
-    fn new(by: SortBy, rows: &[Row], heads: &'a Heads) -> Self {
-        let numbers = |of: &dyn Fn(&Row) -> i64| Self::Numbers(rows.iter().map(of).collect());
+    fn new(by: SortBy, rows: &[&Row], heads: &[Head<'a>]) -> Self {
         match by {
-            SortBy::Arrival => numbers(&|row| row.internal_date),
-            SortBy::Date => numbers(&|row| sent(row, heads)),
-            SortBy::Size => numbers(&|row| i64::try_from(row.size).unwrap_or(i64::MAX)),
-            SortBy::Head(key) => Self::Texts(
-                rows.iter()
-                    .map(|row| heads.get(row.content).map_or(&[][..], |head| head.key(key)))
-                    .collect(),
-            ),
+            SortBy::Arrival => Self::Numbers(rows.iter().map(|row| row.internal_date).collect()),
+            SortBy::Size => {
+                let size = |row: &&Row| i64::try_from(row.size).unwrap_or(i64::MAX);
+                Self::Numbers(rows.iter().map(size).collect())
+            }
+            SortBy::Date => {
+                let both = rows.iter().zip(heads);
+                Self::Numbers(both.map(|(row, head)| sent(row, *head)).collect())
+            }
+            SortBy::Head(key) => Self::Texts(heads.iter().map(|head| head.key(key)).collect()),
         }
     }
 
@@ -118,7 +116,9 @@ impl<'a> Column<'a> {
 }
 
 /// Return the places of `rows` in the order asked for; ties keep theirs, whatever is reversed (RFC 5256 §3).
-pub(crate) fn sorted(rows: &[Row], keys: &[SortKey], heads: &Heads) -> Vec<usize> {
+///
+/// `heads` are those of the rows; they may be left out when no key needs them.
+pub(crate) fn sorted(rows: &[&Row], heads: &[Head<'_>], keys: &[SortKey]) -> Vec<usize> {
     let columns: Vec<(Column<'_>, bool)> = keys
         .iter()
         .map(|key| (Column::new(key.by, rows, heads), key.reverse))

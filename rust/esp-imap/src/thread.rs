@@ -7,7 +7,6 @@ use crate::cache::KeyHasher;
 use crate::cursor::{Cursor, SyntaxError};
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
-use std::io::Write as _;
 
 /// How messages are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +53,8 @@ struct Node {
     /// Its place among the messages.
     message: Option<usize>,
     parent: Option<usize>,
+    /// Whether it was ever a parent: only such a one can be above another.
+    above: bool,
     children: Vec<usize>,
 }
 
@@ -92,6 +93,7 @@ impl Threads {
         static NONE: Node = Node {
             message: None,
             parent: None,
+            above: false,
             children: Vec::new(),
         };
         self.nodes.get(node).unwrap_or(&NONE)
@@ -108,6 +110,9 @@ impl Threads {
     fn set_parent(&mut self, node: usize, parent: Option<usize>) {
         if let Some(node) = self.nodes.get_mut(node) {
             node.parent = parent;
+        }
+        if let Some(parent) = parent.and_then(|parent| self.nodes.get_mut(parent)) {
+            parent.above = true;
         }
     }
 
@@ -133,8 +138,6 @@ impl Threads {
     /// Step 1: a node for each identifier, its parent the one named before it.
     fn link(&mut self, messages: &[Message<'_>]) {
         let mut ids = Ids::default();
-        // Which nodes are a parent: only those can be above another.
-        let mut parents: HashSet<usize> = HashSet::new();
         for (at, message) in messages.iter().enumerate() {
             let taken = message.id.and_then(|id| ids.get(&id).copied());
             let node = match taken {
@@ -163,10 +166,9 @@ impl Threads {
                 };
                 if let Some(parent) = last
                     && self.get(reference).parent.is_none()
-                    && self.may_be_under(reference, parent, &parents)
+                    && self.may_be_under(reference, parent)
                 {
                     self.set_parent(reference, Some(parent));
-                    parents.insert(parent);
                 }
                 last = Some(reference);
             }
@@ -174,10 +176,9 @@ impl Threads {
             if self.get(node).parent != last || last.is_none() {
                 self.set_parent(node, None);
                 if let Some(parent) = last
-                    && self.may_be_under(node, parent, &parents)
+                    && self.may_be_under(node, parent)
                 {
                     self.set_parent(node, Some(parent));
-                    parents.insert(parent);
                 }
             }
         }
@@ -195,11 +196,11 @@ impl Threads {
     }
 
     /// Whether `node` is not above `parent`, nor the same.
-    fn may_be_under(&self, node: usize, parent: usize, parents: &HashSet<usize>) -> bool {
+    fn may_be_under(&self, node: usize, parent: usize) -> bool {
         if node == parent {
             return false;
         }
-        if !parents.contains(&node) {
+        if !self.get(node).above {
             return true;
         }
         let mut above = self.get(parent).parent;
@@ -400,7 +401,7 @@ impl Threads {
             let found = self.get(node);
             let number = found.message.and_then(|at| numbers.get(at));
             if let Some(number) = number {
-                let _ = write!(out, "{number}");
+                crate::wire::number(out, *number);
             }
             match found.children.as_slice() {
                 [] => {}

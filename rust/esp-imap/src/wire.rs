@@ -145,6 +145,21 @@ pub(crate) fn base64(encoded: &[u8]) -> Option<Vec<u8>> {
     (bits == 0).then_some(out)
 }
 
+/// A number in decimal digits; by the hundred thousand, `write!` takes most of the time.
+pub(crate) fn number(out: &mut Vec<u8>, mut value: u32) {
+    let mut digits = [0_u8; 10];
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+        used += 1;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(10 - used..).unwrap_or_default());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,12 @@ use crate::octets::trim;
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use std::borrow::Cow;
 
+/// Text of some octets that are said to be in `label`; as this crate reads parts of messages.
+#[must_use]
+pub fn decode_text<'a>(label: &[u8], data: &'a [u8]) -> Cow<'a, str> {
+    decode(Some(label), data)
+}
+
 /// Decode `data`, said to be in `label`. Without a label, or with one nobody knows, UTF-8 if it is that, else
 /// windows-1252, as mail readers guess.
 pub(crate) fn decode<'a>(label: Option<&[u8]>, data: &'a [u8]) -> Cow<'a, str> {

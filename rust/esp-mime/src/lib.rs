@@ -34,6 +34,7 @@ mod wire;
 
 pub use address::{Address, parse_list};
 pub use arrival::{Arrival, MisplacedNul};
+pub use charset::decode_text;
 pub use collation::collation_key;
 pub use date::{Date, parse as parse_date};
 pub use describe::{Description, Threading, describe, describe_structure, threading};
