@@ -12,13 +12,16 @@ from esp.core.principal import AccountId, Principal
 from esp.core.sasl import Challenge, PasswordShown, Plain
 from esp.imap import ImapServer
 from esp.native import Store
+from esp.services.annotations import Annotations
 from esp.services.appends import Appends
 from esp.services.dispatch import Dispatch
 from esp.services.mailboxes import Mailboxes
 from esp.services.messages import Messages
 from esp.services.open_mailboxes import OpenMailboxes
 from esp.services.presence import Presence
+from esp.services.quotas import Quotas
 from esp.services.search import Searching
+from esp.services.sharing import Sharing
 from esp.storage import redis
 from esp.storage.maildir import Maildirs
 from esp.storage.postgres.pool import Database
@@ -128,6 +131,7 @@ class World:
         notifier = redis.Notifier(redis.connect(sections.Redis(url=valkey or self.valkey)))
         files = Maildirs(store, self.root)
         messages = Messages(self.database, files, notifier, 60.0)
+        mailboxes = Mailboxes(self.database, files, messages, notifier, 60.0)
         dispatch = Dispatch(store, self.database, notifier)
         door = ImapServer(
             sections.Settings(
@@ -143,7 +147,10 @@ class World:
             database=self.database,
             store=store,
             authentication=self.authentication,  # type: ignore[arg-type]
-            mailboxes=Mailboxes(self.database, files, messages, notifier, 60.0),
+            mailboxes=mailboxes,
+            annotations=Annotations(self.database, mailboxes),
+            sharing=Sharing(self.database, notifier),
+            quotas=Quotas(self.database, notifier),
             messages=messages,
             open_mailboxes=OpenMailboxes(self.database, notifier, self.root, poll_interval),
             searching=Searching(self.database, 16 * 1024 * 1024),

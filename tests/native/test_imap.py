@@ -398,8 +398,9 @@ def test_strings_and_sets_have_their_wire_form() -> None:
     assert native.encode_string("ü") == b"{2}\r\n\xc3\xbc"
     assert native.encode_set([3, 4, 5, 9, 1]) == "3:5,9,1"
     assert str(native.SequenceSet("1:*,4")) == "1:*,4"
-    assert native.list_matches("INBOX/%", "INBOX/a")
-    assert not native.list_matches("%", "a/b")
+    patterns = native.ListPatterns(["inbox/%", "Sent"])
+    assert [patterns.matches(name) for name in ("INBOX/a", "Sent", "a/b")] == [True, True, False]
+    assert patterns.wild == 1
 
 
 def test_all_of_a_large_mailbox_can_go_at_once(mailbox: rows.Mailbox) -> None:

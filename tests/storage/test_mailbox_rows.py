@@ -238,7 +238,7 @@ async def test_recent_is_taken_once(database: Database) -> None:
         assert await mailboxes.first_recent(connection, mailbox.id) == 1
         assert await mailboxes.take_recent(connection, mailbox.id) == 1
         assert await mailboxes.take_recent(connection, mailbox.id) > 2
-        assert await messages.count_recent_and_deleted(connection, mailbox) == (0, 0)
+        assert await messages.count_recent_and_deleted(connection, mailbox) == messages.Count(0, 0, 0)
 
 
 async def test_rows_come_as_binary_copy_after_a_modseq(database: Database) -> None:

@@ -8,6 +8,8 @@
     ├── DeniedError             known who, not allowed
     │   ├── HasChildrenError    a mailbox name that only stands above others
     │   ├── AccountDisabledError  the account or its domain is switched off
+    │   ├── NoPermissionError   a right on the mailbox, or being an administrator, is missing
+    │   ├── SpecialUseError     the mailbox cannot have this special use
     │   ├── RelayDeniedError    mail for elsewhere, from somebody we do not know
     │   └── SenderDeniedError   the principal does not own the reverse-path
     ├── AuthenticationError     who it is could not be shown
@@ -16,6 +18,8 @@
     ├── OverQuotaError          the account's storage or message count is used up
     ├── LimitError              a configured limit (size, count, rate) is exceeded
     │   ├── TooLargeError       the message, or its header, has too many octets
+    │   ├── LongAnnotationError  the value of an annotation has too many octets
+    │   ├── ManyAnnotationsError  the mailbox, or the server, has too many of them
     │   ├── TooManyRecipientsError  in one transaction; the rest may come in another (transient)
     │   └── MailLoopError       it has been through too many servers
     ├── StorageFullError        the disk, not the account, is full (transient)
@@ -65,6 +69,14 @@ class AccountDisabledError(DeniedError):
     """The account or its domain is switched off."""
 
 
+class NoPermissionError(DeniedError):
+    """The principal lacks a right on the mailbox (RFC 4314), or is no administrator."""
+
+
+class SpecialUseError(DeniedError):
+    """The mailbox cannot have this special use (RFC 6154)."""
+
+
 class RelayDeniedError(DeniedError):
     """The recipient is elsewhere, and the client is not one that ESP sends for."""
 
@@ -99,6 +111,14 @@ class LimitError(EspError):
 
 class TooLargeError(LimitError):
     """The message or its header has more octets than allowed."""
+
+
+class LongAnnotationError(LimitError):
+    """The value of an annotation has more octets than allowed."""
+
+
+class ManyAnnotationsError(LimitError):
+    """There are as many annotations as allowed."""
 
 
 class TooManyRecipientsError(LimitError):

@@ -58,3 +58,5 @@ class Mailbox(msgspec.Struct, frozen=True):
     """Keyword n of a message's flag set is bit `FIRST_KEYWORD_BIT + n` (`core.message`)."""
     limited: bool
     """Whether its account has a quota."""
+    acl_version: int
+    """Rises with its access control list; 0 as long as it has had none."""

@@ -2,6 +2,9 @@
 
 import msgspec
 
+WARNINGS = (80, 90, 95, 100)
+"""Percent of a limit at which the account is said to be filling up."""
+
 
 class Quota(msgspec.Struct, frozen=True):
     """What an account keeps and may keep; a limit of `None` is none."""

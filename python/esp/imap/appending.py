@@ -8,13 +8,15 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from esp.core.errors import EspError, InvalidError, LimitError, NotFoundError, OverQuotaError
-from esp.core.mailbox import Mailbox, Uid
+from esp.core.mailbox import Uid
 from esp.core.quota import Quota
+from esp.core.rights import Rights, allows_keywords, settable_flags
 from esp.imap.composing import Composition, UnknownEncodingError
 from esp.imap.responses import Refusal, response_for, text
 from esp.imap.storing import MAILBOX_MISSING, target_of, writable
 from esp.imap.urls import message_url
 from esp.native import AppendHead, AppendLiteral, AppendOctets, AppendUrl, Command, SequenceSet, encode_set
+from esp.services.access import Reached
 from esp.services.appends import NewMessage, Replaced, ReplacedGoneError
 
 if TYPE_CHECKING:
@@ -33,13 +35,14 @@ _NOT_THERE = "NO [EXPUNGEISSUED] The message to be replaced is not there"
 class Append:
     """A command whose messages are coming."""
 
-    __slots__ = ("_quota", "_session", "mailbox", "messages", "replaced", "tag")
+    __slots__ = ("_quota", "_session", "mailbox", "messages", "replaced", "settable", "tag")
 
     def __init__(
-        self, session: "Session", tag: str, mailbox: Mailbox, quota: Quota | None, replaced: Replaced | None
+        self, session: "Session", tag: str, target: Reached, quota: Quota | None, replaced: Replaced | None
     ) -> None:
         self.tag = tag
-        self.mailbox = mailbox
+        self.mailbox = target.mailbox
+        self.settable = settable_flags(target.rights)
         self.messages: list[Composition] = []
         self.replaced = replaced
         self._quota = quota
@@ -140,8 +143,9 @@ async def finish(session: "Session", command: Command) -> str:
         messages = [
             NewMessage(
                 body=await message.finish(),
-                flags=message.flags,
-                keywords=message.keywords,
+                # RFC 4314 §4: flags that may not be set there are left out, without a word.
+                flags=message.flags & append.settable,
+                keywords=message.keywords if allows_keywords(append.settable) else (),
                 internal_date=message.internal_date,
             )
             for message in append.messages
@@ -205,16 +209,18 @@ async def _current(session: "Session", head: AppendHead) -> Append:
     if session.principal is None:
         raise Refusal("BAD Log in first")
     replaced = None if head.replaces is None else await _replaced(session, head.replaces, uid=head.uid)
-    mailbox = await target_of(session, head.mailbox)
-    quota = await session.door.mailboxes.quota(session.principal) if mailbox.limited else None
-    session.append = Append(session, head.tag, mailbox, quota, replaced)
+    target = await target_of(session, head.mailbox)
+    mailbox = target.mailbox
+    quota = await session.door.quotas.of(mailbox.account) if mailbox.limited else None
+    session.append = Append(session, head.tag, target, quota, replaced)
     return session.append
 
 
 async def _replaced(session: "Session", message: SequenceSet, *, uid: bool) -> Replaced:
     if session.selected is None:
         raise Refusal("BAD No mailbox is selected")
-    selected = writable(session)
+    # RFC 8508 §3.1: what is replaced is expunged, as by MOVE.
+    selected = writable(session, Rights.DELETE_MESSAGES | Rights.EXPUNGE)
     await session.refresh()
     try:
         uids = selected.view.uids(message, uid=uid)
@@ -230,9 +236,10 @@ async def _take_section(session: "Session", append: Append, message: Composition
     if named.mailbox is None:
         if session.selected is None:
             raise InvalidError("No mailbox is selected")
-        mailbox = await session.door.mailboxes.find(session.owner, session.selected.name)
+        name = session.selected.name
     else:
-        mailbox = await session.door.mailboxes.find(session.owner, named.mailbox)
+        name = named.mailbox
+    mailbox = (await session.door.mailboxes.reach(session.owner, name, Rights.READ)).mailbox
     if named.uidvalidity is not None and named.uidvalidity != mailbox.uidvalidity:
         raise NotFoundError("The mailbox is not the one that it was")
     section = await session.door.messages.section(mailbox, named.uid, named.section, named.partial)

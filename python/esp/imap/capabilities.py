@@ -5,6 +5,7 @@ from typing import Final
 
 ALWAYS: Final = ("IMAP4rev1", "IMAP4rev2", "LITERAL+", "ID", "ENABLE", "SASL-IR")
 AUTHENTICATED: Final = (
+    "ACL",
     "APPENDLIMIT",
     "BINARY",
     "CATENATE",
@@ -15,7 +16,11 @@ AUTHENTICATED: Final = (
     "ESORT",
     "IDLE",
     "LIST-EXTENDED",
+    "LIST-METADATA",
+    "LIST-MYRIGHTS",
     "LIST-STATUS",
+    "METADATA",
+    "METADATA-SERVER",
     "MOVE",
     "MULTIAPPEND",
     "NAMESPACE",
@@ -24,6 +29,7 @@ AUTHENTICATED: Final = (
     "QUOTA=RES-MESSAGE",
     "QUOTA=RES-STORAGE",
     "REPLACE",
+    "RIGHTS=texk",
     "SEARCHRES",
     "SORT",
     "SORT=DISPLAY",
@@ -48,6 +54,7 @@ def capabilities(
     append_limit: int,
     compressed: bool,
     unauthenticate: bool,
+    admin: bool,
 ) -> str:
     """Return the capability list for a session.
 
@@ -58,6 +65,7 @@ def capabilities(
         append_limit: octets of the largest APPEND (RFC 7889).
         compressed: whether COMPRESS was done already.
         unauthenticate: whether a login may be undone.
+        admin: whether limits may be set (RFC 9208 §3.1.2).
     """
     names = list(ALWAYS)
     if not authenticated:
@@ -71,4 +79,6 @@ def capabilities(
         names.append("COMPRESS=DEFLATE")
     if authenticated and unauthenticate:
         names.append("UNAUTHENTICATE")
+    if admin:
+        names.append("QUOTASET")
     return " ".join(names)

@@ -4,14 +4,17 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from esp.imap import (
+    annotating,
     appending,
     authenticating,
     enabling,
     fetching,
     idling,
     naming,
+    quota,
     searching,
     selecting,
+    sharing,
     storing,
 )
 from esp.imap.responses import Refusal
@@ -55,8 +58,16 @@ _COMMANDS: dict[str, _Entry] = {
     "LSUB": _Entry(naming.list_names, _AFTER),
     "NAMESPACE": _Entry(naming.namespace, _AFTER),
     "STATUS": _Entry(naming.status, _AFTER),
-    "GETQUOTA": _Entry(naming.get_quota, _AFTER),
-    "GETQUOTAROOT": _Entry(naming.get_quota_root, _AFTER),
+    "GETQUOTA": _Entry(quota.get_quota, _AFTER),
+    "GETQUOTAROOT": _Entry(quota.get_quota_root, _AFTER),
+    "SETQUOTA": _Entry(quota.set_quota, _AFTER),
+    "SETACL": _Entry(sharing.set_acl, _AFTER),
+    "DELETEACL": _Entry(sharing.delete_acl, _AFTER),
+    "GETACL": _Entry(sharing.get_acl, _AFTER),
+    "LISTRIGHTS": _Entry(sharing.list_rights, _AFTER),
+    "MYRIGHTS": _Entry(sharing.my_rights, _AFTER),
+    "GETMETADATA": _Entry(annotating.get_metadata, _AFTER),
+    "SETMETADATA": _Entry(annotating.set_metadata, _AFTER),
     "APPEND": _Entry(appending.finish, _AFTER),
     "REPLACE": _Entry(appending.finish, _SELECTED),
     "IDLE": _Entry(idling.idle, _AFTER),
@@ -89,6 +100,8 @@ async def execute(session: "Session", command: Command) -> str | None:
         raise Refusal("BAD Log in first")
     if entry.state == _SELECTED and session.selected is None:
         raise Refusal("BAD No mailbox is selected")
+    if entry.state == _SELECTED and not await session.follow_rights():
+        return None
     try:
         response = await entry.answer(session, command)
     finally:

@@ -1,11 +1,13 @@
-"""Which names LIST and LSUB show, and with what attributes (RFC 3501 §6.3.8-9, RFC 5258, RFC 6154 §2)."""
+"""Which names LIST and LSUB show, and with what attributes (RFC 3501 §6.3.8-9, RFC 5258, RFC 6154 §2, RFC 4314 §4)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from esp.core import mailbox_name
 from esp.core.mailbox import DELIMITER
-from esp.native import ListArguments, encode_mailbox, list_matches
+from esp.core.rights import Rights
+from esp.imap.responses import Refusal
+from esp.native import ListArguments, ListPatterns, encode_mailbox
 from esp.services.mailboxes import Listed
 
 if TYPE_CHECKING:
@@ -13,16 +15,27 @@ if TYPE_CHECKING:
 
 Line = tuple[Listed | None, bytes]
 
+MOST_PATTERNS = 100
+"""With wildcards: each is tried on each name."""
+
 
 def list_lines(
     arguments: ListArguments, listed: Sequence[Listed], *, lsub: bool, utf8: bool, imap4rev2: bool
 ) -> Iterator[Line]:
-    """Return the responses, each with the name that it is about."""
+    """Return the responses, each with the name that it is about.
+
+    Raises:
+        Refusal: there are too many patterns.
+    """
     if arguments.patterns == ("",) and not arguments.extended:
         # RFC 3501 §6.3.8: an empty name asks for the delimiter, and the root of the reference.
         yield None, _line("LSUB" if lsub else "LIST", ["\\Noselect"], b'""')
         return
-    patterns = [mailbox_name.canonical(arguments.reference + pattern) for pattern in arguments.patterns]
+    patterns = ListPatterns(
+        [mailbox_name.canonical(arguments.reference + pattern) for pattern in arguments.patterns]
+    )
+    if patterns.wild > MOST_PATTERNS:
+        raise Refusal("NO [LIMIT] Too many patterns")
     shown = (
         _subscribed(patterns, listed) if lsub else _selected(arguments, patterns, listed, imap4rev2=imap4rev2)
     )
@@ -58,44 +71,65 @@ async def write_list(session: "Session", written: str) -> None:
 
 
 def _selected(
-    arguments: ListArguments, patterns: Sequence[str], listed: Sequence[Listed], *, imap4rev2: bool
+    arguments: ListArguments, patterns: ListPatterns, listed: Sequence[Listed], *, imap4rev2: bool
 ) -> Iterator[tuple[Listed, list[str], str]]:
-    selection, returns = frozenset(arguments.selection), frozenset(arguments.returns)
-    by_subscription = "SUBSCRIBED" in selection
-    above_subscribed = mailbox_name.with_children(
-        # RFC 5258 §4: CHILDINFO says that a child is subscribed which the patterns themselves do not show.
-        name.name
-        for name in listed
-        if name.subscribed and not _matches(patterns, name.name)
-    )
+    returns = frozenset(arguments.returns)
+    # REMOTE adds mailboxes of other servers, and there are none; the others are criteria, all of which must hold.
+    criteria = [option for option in ("SUBSCRIBED", "SPECIAL-USE") if option in arguments.selection]
+    above: frozenset[str] = frozenset()
+    if "RECURSIVEMATCH" in arguments.selection:
+        # RFC 5258 §3.5: CHILDINFO tells of those below which the patterns themselves do not show.
+        above = mailbox_name.with_children(
+            name.name
+            for name in listed
+            if all(_CRITERIA[option](name) for option in criteria) and not patterns.matches(name.name)
+        )
+    quoted = " ".join(f'"{option}"' for option in criteria)
+    told = "SUBSCRIBED" in criteria or "SUBSCRIBED" in returns
     for name in listed:
-        if not _matches(patterns, name.name):
+        if not patterns.matches(name.name):
             continue
-        exists = name.mailbox is not None or name.has_children
-        child_info = "RECURSIVEMATCH" in selection and by_subscription and name.name in above_subscribed
-        if by_subscription and not name.subscribed and not child_info:
-            continue
-        if not by_subscription and not exists:
-            continue
-        use = name.mailbox.special_use if name.mailbox is not None else None
-        if "SPECIAL-USE" in selection and use is None:
+        if criteria:
+            selected = all(_CRITERIA[option](name) for option in criteria)
+        else:
+            # A name that only has others below it is listed as RFC 3501 §6.3.8 has it: \Noselect.
+            selected = _is_visible(name) or name.has_children
+        has_below = name.name in above
+        if not selected and not has_below:
             continue
         attributes = _attributes(name, extended=arguments.extended or imap4rev2)
-        if name.subscribed and (by_subscription or "SUBSCRIBED" in returns):
+        if told and name.subscribed:
             attributes.append("\\Subscribed")
-        yield name, attributes, ' ("CHILDINFO" ("SUBSCRIBED"))' if child_info else ""
+        yield name, attributes, f' ("CHILDINFO" ({quoted}))' if has_below else ""
 
 
-def _subscribed(patterns: Sequence[str], listed: Sequence[Listed]) -> Iterator[tuple[Listed, list[str], str]]:
-    above = mailbox_name.with_children(name.name for name in listed if name.subscribed)
-    for name in listed:
-        if not _matches(patterns, name.name):
-            continue
+def _subscribed(patterns: ListPatterns, listed: Sequence[Listed]) -> Iterator[tuple[Listed, list[str], str]]:
+    matching = [name for name in listed if patterns.matches(name.name)]
+    # RFC 3501 §6.3.9: "foo" not subscribed, "foo/bar" is: LSUB "%" must show foo; not so "*", which shows foo/bar.
+    shown = {name.name for name in matching}
+    above = mailbox_name.with_children(
+        name.name for name in listed if name.subscribed and name.name not in shown
+    )
+    for name in matching:
         if name.subscribed:
             yield name, _attributes(name, extended=False), ""
-        elif name.name in above and any("%" in pattern for pattern in patterns):
-            # RFC 3501 §6.3.9: "foo" not subscribed, "foo/bar" is: LSUB "%" must show foo.
+        elif name.name in above:
             yield name, ["\\Noselect"], ""
+
+
+_CRITERIA: dict[str, Callable[[Listed], bool]] = {
+    "SUBSCRIBED": lambda name: name.subscribed,
+    "SPECIAL-USE": lambda name: _use(name) is not None,
+}
+
+
+def _is_visible(name: Listed) -> bool:
+    return name.mailbox is not None and Rights.LOOKUP in name.rights
+
+
+def _use(name: Listed) -> str | None:
+    # RFC 6154 §2: the uses are for the account that logs in; what another made a mailbox for says nothing here.
+    return name.mailbox.special_use if name.mailbox is not None and name.own else None
 
 
 def _attributes(name: Listed, *, extended: bool) -> list[str]:
@@ -103,14 +137,12 @@ def _attributes(name: Listed, *, extended: bool) -> list[str]:
     if name.mailbox is None:
         # RFC 5258 §3: \NonExistent implies \Noselect, which older clients need to see.
         attributes += ["\\NonExistent", "\\Noselect"] if extended else ["\\Noselect"]
+    elif Rights.READ not in name.rights:
+        attributes.append("\\Noselect")
     attributes.append("\\HasChildren" if name.has_children else "\\HasNoChildren")
-    if name.mailbox is not None and name.mailbox.special_use is not None:
-        attributes.append(name.mailbox.special_use)
+    if (use := _use(name)) is not None:
+        attributes.append(use)
     return attributes
-
-
-def _matches(patterns: Sequence[str], name: str) -> bool:
-    return any(list_matches(pattern, name) for pattern in patterns)
 
 
 def _line(response: str, attributes: Sequence[str], wire_name: bytes, more: bytes = b"") -> bytes:

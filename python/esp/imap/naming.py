@@ -1,30 +1,35 @@
-"""Commands about mailbox names (RFC 3501 §6.3.3-10, RFC 2342, RFC 5819, RFC 6154, RFC 9208)."""
+"""Commands about mailbox names (RFC 3501 §6.3.3-10, RFC 2342, RFC 5819, RFC 6154, RFC 8440, RFC 9590)."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from esp.core import mailbox_name
-from esp.core.errors import NotFoundError
+from esp.core.errors import DeniedError, NotFoundError
 from esp.core.mailbox import DELIMITER, SpecialUse
+from esp.core.namespace import OTHER_USERS, SHARED
+from esp.core.rights import Rights
+from esp.imap.annotating import long_entries, metadata_line
 from esp.imap.enabling import enable_condstore
 from esp.imap.listing import list_lines, write_list
 from esp.imap.responses import Refusal
+from esp.imap.sharing import my_rights_line
 from esp.native import (
     Command,
     CreateArguments,
     ListArguments,
     MailboxArguments,
-    QuotaArguments,
     RenameArguments,
     StatusArguments,
     encode_mailbox,
 )
-from esp.services.mailboxes import Status
+from esp.services.access import ANY_RIGHT
+from esp.services.mailboxes import Listed, Status
 
 if TYPE_CHECKING:
     from esp.imap.session import Session
 
-_COUNTED = frozenset({"RECENT", "DELETED"})
+_COUNTED = frozenset({"RECENT", "DELETED", "DELETED-STORAGE"})
 
 
 async def create(session: "Session", command: Command) -> str:
@@ -46,9 +51,9 @@ async def delete(session: "Session", command: Command) -> str:
     """DELETE; a client's own selected mailbox is closed first, so that it is not thrown out."""
     arguments = command.arguments
     assert isinstance(arguments, MailboxArguments)
-    with suppress(NotFoundError):  # which error it is, the service knows
-        mailbox = await session.door.mailboxes.find(session.owner, arguments.mailbox)
-        if session.selected is not None and session.selected.opened.mailbox == mailbox.id:
+    with suppress(NotFoundError, DeniedError):  # which error it is, the service knows
+        reached = await session.door.mailboxes.reach(session.owner, arguments.mailbox, Rights.DELETE)
+        if session.selected is not None and session.selected.opened.mailbox == reached.mailbox.id:
             session.select(None)
     await session.door.mailboxes.delete(session.owner, arguments.mailbox)
     return "OK DELETE completed"
@@ -88,28 +93,52 @@ async def list_names(session: "Session", command: Command) -> str:
         enable_condstore(session)
     listed = await session.door.mailboxes.listed(session.owner)
     utf8 = session.connection.reader.utf8
-    octets: list[bytes] = []
-    for name, line in list_lines(
-        arguments, listed, lsub=command.name == "LSUB", utf8=utf8, imap4rev2=session.imap4rev2
-    ):
-        octets.append(line)
-        # RFC 5819 §2: a STATUS for each mailbox that can be selected, behind its LIST response.
-        if arguments.status and name is not None and name.mailbox is not None:
-            counted = not _COUNTED.isdisjoint(arguments.status)
-            status = Status(mailbox=name.mailbox, recent=0, deleted=0)
-            if counted:
-                try:
-                    status = await session.door.mailboxes.status(session.owner, name.name, counted=True)
-                except NotFoundError:
-                    continue
-            octets.append(_status_line(session, status, arguments.status))
-    session.connection.write(b"".join(octets))
-    return f"OK {command.name} completed"
+    lines = list(
+        list_lines(arguments, listed, lsub=command.name == "LSUB", utf8=utf8, imap4rev2=session.imap4rev2)
+    )
+    existing = [name for name, _ in lines if name is not None and name.mailbox is not None]
+    more: dict[str, bytes] = {}
+    longest = 0
+    if "MYRIGHTS" in arguments.returns:
+        for name in existing:
+            if name.rights & ANY_RIGHT:
+                more[name.name] = my_rights_line(session, name.name, name.rights)
+    if arguments.metadata is not None:
+        annotations = await session.door.annotations.of_listed(session.owner, existing)
+        for name in existing:
+            if name.mailbox is not None and (values := annotations.get(name.mailbox.id)) is not None:
+                line, left_out = metadata_line(session, name.name, values, arguments.metadata)
+                more[name.name] = more.get(name.name, b"") + line
+                longest = max(longest, left_out)
+    if arguments.status:
+        for name in existing:
+            more[name.name] = more.get(name.name, b"") + await _listed_status(session, name, arguments.status)
+    # What else was asked for stands behind the LIST response of its mailbox.
+    session.connection.write(
+        b"".join(line + (more.get(name.name, b"") if name is not None else b"") for name, line in lines)
+    )
+    return f"OK {long_entries(longest)}{command.name} completed"
+
+
+async def _listed_status(session: "Session", name: Listed, items: Sequence[str]) -> bytes:
+    # RFC 5819 §2: of a mailbox that cannot be selected there is none.
+    if name.mailbox is None or Rights.READ not in name.rights:
+        return b""
+    if _COUNTED.isdisjoint(items):
+        return _status_line(session, Status(name.name, name.mailbox), items)
+    try:
+        status = await session.door.mailboxes.status(session.owner, name.name, counted=True)
+    except (NotFoundError, DeniedError):
+        return b""
+    return _status_line(session, status, items)
 
 
 async def namespace(session: "Session", command: Command) -> str:
-    """NAMESPACE (RFC 2342): everything is the user's own."""
-    session.untagged(f'NAMESPACE (("" "{DELIMITER}")) NIL NIL')
+    """NAMESPACE (RFC 2342): one's own, what other users share, what belongs to shared accounts."""
+    spaces = " ".join(
+        f'(("{prefix}" "{DELIMITER}"))' for prefix in ("", OTHER_USERS + DELIMITER, SHARED + DELIMITER)
+    )
+    session.untagged(f"NAMESPACE {spaces}")
     return "OK NAMESPACE completed"
 
 
@@ -125,45 +154,13 @@ async def status(session: "Session", command: Command) -> str:
     return "OK STATUS completed"
 
 
-async def get_quota(session: "Session", command: Command) -> str:
-    """GETQUOTA (RFC 9208 §4.1.2): there is one root, the account, and its name is empty."""
-    arguments = command.arguments
-    assert isinstance(arguments, QuotaArguments)
-    if arguments.root:
-        raise Refusal("NO [NONEXISTENT] No such quota root")
-    await _write_quota(session)
-    return "OK GETQUOTA completed"
-
-
-async def get_quota_root(session: "Session", command: Command) -> str:
-    """GETQUOTAROOT (RFC 9208 §4.1.3)."""
-    arguments = command.arguments
-    assert isinstance(arguments, MailboxArguments)
-    mailbox = await session.door.mailboxes.find(session.owner, arguments.mailbox)
-    name = encode_mailbox(mailbox.name, session.connection.reader.utf8)
-    session.connection.write(b"* QUOTAROOT " + name + b' ""\r\n')
-    await _write_quota(session)
-    return "OK GETQUOTAROOT completed"
-
-
-async def _write_quota(session: "Session") -> None:
-    quota = await session.door.mailboxes.quota(session.owner)
-    limits = []
-    if quota.limit is not None:
-        # RFC 9208 §5.1: in units of 1024 octets; what is used is rounded up, what is allowed down.
-        limits.append(f"STORAGE {-(-quota.used // 1024)} {quota.limit // 1024}")
-    if quota.message_limit is not None:
-        limits.append(f"MESSAGE {quota.messages} {quota.message_limit}")
-    session.untagged(f'QUOTA "" ({" ".join(limits)})')
-
-
 async def _write_normalized(session: "Session", written: str) -> None:
     # RFC 9051 §6.3.4, §6.3.6: the name is not the one that was asked for.
     if session.imap4rev2 and mailbox_name.canonical(written) != written:
         await write_list(session, written)
 
 
-def _status_line(session: "Session", status: Status, items: tuple[str, ...]) -> bytes:
+def _status_line(session: "Session", status: Status, items: Sequence[str]) -> bytes:
     mailbox = status.mailbox
     values: dict[str, str] = {
         "MESSAGES": str(mailbox.messages),
@@ -172,6 +169,7 @@ def _status_line(session: "Session", status: Status, items: tuple[str, ...]) -> 
         "UIDVALIDITY": str(mailbox.uidvalidity),
         "UNSEEN": str(mailbox.unseen),
         "DELETED": str(status.deleted),
+        "DELETED-STORAGE": str(status.deleted_octets),
         "SIZE": str(mailbox.octets),
         "HIGHESTMODSEQ": str(mailbox.highest_modseq),
         "APPENDLIMIT": str(session.door.settings.max_literal),
@@ -180,6 +178,6 @@ def _status_line(session: "Session", status: Status, items: tuple[str, ...]) -> 
         del values["RECENT"]  # RFC 9051 appendix E
     if missing := [item for item in items if item not in values]:
         raise Refusal(f"BAD STATUS cannot tell {missing[0]}")
-    name = encode_mailbox(mailbox.name, session.connection.reader.utf8)
+    name = encode_mailbox(status.name, session.connection.reader.utf8)
     shown = " ".join(f"{item} {values[item]}" for item in items)
     return b"* STATUS " + name + f" ({shown})\r\n".encode()

@@ -1,5 +1,6 @@
 """What errors are called on the wire: one table from `core.errors` to response codes (RFC 5530, RFC 3501 §7.1)."""
 
+from esp.core.annotation import LONGEST_VALUE
 from esp.core.errors import (
     AccountDisabledError,
     AlreadyExistsError,
@@ -10,8 +11,12 @@ from esp.core.errors import (
     HasChildrenError,
     InvalidError,
     LimitError,
+    LongAnnotationError,
+    ManyAnnotationsError,
+    NoPermissionError,
     NotFoundError,
     OverQuotaError,
+    SpecialUseError,
     StorageFullError,
     ThrottledError,
     TooLargeError,
@@ -23,7 +28,9 @@ _CODES: dict[type[EspError], str] = {
     NotFoundError: "NONEXISTENT",
     AlreadyExistsError: "ALREADYEXISTS",
     DeniedError: "CANNOT",
-    HasChildrenError: "HASCHILDREN",
+    NoPermissionError: "NOPERM",
+    SpecialUseError: "USEATTR",
+    HasChildrenError: "HASCHILDREN",  # RFC 9051 §7.1
     # RFC 5530 §3: CONTACTADMIN says that only the administrator can help.
     AccountDisabledError: "CONTACTADMIN",
     AuthenticationError: "AUTHENTICATIONFAILED",
@@ -33,6 +40,9 @@ _CODES: dict[type[EspError], str] = {
     OverQuotaError: "OVERQUOTA",
     LimitError: "LIMIT",
     TooLargeError: "TOOBIG",  # RFC 7889 §4
+    # RFC 5464 §4.3
+    LongAnnotationError: f"METADATA MAXSIZE {LONGEST_VALUE}",
+    ManyAnnotationsError: "METADATA TOOMANY",
     StorageFullError: "UNAVAILABLE",
     UnavailableError: "UNAVAILABLE",
 }

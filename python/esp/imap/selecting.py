@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from esp.core.rights import Rights, settable_flags
 from esp.imap.listing import write_list
 from esp.imap.responses import Refusal
 from esp.imap.resync import resume
@@ -10,6 +11,10 @@ from esp.native import Command, SelectArguments, View
 
 if TYPE_CHECKING:
     from esp.imap.session import Session
+
+
+CHANGING = Rights.INSERT | Rights.EXPUNGE | Rights.SEEN | Rights.WRITE | Rights.DELETE_MESSAGES
+"""One of these makes a mailbox READ-WRITE."""
 
 
 async def select(session: "Session", command: Command) -> str:
@@ -23,17 +28,24 @@ async def select(session: "Session", command: Command) -> str:
         session.select(None)
         # RFC 9051 §7.1, RFC 7162 §3.2.11: what follows is about another mailbox.
         session.untagged("OK [CLOSED] Previous mailbox is now closed")
-    read_only = command.name == "EXAMINE"
     door = session.door
-    mailbox = await door.mailboxes.find(session.owner, arguments.mailbox)
+    reached = await door.mailboxes.reach(session.owner, arguments.mailbox, Rights.READ)
+    mailbox = reached.mailbox
+    # RFC 4314 §5.2: all flags are shared, so `s`, `w` and `t` count with `i` and `e`.
+    read_only = command.name == "EXAMINE" or not reached.rights & CHANGING
     opened = await door.open_mailboxes.open(mailbox)
     try:
         recent_from = await door.mailboxes.first_recent(mailbox, take=not read_only)
-        view = View(opened.index, read_only=read_only, recent_from=recent_from)
+        view = View(
+            opened.index,
+            read_only=read_only,
+            recent_from=recent_from,
+            settable=settable_flags(reached.rights),
+        )
     except BaseException:
         door.open_mailboxes.release(opened)
         raise
-    selected = Selected(mailbox.name, opened, view)
+    selected = Selected(reached.name, opened, view, reached.rights, mailbox.acl_version)
     session.select(selected)
     if arguments.condstore:
         session.condstore = True
@@ -61,7 +73,8 @@ async def close(session: "Session", command: Command) -> str:
     selected = session.selected
     assert selected is not None
     code = ""
-    if not selected.view.read_only:
+    # RFC 4314 §4: without the right to, nothing is expunged, and the mailbox is closed all the same.
+    if not selected.view.read_only and Rights.EXPUNGE in selected.rights:
         await session.refresh()
         if uids := selected.view.deleted():
             told, pending = selected.view.told, selected.view.pending

@@ -14,13 +14,16 @@ from esp.imap.session import Session
 from esp.imap.wheel import Wheel
 from esp.native import ContentCache, Spool, Store
 from esp.services import certificates
+from esp.services.annotations import Annotations
 from esp.services.appends import Appends
 from esp.services.authentication import Authentication
 from esp.services.mailboxes import Mailboxes
 from esp.services.messages import Messages, file_errors
 from esp.services.open_mailboxes import OpenMailboxes
 from esp.services.presence import Presence
+from esp.services.quotas import Quotas
 from esp.services.search import Searching
+from esp.services.sharing import Sharing
 from esp.storage.postgres import messages as messages_sql
 from esp.storage.postgres.pool import Database
 from esp.telemetry import metrics
@@ -48,6 +51,9 @@ class ImapServer:
         store: Store,
         authentication: Authentication,
         mailboxes: Mailboxes,
+        annotations: Annotations,
+        sharing: Sharing,
+        quotas: Quotas,
         messages: Messages,
         open_mailboxes: OpenMailboxes,
         searching: Searching,
@@ -64,6 +70,9 @@ class ImapServer:
         self.hostname = settings.server.hostname
         self.authentication = authentication
         self.mailboxes = mailboxes
+        self.annotations = annotations
+        self.sharing = sharing
+        self.quotas = quotas
         self.messages = messages
         self.open_mailboxes = open_mailboxes
         self.searching = searching

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from esp.core.errors import EspError, NotFoundError
 from esp.core.principal import Principal
+from esp.core.rights import Rights, settable_flags
 from esp.imap import commands, responses
 from esp.imap.capabilities import capabilities
 from esp.imap.connection import Connection, Event
@@ -36,7 +37,7 @@ MOST_BAD_COMMANDS = 20
 class Session:
     """Handles the events of one connection, one at a time."""
 
-    __slots__ = ("append", "bad_commands", "condstore", "connection", "door", "failed_logins", "idle_tag",
+    __slots__ = ("_following", "append", "bad_commands", "condstore", "connection", "door", "failed_logins", "idle_tag",
                  "imap4rev2", "principal", "qresync", "selected", "utf8_accept")  # fmt: skip
 
     def __init__(self, door: "ImapServer") -> None:
@@ -54,6 +55,7 @@ class Session:
         self.utf8_accept = False
         self.bad_commands = 0
         self.failed_logins = 0
+        self._following: asyncio.Task[None] | None = None
 
     # Facts
 
@@ -81,6 +83,7 @@ class Session:
             append_limit=self.door.settings.max_literal,
             compressed=self.connection.compressed,
             unauthenticate=self.door.settings.unauthenticate,
+            admin=self.principal is not None and self.principal.admin,
         )
 
     # Words
@@ -187,6 +190,27 @@ class Session:
             except EspError as error:
                 log.warning("refresh failed", error=repr(error))
 
+    async def follow_rights(self) -> bool:
+        """Take the rights on the selected mailbox as they are now; return whether it is still selected.
+
+        Raises:
+            NotFoundError: the mailbox was deleted.
+            UnavailableError: it is not known.
+        """
+        await self.refresh()
+        selected = self.selected
+        if selected is None or selected.acl_version == selected.opened.acl_version:
+            return selected is not None
+        rights, version = await self.door.sharing.rights_now(self.owner, selected.opened.mailbox)
+        selected.rights, selected.acl_version = rights, version
+        if Rights.READ not in rights:
+            # RFC 4314 §5.1.1 allows it, and clients do not understand a NO to everything they do.
+            self.bye("Access to the selected mailbox was withdrawn")
+            self.select(None)
+            return False
+        self.connection.write(selected.view.permit(settable_flags(rights)))
+        return True
+
     def tell(self, *, expunges: bool = True, uid: bool = False) -> None:
         """Write what the session has not been told of its selected mailbox."""
         if self.selected is not None:
@@ -198,8 +222,22 @@ class Session:
             return
         if self.selected.opened.deleted:
             self._mailbox_gone()
+        elif self.selected.acl_version != self.selected.opened.acl_version:
+            self._following = asyncio.create_task(self._follow_rights())
         else:
             self.tell()
+
+    async def _follow_rights(self) -> None:
+        """While the session idles, no command does it."""
+        try:
+            if await self.follow_rights():
+                self.mailbox_changed()
+        except EspError as error:
+            log.warning("refresh failed", error=repr(error))
+        except ConnectionError:
+            pass
+        finally:
+            self._following = None
 
     def select(self, selected: Selected | None) -> None:
         """Change the selected mailbox."""

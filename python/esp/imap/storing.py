@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from esp.core.errors import NotFoundError, UnavailableError
-from esp.core.mailbox import Mailbox
+from esp.core.errors import NoPermissionError, NotFoundError, UnavailableError
+from esp.core.rights import Rights, allows_keywords, settable_flags
 from esp.imap.enabling import enable_condstore
 from esp.imap.responses import Refusal
 from esp.imap.selected import Selected
@@ -17,6 +17,7 @@ from esp.native import (
     StorePlan,
     encode_set,
 )
+from esp.services.access import Reached
 from esp.services.messages import Copied
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ async def store(session: "Session", command: Command) -> str:
     """STORE and UID STORE."""
     arguments = command.arguments
     assert isinstance(arguments, StoreArguments)
-    selected = writable(session)
+    selected = writable(session, Rights.NONE)
     if arguments.unchanged_since is not None:
         enable_condstore(session)
     await session.refresh()
-    bits = arguments.flags | await _keyword_bits(session, selected, arguments)
+    bits = await _permitted_bits(session, selected, arguments)
     plan = _plan(selected, command, arguments, bits)
     modified, numbers = plan.modified, plan.modified_numbers
     modseq, after = 0, 0
@@ -45,6 +46,7 @@ async def store(session: "Session", command: Command) -> str:
             cast("Mode", arguments.mode),
             bits,
             arguments.unchanged_since,
+            settable=selected.view.settable,
         )
         modseq, after = stored.modseq, stored.after
         selected.opened.heard(modseq)
@@ -80,7 +82,7 @@ async def store(session: "Session", command: Command) -> str:
 async def expunge(session: "Session", command: Command) -> str:
     """EXPUNGE and UID EXPUNGE (RFC 4315 §2.1)."""
     arguments = command.arguments
-    selected = writable(session)
+    selected = writable(session, Rights.EXPUNGE)
     await session.refresh()
     wanted = arguments.set if isinstance(arguments, ExpungeArguments) else None
     uids = selected.view.deleted(wanted)
@@ -101,7 +103,9 @@ async def copy(session: "Session", command: Command) -> str:
     await session.refresh()
     uids = _uids(selected, arguments.set, uid=command.uid)
     target = await target_of(session, arguments.mailbox)
-    copied = await session.door.messages.copy(selected.opened.mailbox, target.id, uids)
+    copied = await session.door.messages.copy(
+        selected.opened.mailbox, target.mailbox.id, uids, settable=settable_flags(target.rights)
+    )
     await _hear(session, selected, target)
     code = _copyuid(copied)
     if len(copied.sources) < len(uids):
@@ -113,11 +117,14 @@ async def move(session: "Session", command: Command) -> str:
     """MOVE and UID MOVE (RFC 6851)."""
     arguments = command.arguments
     assert isinstance(arguments, CopyArguments)
-    selected = writable(session)
+    # RFC 6851 §3.3 (as COPY, STORE +FLAGS \Deleted, EXPUNGE): both rights in the source.
+    selected = writable(session, Rights.DELETE_MESSAGES | Rights.EXPUNGE)
     await session.refresh()
     uids = _uids(selected, arguments.set, uid=command.uid)
     target = await target_of(session, arguments.mailbox)
-    moved = await session.door.messages.move(selected.opened.mailbox, target.id, uids)
+    moved = await session.door.messages.move(
+        selected.opened.mailbox, target.mailbox.id, uids, settable=settable_flags(target.rights)
+    )
     if moved.sources:
         # RFC 6851 §4.3: COPYUID in an untagged OK, before the EXPUNGE responses.
         session.untagged(f"OK {_copyuid(moved)}Moved")
@@ -126,14 +133,15 @@ async def move(session: "Session", command: Command) -> str:
     return f"OK {_highest(session, selected, moved.sources)}{'UID ' if command.uid else ''}MOVE completed"
 
 
-async def target_of(session: "Session", name: str) -> Mailbox:
-    """Return the mailbox that messages are to go to.
+async def target_of(session: "Session", name: str) -> Reached:
+    """Return the mailbox that messages are to go to; flags of theirs are kept as its `settable_flags` allow.
 
     Raises:
         Refusal: there is none; the client may make it and try again (RFC 3501 §6.3.11, §6.4.7).
+        NoPermissionError: nothing may be added to it.
     """
     try:
-        return await session.door.mailboxes.find(session.owner, name)
+        return await session.door.mailboxes.reach(session.owner, name, Rights.INSERT)
     except NotFoundError as error:
         raise Refusal(MAILBOX_MISSING) from error
 
@@ -143,11 +151,27 @@ def _highest(session: "Session", selected: Selected, gone: Sequence[int]) -> str
     return f"[HIGHESTMODSEQ {selected.view.told}] " if session.condstore and gone else ""
 
 
-async def _hear(session: "Session", selected: Selected, target: Mailbox) -> None:
+async def _hear(session: "Session", selected: Selected, target: Reached) -> None:
     try:
         await selected.opened.refresh(ask=True)
     except UnavailableError:
         return  # it was done; the next command tells
+
+
+async def _permitted_bits(session: "Session", selected: Selected, arguments: StoreArguments) -> int:
+    """Return the bits named that the session may change.
+
+    Raises:
+        NoPermissionError: flags were named, and it may change none of them (RFC 4314 §4).
+    """
+    settable = selected.view.settable
+    bits = arguments.flags
+    if arguments.keywords and allows_keywords(settable):
+        bits |= await _keyword_bits(session, selected, arguments)
+    named = bits or arguments.keywords or arguments.mode == "replace"
+    if named and not (settable if arguments.mode == "replace" else bits & settable):
+        raise NoPermissionError("Permission denied")
+    return bits & settable
 
 
 async def _keyword_bits(session: "Session", selected: Selected, arguments: StoreArguments) -> int:
@@ -179,16 +203,19 @@ def _uids(selected: Selected, wanted: SequenceSet, *, uid: bool) -> list[int]:
         raise Refusal(f"BAD {error}") from error
 
 
-def writable(session: "Session") -> Selected:
+def writable(session: "Session", need: Rights) -> Selected:
     """Return what is selected.
 
     Raises:
         Refusal: it must not be changed.
+        NoPermissionError: a right is missing.
     """
     selected = session.selected
     assert selected is not None
     if selected.view.read_only:
-        raise Refusal("NO [CANNOT] The mailbox was opened with EXAMINE")
+        raise Refusal("NO [CANNOT] The mailbox was opened read-only")
+    if need not in selected.rights:
+        raise NoPermissionError("Permission denied")
     return selected
 
 

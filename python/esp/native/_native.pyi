@@ -387,6 +387,57 @@ class QuotaArguments:
     def root(self) -> str: ...
 
 @final
+class SetQuotaArguments:
+    @property
+    def root(self) -> str: ...
+    @property
+    def limits(self) -> tuple[tuple[str, int], ...]:
+        """Resource in upper case, and limit; less than 2**63."""
+
+@final
+class AclArguments:
+    """SETACL, DELETEACL, LISTRIGHTS (RFC 4314)."""
+
+    @property
+    def mailbox(self) -> str: ...
+    @property
+    def identifier(self) -> str: ...
+    @property
+    def rights(self) -> str | None:
+        """As given, with its `+` or `-`; of SETACL only."""
+
+@final
+class Annotations:
+    """Which annotations are asked for (RFC 5464 §4.2)."""
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Lower case, each `/private`, `/shared`, or below one of them."""
+    @property
+    def max_size(self) -> int | None:
+        """Octets; longer values are not wanted."""
+    @property
+    def depth(self) -> int | None:
+        """0, 1, or `None` for all levels below the entries."""
+
+@final
+class GetMetadataArguments:
+    @property
+    def mailbox(self) -> str:
+        """Empty for the server."""
+    @property
+    def annotations(self) -> Annotations: ...
+
+@final
+class SetMetadataArguments:
+    @property
+    def mailbox(self) -> str:
+        """Empty for the server."""
+    @property
+    def values(self) -> tuple[tuple[str, bytes | None], ...]:
+        """Entries as in `Annotations`; `None` removes one."""
+
+@final
 class RenameArguments:
     @property
     def mailbox(self) -> str: ...
@@ -401,7 +452,7 @@ class ListArguments:
     def reference(self) -> str: ...
     @property
     def patterns(self) -> tuple[str, ...]:
-        """Unicode, with the wildcards `*` and `%`; see `list_matches`. `("",)` asks for the delimiter."""
+        """Unicode, with the wildcards `*` and `%`; for `ListPatterns`. `("",)` asks for the delimiter."""
     @property
     def extended(self) -> bool:
         """Whether selection options, return options or several patterns were given."""
@@ -410,10 +461,13 @@ class ListArguments:
         """Of `SUBSCRIBED REMOTE RECURSIVEMATCH SPECIAL-USE`; another option is a `BadCommand`."""
     @property
     def returns(self) -> tuple[str, ...]:
-        """Of `SUBSCRIBED CHILDREN SPECIAL-USE MYRIGHTS STATUS`; another option is a `BadCommand`."""
+        """Of `SUBSCRIBED CHILDREN SPECIAL-USE MYRIGHTS METADATA STATUS`; another option is a `BadCommand`."""
     @property
     def status(self) -> tuple[str, ...]:
         """Items of the return option `STATUS (…)`, upper case."""
+    @property
+    def metadata(self) -> Annotations | None:
+        """Of the return option `METADATA …` (RFC 9590)."""
 
 @final
 class StatusArguments:
@@ -757,11 +811,22 @@ class View:
         recent_from: UIDs from here are `\\Recent` in this session (`mailbox.first_recent` before it was
         moved to
             `uidnext` by SELECT, or as it is for EXAMINE)
+        settable: bits of flags that may be changed here (RFC 4314 §4); STORE leaves the others as they are
     """
 
     def __new__(
-        cls, index: MailboxIndex, *, read_only: bool = False, recent_from: int = 4_294_967_295
+        cls,
+        index: MailboxIndex,
+        *,
+        read_only: bool = False,
+        recent_from: int = 4_294_967_295,
+        settable: int = -1,
     ) -> Self: ...
+    @property
+    def settable(self) -> int:
+        """Bits of flags that may be changed here; none with `read_only`."""
+    def permit(self, settable: int) -> bytes:
+        """Allow other bits, and return FLAGS and PERMANENTFLAGS if that changed anything (RFC 4314 §5.1.1)."""
     def opening(self) -> bytes:
         """Return the untagged responses of SELECT: FLAGS, EXISTS, RECENT, UNSEEN, PERMANENTFLAGS,
         UIDVALIDITY, UIDNEXT,
@@ -1028,9 +1093,16 @@ def mailbox_from_utf7(name: str) -> str:
         ValueError: it is not modified UTF-7.
     """
 
-def list_matches(pattern: str, name: str, delimiter: str = "/") -> bool:
-    """Whether `name` matches a LIST pattern (RFC 3501 §6.3.8); `INBOX` in any case. Takes at most the product of
-    their lengths."""
+@final
+class ListPatterns:
+    """Patterns of LIST with `/` as the delimiter (RFC 3501 §6.3.8); INBOX in any case, alone and above others."""
+
+    def __new__(cls, patterns: Sequence[str]) -> Self: ...
+    @property
+    def wild(self) -> int:
+        """How many have wildcards; the others cost the same whether there is one or a thousand."""
+    def matches(self, name: str) -> bool:
+        """Whether one of the patterns matches; each takes the product of the lengths at most."""
 
 # ----------------------------------------------------------------------------------------------------
 # smtp: what a client of the SMTP and LMTP doors says (rust/esp-smtp)

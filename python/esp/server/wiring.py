@@ -18,6 +18,7 @@ from esp.native import Store
 from esp.server import demo, state
 from esp.server.roles import Role
 from esp.services.accounts import Accounts
+from esp.services.annotations import Annotations
 from esp.services.appends import Appends
 from esp.services.authentication import Authentication
 from esp.services.directory import Directory
@@ -30,7 +31,9 @@ from esp.services.messages import Messages
 from esp.services.open_mailboxes import OpenMailboxes
 from esp.services.passwords import Passwords
 from esp.services.presence import Presence
+from esp.services.quotas import Quotas
 from esp.services.search import Searching
+from esp.services.sharing import Sharing
 from esp.services.throttling import Throttle
 from esp.services.upkeep import Upkeep
 from esp.smtp import SmtpServer
@@ -133,6 +136,7 @@ async def _imap(settings: Settings) -> AsyncIterator[Server]:
         authentication = _authentication(settings, database, stack)
         notifier.subscribe_directory(authentication.forget)
         messages = Messages(database, maildirs, notifier, unlink_after)
+        mailboxes = Mailboxes(database, maildirs, messages, notifier, unlink_after)
         open_mailboxes = OpenMailboxes(database, notifier, root, settings.imap.poll_interval)
         notifier.start()
         dispatch = Dispatch(store, database, _WakingNotifier(notifier, _wakeups(settings, stack)))
@@ -142,7 +146,10 @@ async def _imap(settings: Settings) -> AsyncIterator[Server]:
             database=database,
             store=store,
             authentication=authentication,
-            mailboxes=Mailboxes(database, maildirs, messages, notifier, unlink_after),
+            mailboxes=mailboxes,
+            annotations=Annotations(database, mailboxes),
+            sharing=Sharing(database, notifier),
+            quotas=Quotas(database, notifier),
             messages=messages,
             open_mailboxes=open_mailboxes,
             searching=Searching(database, settings.imap.text_cache),

@@ -1,19 +1,31 @@
-"""The mailboxes of an account: made, listed, renamed, deleted, subscribed to (RFC 3501 §6.3, RFC 6154).
+"""Mailboxes: made, listed, renamed, deleted, subscribed to (RFC 3501 §6.3, RFC 6154).
 
-In: a principal and a name. Out: `core.mailbox.Mailbox`, or an error of `core.errors`. A change is in PostgreSQL and in
-the mailbox's folder (its name in `esp-mailbox.json`) before the call returns, and other processes have been told.
+In: a principal and a name, which may be in another account (`services.access`). Out: `core.mailbox.Mailbox`, or an
+error of `core.errors`. A change is in PostgreSQL and in the mailbox's folder (its name in `esp-mailbox.json`) before
+the call returns, and other processes have been told.
 """
 
 import msgspec
 
-from esp.core import mailbox_name
-from esp.core.errors import AlreadyExistsError, DeniedError, HasChildrenError, LimitError, NotFoundError
+from esp.core import mailbox_name, namespace, rights
+from esp.core.errors import (
+    AlreadyExistsError,
+    DeniedError,
+    HasChildrenError,
+    LimitError,
+    NotFoundError,
+    SpecialUseError,
+)
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq, SpecialUse, Uid
 from esp.core.mailbox_name import INBOX
-from esp.core.principal import Principal
-from esp.core.quota import Quota
+from esp.core.principal import AccountId, Principal
+from esp.core.rights import ALL, Rights
+from esp.services import access
+from esp.services.access import Reached, Room
 from esp.services.messages import Messages, file_errors, leave_to_unlink
-from esp.storage.maildir import Maildirs
+from esp.storage.maildir import Maildirs, folder_stem
+from esp.storage.postgres import acl
+from esp.storage.postgres import annotations as annotations_sql
 from esp.storage.postgres import mailboxes as sql
 from esp.storage.postgres import messages as messages_sql
 from esp.storage.postgres.pool import Connection, Database
@@ -21,6 +33,8 @@ from esp.storage.redis import Notifier
 
 MOST_MAILBOXES = 10_000
 """Of one account: every LIST walks through them."""
+MOST_SUBSCRIPTIONS = 20_000
+"""Of one account, for the same reason; they need no mailbox."""
 
 DELETED = ModSeq(2**63 - 1)
 """Published as the mod-sequence of a mailbox that is no more: whoever has it open looks, and finds it gone."""
@@ -30,18 +44,24 @@ class Listed(msgspec.Struct, frozen=True):
     """A name that LIST or LSUB may show."""
 
     name: str
+    """As the principal knows it."""
     mailbox: Mailbox | None
     """`None` for a name that only has children, or is only subscribed to."""
     subscribed: bool
     has_children: bool
+    rights: Rights = ALL
+    own: bool = True
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What STATUS may ask of a mailbox; `recent` and `deleted` are counted on demand only."""
+    """What STATUS may ask of a mailbox; `recent` and the deleted are counted on demand only."""
 
+    name: str
+    """As the principal knows it."""
     mailbox: Mailbox
-    recent: int
-    deleted: int
+    recent: int = 0
+    deleted: int = 0
+    deleted_octets: int = 0
 
 
 class Mailboxes:
@@ -62,7 +82,7 @@ class Mailboxes:
         self._unlink_after = unlink_after
 
     async def find(self, principal: Principal, name: str) -> Mailbox:
-        """Return the mailbox of that name.
+        """Return the account's own mailbox of that name, whatever its access control list says.
 
         Raises:
             NotFoundError: there is none.
@@ -70,22 +90,41 @@ class Mailboxes:
         async with self._database.connection() as connection:
             return await sql.by_name(connection, principal.account, mailbox_name.canonical(name))
 
-    async def listed(self, principal: Principal) -> list[Listed]:
-        """Return every name of the account, rising: mailboxes, names subscribed to, and all above them."""
+    async def reach(self, principal: Principal, name: str, need: Rights) -> Reached:
+        """Return the mailbox of that name, in any namespace, with all rights of `need` on it.
+
+        Raises:
+            NotFoundError: there is none, as far as the principal may know.
+            NoPermissionError: a right is missing.
+        """
         async with self._database.connection() as connection:
-            mailboxes = {m.name: m for m in await sql.listed(connection, principal.account)}
+            return await access.reach(connection, principal, name, need)
+
+    async def listed(self, principal: Principal) -> list[Listed]:
+        """Return every name the principal may see, rising: mailboxes, names subscribed to, and all above them."""
+        async with self._database.connection() as connection:
+            own = await sql.listed(connection, principal.account)
+            shared = await acl.visible(connection, principal.account)
             subscribed = await sql.subscriptions(connection, principal.account)
-        parents = mailbox_name.with_children(mailboxes)
+            listed = [one for one in own if one.acl_version > 0]
+            grants = await acl.grants_for(connection, [one.id for one in listed], principal.account)
+        found = {one.name: (one, ALL, True) for one in own}
+        for one in listed:
+            granted = rights.effective(grants.get(one.id, ()), principal.account, owner=True)
+            found[one.name] = (one, granted, True)
+        for other in shared:
+            granted = rights.effective(other.grants, principal.account, owner=False)
+            if Rights.LOOKUP in granted:
+                owner = other.owner
+                name = namespace.shown(owner.address, other.mailbox.name, shared=owner.shared)
+                found[name] = (other.mailbox, granted, False)
+        parents = mailbox_name.with_children(found)
+        names = found.keys() | parents | subscribed | mailbox_name.with_children(subscribed)
+        nothing = (None, Rights.NONE, True)
         return [
-            Listed(
-                name=name,
-                mailbox=mailboxes.get(name),
-                subscribed=name in subscribed,
-                has_children=name in parents,
-            )
-            for name in sorted(
-                mailboxes.keys() | parents | subscribed | mailbox_name.with_children(subscribed)
-            )
+            Listed(name, mailbox, name in subscribed, name in parents, granted, own=is_own)
+            for name in sorted(names)
+            for mailbox, granted, is_own in (found.get(name, nothing),)
         ]
 
     async def first_recent(self, mailbox: Mailbox, *, take: bool) -> Uid:
@@ -98,56 +137,53 @@ class Mailboxes:
         async with self._database.connection() as connection:
             await sql.raise_recent(connection, mailbox, uid)
 
-    async def quota(self, principal: Principal) -> Quota:
-        """Return what the account keeps and may keep."""
-        async with self._database.connection() as connection:
-            return await sql.quota(connection, principal.account)
-
     async def status(self, principal: Principal, name: str, *, counted: bool) -> Status:
         """Return the state of a mailbox; with `counted` also what takes a walk through its messages.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is none, as far as the principal may know.
+            NoPermissionError: it may not be read.
         """
         async with self._database.connection() as connection:
-            mailbox = await sql.by_name(connection, principal.account, mailbox_name.canonical(name))
-            recent = deleted = 0
-            if counted:
-                recent, deleted = await messages_sql.count_recent_and_deleted(connection, mailbox)
-        return Status(mailbox=mailbox, recent=recent, deleted=deleted)
+            reached = await access.reach(connection, principal, name, Rights.READ)
+            mailbox = reached.mailbox
+            if not counted:
+                return Status(reached.name, mailbox)
+            count = await messages_sql.count_recent_and_deleted(connection, mailbox)
+        return Status(reached.name, mailbox, count.recent, count.deleted, count.deleted_octets)
 
     async def create(self, principal: Principal, name: str, special_use: SpecialUse | None = None) -> Mailbox:
         """Make a mailbox. Names above it need none of their own (RFC 3501 §6.3.3).
 
         Raises:
             InvalidError: it cannot be a name.
-            AlreadyExistsError: it is taken, or the special use is.
+            AlreadyExistsError: it is taken.
+            SpecialUseError: another mailbox has this special use.
             LimitError: the account has too many.
+            NoPermissionError: the principal may not, there.
         """
-        name = mailbox_name.for_creation(name)
         async with self._database.transaction() as tx:
-            return await self._create(tx, principal, name, special_use)
+            return await self._create(tx, await access.room_for(tx, principal, name), special_use)
 
     async def delete(self, principal: Principal, name: str) -> None:
         """Remove a mailbox and its messages; its children stay (RFC 3501 §6.3.4).
 
         Raises:
-            DeniedError: INBOX.
-            HasChildrenError: there is none, only names below it.
-            NotFoundError: there is none.
+            DeniedError: an INBOX.
+            HasChildrenError: there is no mailbox of this name, only others below it.
+            NotFoundError: there is none, as far as the principal may know.
+            NoPermissionError: the principal may not.
         """
-        name = mailbox_name.canonical(name)
-        if name == INBOX:
-            raise DeniedError("INBOX cannot be deleted")
         async with self._database.transaction() as tx:
             try:
-                mailbox = await sql.by_name(tx, principal.account, name)
+                reached = await access.reach(tx, principal, name, Rights.DELETE)
             except NotFoundError:
-                if any(
-                    mailbox_name.is_inferior(m.name, name) for m in await sql.listed(tx, principal.account)
-                ):
+                if await sql.has_children(tx, principal.account, mailbox_name.canonical(name)):
                     raise HasChildrenError("There are mailboxes below this name") from None
                 raise
+            mailbox = reached.mailbox
+            if mailbox.name == INBOX:
+                raise DeniedError("INBOX cannot be deleted")
             mailbox = (await sql.lock(tx, [mailbox.id]))[mailbox.id]
             rows = await messages_sql.remove_all(tx, mailbox)
             await leave_to_unlink(tx, mailbox, rows, self._unlink_after)
@@ -162,29 +198,30 @@ class Mailboxes:
 
         Raises:
             InvalidError: the new name cannot be one.
-            NotFoundError: there is no such mailbox.
+            NotFoundError: there is no such mailbox, as far as the principal may know.
             AlreadyExistsError: the new name is taken.
+            DeniedError: it would be its own child, or in another account.
+            NoPermissionError: the principal may not.
         """
         name = mailbox_name.canonical(name)
-        new_name = mailbox_name.for_creation(new_name)
         if name == INBOX:
             await self._move_inbox(principal, new_name)
             return
-        if new_name in {INBOX, name}:
-            raise AlreadyExistsError("Mailbox exists already")
-        if mailbox_name.is_inferior(new_name, name):
-            raise DeniedError("A mailbox cannot become its own child")
         async with self._database.transaction() as tx:
-            # A name that only has children can be renamed as well: the children are.
-            if any(m.name == new_name for m in await sql.listed(tx, principal.account)):
+            account, name = await self._renamed(tx, principal, name)
+            room = await access.room_for(tx, principal, new_name)
+            if room.account != account:
+                raise DeniedError("A mailbox cannot become another account's")
+            if room.name in {INBOX, name} or await sql.by_names(tx, account, [room.name]):
                 raise AlreadyExistsError("Mailbox exists already")
-            renamed = await sql.rename(tx, principal.account, name, new_name)
+            if mailbox_name.is_inferior(room.name, name):
+                raise DeniedError("A mailbox cannot become its own child")
+            renamed = await sql.rename(tx, account, name, room.name)
             if not renamed:
                 raise NotFoundError("Mailbox does not exist")
+            subscribed = await sql.subscriptions(tx, account)
             for mailbox in renamed:
                 mailbox_name.for_creation(mailbox.name)  # a child's may have become too long
-            subscribed = await sql.subscriptions(tx, principal.account)
-            for mailbox in renamed:
                 await self._describe(mailbox, mailbox.name in subscribed)
 
     async def subscribe(self, principal: Principal, name: str) -> None:
@@ -192,10 +229,12 @@ class Mailboxes:
 
         Raises:
             InvalidError: it cannot be a name.
+            LimitError: there are too many.
         """
         name = mailbox_name.for_creation(name)
         async with self._database.transaction() as tx:
-            await sql.subscribe(tx, principal.account, name)
+            if not await sql.subscribe(tx, principal.account, name, most=MOST_SUBSCRIPTIONS):
+                raise LimitError("Too many subscriptions")
             await self._describe_subscription(tx, principal, name, subscribed=True)
 
     async def unsubscribe(self, principal: Principal, name: str) -> None:
@@ -210,28 +249,62 @@ class Mailboxes:
                 raise NotFoundError("Not subscribed")
             await self._describe_subscription(tx, principal, name, subscribed=False)
 
-    async def _create(
-        self, tx: Connection, principal: Principal, name: str, special_use: SpecialUse | None
-    ) -> Mailbox:
-        existing = await sql.listed(tx, principal.account)
-        if any(mailbox.name == name for mailbox in existing):
-            raise AlreadyExistsError("Mailbox exists already")
-        if len(existing) >= MOST_MAILBOXES:
+    async def use(self, tx: Connection, reached: Reached, special_use: SpecialUse | None) -> None:
+        """Set what a mailbox is for (RFC 6154 §4).
+
+        Raises:
+            SpecialUseError: another mailbox has this use, or the mailbox is somebody else's or INBOX.
+        """
+        mailbox = (await sql.lock(tx, [reached.mailbox.id]))[reached.mailbox.id]
+        if mailbox.special_use == special_use:
+            return
+        if not reached.own or mailbox.name == INBOX:
+            raise SpecialUseError("This mailbox can have no special use")
+        if special_use is not None and (await sql.census(tx, mailbox.account, special_use)).used:
+            raise SpecialUseError("There is a mailbox for this use already")
+        changed = await sql.set_special_use(tx, mailbox.id, special_use)
+        await self._describe(changed, await sql.is_subscribed(tx, mailbox.account, mailbox.name))
+
+    async def _create(self, tx: Connection, room: Room, special_use: SpecialUse | None) -> Mailbox:
+        census = await sql.census(tx, room.account, special_use)
+        if census.mailboxes >= MOST_MAILBOXES:
             raise LimitError("Too many mailboxes")
-        if special_use is not None and any(m.special_use == special_use for m in existing):
+        if await sql.by_names(tx, room.account, [room.name]):
+            raise AlreadyExistsError("Mailbox exists already")
+        if special_use is not None and (census.used or not room.own):
             # RFC 6154 §3: the server may refuse a second mailbox for the same use.
-            raise DeniedError("There is a mailbox for this use already")
-        directory = self._maildirs.directory_for(name, {m.directory for m in existing})
-        mailbox = await sql.create(tx, principal.account, name, directory, special_use)
-        subscribed = name in await sql.subscriptions(tx, principal.account)
-        await self._describe(mailbox, subscribed)
+            raise SpecialUseError("There is a mailbox for this use already")
+        taken = await sql.directories(tx, room.account, folder_stem(room.name))
+        directory = self._maildirs.directory_for(room.name, taken)
+        mailbox = await sql.create(tx, room.account, room.name, directory, special_use)
+        if room.superior is not None and room.superior.acl_version > 0:
+            await acl.inherit(tx, room.superior.id, [mailbox.id])
+        await self._describe(mailbox, await sql.is_subscribed(tx, room.account, room.name))
         return mailbox
+
+    async def _renamed(self, tx: Connection, principal: Principal, name: str) -> tuple[AccountId, str]:
+        """Return account and name of what is to be renamed; of one's own, a name that only has children may be."""
+        try:
+            reached = await access.reach(tx, principal, name, Rights.DELETE)
+        except NotFoundError:
+            if namespace.place(name).owner is not None:
+                raise
+            return principal.account, name
+        if reached.mailbox.name == INBOX:
+            raise DeniedError("The INBOX of another account cannot be renamed")
+        return reached.mailbox.account, reached.mailbox.name
 
     async def _move_inbox(self, principal: Principal, new_name: str) -> None:
         # RFC 3501 §6.3.5: "moves all messages in INBOX to a new mailbox with the given name, leaving INBOX empty";
         # children of INBOX are unaffected.
         inbox = await self.find(principal, INBOX)
-        target = await self.create(principal, new_name)
+        async with self._database.transaction() as tx:
+            room = await access.room_for(tx, principal, new_name)
+            if not room.own:
+                raise DeniedError("A mailbox cannot become another account's")
+            target = await self._create(tx, room, None)
+            # RFC 5464 §4.1: INBOX keeps its annotations, and the new mailbox gets them as well.
+            await annotations_sql.copy(tx, inbox.id, target.id)
         await self._messages.move(inbox.id, target.id, None)
 
     async def _describe(self, mailbox: Mailbox, subscribed: bool) -> None:

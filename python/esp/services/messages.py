@@ -22,12 +22,13 @@ from esp.core.errors import (
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
 from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS
 from esp.core.principal import AccountId
+from esp.core.rights import allows_keywords
 from esp.native import MessageSection
 from esp.storage import maildir
 from esp.storage.maildir import Maildirs
+from esp.storage.postgres import directory, outbox
 from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres import messages as sql
-from esp.storage.postgres import outbox
 from esp.storage.postgres.outbox import Topic
 from esp.storage.postgres.pool import Connection, Database
 from esp.storage.redis import Notifier
@@ -84,8 +85,10 @@ class Messages:
         mode: sql.Mode,
         bits: int,
         unchanged_since: int | None = None,
+        *,
+        settable: int = -1,
     ) -> Stored:
-        """Change flags.
+        """Change flags; `bits` within `settable`, and no others are taken away by `replace`.
 
         Raises:
             NotFoundError: the mailbox was deleted.
@@ -96,7 +99,7 @@ class Messages:
             if unchanged_since is not None:
                 modified = await sql.changed_since(tx, locked, uids, unchanged_since)
                 uids = [uid for uid in uids if uid not in modified]
-            changed = await sql.set_flags(tx, locked, uids, mode, bits)
+            changed = await sql.set_flags(tx, locked, uids, mode, bits, settable=settable)
         if changed.uids:
             await self._notifier.publish([(mailbox, changed.modseq)])
         return Stored(
@@ -117,22 +120,28 @@ class Messages:
             await self._notifier.publish([(mailbox, expunged.modseq)])
         return expunged.modseq
 
-    async def copy(self, source: MailboxId, target: MailboxId, uids: list[int]) -> Copied:
+    async def copy(
+        self, source: MailboxId, target: MailboxId, uids: list[int], *, settable: int = -1
+    ) -> Copied:
         """Copy messages with flags, keywords and internal date; all of those that still exist, or none.
+
+        Flags outside of `settable` are left behind. The account of `target` is charged.
 
         Raises:
             NotFoundError: one of the mailboxes was deleted.
             OverQuotaError: the account has no room for them.
         """
-        return await self._copy(source, target, uids, move=False)
+        return await self._copy(source, target, uids, settable, move=False)
 
-    async def move(self, source: MailboxId, target: MailboxId, uids: list[int] | None) -> Copied:
+    async def move(
+        self, source: MailboxId, target: MailboxId, uids: list[int] | None, *, settable: int = -1
+    ) -> Copied:
         """Move messages (`None`: all): as `copy`, and they are gone from `source` in the same transaction.
 
         Raises:
             NotFoundError: one of the mailboxes was deleted.
         """
-        return await self._copy(source, target, uids, move=True)
+        return await self._copy(source, target, uids, settable, move=True)
 
     async def section(
         self, mailbox: Mailbox, uid: Uid, section: str, partial: tuple[int, int] | None
@@ -162,6 +171,7 @@ class Messages:
         source_id: MailboxId,
         target_id: MailboxId,
         uids: list[int] | None,
+        settable: int,
         *,
         move: bool,
     ) -> Copied:
@@ -169,24 +179,29 @@ class Messages:
             source = await mailboxes_sql.by_id(connection, source_id)
             target = await mailboxes_sql.by_id(connection, target_id)
             rows = await sql.rows(connection, source, uids)
-            if not move:
+            charged = not move or source.account != target.account
+            if charged:
                 await _check_quota(connection, target.account, rows)
         if not rows:
             return Copied(uidvalidity=target.uidvalidity, sources=[], copies=[])
-        linked = await self._link(source, target, rows)
+        linked = await self._link(source, target, rows, settable)
         try:
             async with self._database.transaction() as tx:
-                if not move:
+                if charged:
                     await mailboxes_sql.lock_quota(tx, target.account)
                     await _check_quota(tx, target.account, [copy.row for copy in linked])
                 locked = await mailboxes_sql.lock(tx, {source_id, target_id})
                 source, target = locked[source_id], locked[target_id]
-                copied = await _add_copies(tx, source, target, linked)
+                copied = await _add_copies(tx, source, target, linked, settable)
                 changes = [(target_id, copied.modseq)]
                 if move:
                     source = await _lock(tx, source_id)  # counted anew when it is the target as well
                     expunged = await sql.expunge(
-                        tx, source, copied.sources, deleted_only=False, keep_contents=True
+                        tx,
+                        source,
+                        copied.sources,
+                        deleted_only=False,
+                        keep_contents=source.account == target.account,
                     )
                     await leave_to_unlink(tx, source, expunged.rows, self._unlink_after)
                     changes.append((source_id, expunged.modseq))
@@ -202,9 +217,11 @@ class Messages:
         await self._notifier.publish(changes)
         return Copied(uidvalidity=target.uidvalidity, sources=copied.sources, copies=copied.uids)
 
-    async def _link(self, source: Mailbox, target: Mailbox, rows: list[sql.Row]) -> "list[_Linked]":
+    async def _link(
+        self, source: Mailbox, target: Mailbox, rows: list[sql.Row], settable: int
+    ) -> "list[_Linked]":
         folder = maildir.folder(target.home, target.directory)
-        letters = [maildir.flag_letters(row.flags) for row in rows]
+        letters = [maildir.flag_letters(row.flags & settable) for row in rows]
         with file_errors():
             bases = await self._maildirs.link([path_of(source, row) for row in rows], folder, letters)
         return [
@@ -256,7 +273,7 @@ async def _lock(tx: Connection, mailbox: MailboxId) -> Mailbox:
 
 
 async def _check_quota(connection: Connection, account: AccountId, rows: Sequence[sql.Row]) -> None:
-    quota = await mailboxes_sql.quota(connection, account)
+    quota = await directory.quota(connection, account)
     if not quota.fits(sum(row.size for row in rows), len(rows)):
         raise OverQuotaError("The account has no room for this")
 
@@ -272,17 +289,36 @@ async def _add_keywords(tx: Connection, mailbox: Mailbox, keywords: Sequence[str
     return (*mailbox.keywords, *new)
 
 
-async def _add_copies(tx: Connection, source: Mailbox, target: Mailbox, linked: list[_Linked]) -> sql.Copied:
+async def _add_copies(
+    tx: Connection, source: Mailbox, target: Mailbox, linked: list[_Linked], settable: int
+) -> sql.Copied:
     used = 0
     for copy in linked:
         used |= copy.row.flags
     bit_of = {keyword: 1 << (FIRST_KEYWORD_BIT + n) for n, keyword in enumerate(source.keywords)}
-    carried = [keyword for keyword, bit in bit_of.items() if used & bit]
+    carried = [keyword for keyword, bit in bit_of.items() if used & bit] if allows_keywords(settable) else []
     known = target.keywords if source.id == target.id else await _add_keywords(tx, target, carried)
     target_bit = {keyword.lower(): 1 << (FIRST_KEYWORD_BIT + n) for n, keyword in enumerate(known)}
-    bits = [
-        (bit, target_bit[keyword.lower()]) for keyword, bit in bit_of.items() if keyword.lower() in target_bit
-    ]
+    bits = (
+        []
+        if not carried
+        else [
+            (bit, target_bit[keyword.lower()])
+            for keyword, bit in bit_of.items()
+            if keyword.lower() in target_bit
+        ]
+    )
+    contents = None
+    if source.account != target.account:
+        contents = await sql.adopt_contents(
+            tx, source.account, target.account, [copy.row.content for copy in linked]
+        )
     return await sql.add_copies(
-        tx, source, target, [(copy.row.uid, copy.base, copy.letters) for copy in linked], bits
+        tx,
+        source,
+        target,
+        [(copy.row.uid, copy.base, copy.letters) for copy in linked],
+        bits,
+        settable=settable,
+        contents=contents,
     )

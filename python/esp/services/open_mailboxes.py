@@ -38,6 +38,7 @@ class OpenMailbox:
         "_database",
         "_filling",
         "account",
+        "acl_version",
         "deleted",
         "index",
         "listeners",
@@ -55,6 +56,8 @@ class OpenMailbox:
         self.released = 0.0
         self.deleted = False
         self.account = mailbox.account
+        self.acl_version = mailbox.acl_version
+        """Of its access control list, as of `index`: who finds it changed asks for its rights anew."""
         self._database = database
         self._behind = 1
         self._filling = asyncio.Lock()
@@ -136,6 +139,7 @@ class OpenMailbox:
             expunged=state.expunged if known else (),
             complete=not known,
         )
+        self.acl_version = state.acl_version
         if self._behind == heard:  # else there was word of something newer than what was read
             self._behind = state.modseq
 

@@ -152,13 +152,18 @@ def account_folder(domain: str, local_part: str) -> str:
     return f"{domain}/{_shortened(escaped)}"
 
 
+def folder_stem(name: str) -> str:
+    """Return what the folder of a new mailbox is named, or begins with where there is another of that name."""
+    # A dot within a level would look like a level: `&AC4-` is a dot in modified UTF-7 as well (RFC 3501 §5.1.3).
+    levels = (_utf7(level).replace(".", "&AC4-") for level in name.split(DELIMITER))
+    return _shortened("." + ".".join(levels))
+
+
 def directory_for(name: str, taken: Collection[str] = ()) -> str:
     """Return a folder for a new mailbox that none of the account's has (`taken`)."""
     if name == "INBOX":
         return INBOX_DIRECTORY
-    # A dot within a level would look like a level: `&AC4-` is a dot in modified UTF-7 as well (RFC 3501 §5.1.3).
-    levels = (_utf7(level).replace(".", "&AC4-") for level in name.split(DELIMITER))
-    first = candidate = _shortened("." + ".".join(levels))
+    first = candidate = folder_stem(name)
     number = 2
     while candidate in taken:
         candidate = f"{first}~{number}"

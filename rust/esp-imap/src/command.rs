@@ -4,6 +4,7 @@ use crate::charset::BADCHARSET;
 use crate::cursor::{Cursor, SyntaxError, is_astring_char};
 use crate::fetch_items::FetchItems;
 use crate::flags::FlagList;
+use crate::names::{self, Annotations};
 use crate::notify::{self, Notify};
 use crate::returns::Returns;
 use crate::search_program::{SearchError, SearchProgram};
@@ -65,6 +66,8 @@ pub struct ListArguments {
     pub returns: Vec<String>,
     /// Items of the return option STATUS.
     pub status: Vec<String>,
+    /// Of the return option METADATA (RFC 9590).
+    pub metadata: Option<Annotations>,
 }
 
 /// The arguments of all commands.
@@ -94,6 +97,23 @@ pub enum Arguments {
     },
     Mailbox(String),
     Quota(String),
+    SetQuota {
+        root: String,
+        limits: Vec<(String, u64)>,
+    },
+    Acl {
+        mailbox: String,
+        identifier: String,
+        rights: Option<String>,
+    },
+    GetMetadata {
+        mailbox: String,
+        annotations: Annotations,
+    },
+    SetMetadata {
+        mailbox: String,
+        values: Vec<(String, Option<Vec<u8>>)>,
+    },
     Rename {
         mailbox: String,
         new_name: String,
@@ -319,6 +339,14 @@ impl Reader<'_, '_> {
                 "GETQUOTA",
                 self.after_space(|reader| Ok(Arguments::Quota(reader.cursor.astring_text()?)))?,
             ),
+            ("SETQUOTA", false) => ("SETQUOTA", self.after_space(Self::set_quota)?),
+            ("GETACL", false) => ("GETACL", self.after_space(Self::one_mailbox)?),
+            ("MYRIGHTS", false) => ("MYRIGHTS", self.after_space(Self::one_mailbox)?),
+            ("SETACL", false) => ("SETACL", self.after_space(|reader| reader.acl(true))?),
+            ("DELETEACL", false) => ("DELETEACL", self.after_space(|reader| reader.acl(false))?),
+            ("LISTRIGHTS", false) => ("LISTRIGHTS", self.after_space(|reader| reader.acl(false))?),
+            ("GETMETADATA", false) => ("GETMETADATA", self.after_space(Self::get_metadata)?),
+            ("SETMETADATA", false) => ("SETMETADATA", self.after_space(Self::set_metadata)?),
             ("RENAME", false) => ("RENAME", self.after_space(Self::rename)?),
             ("LIST", false) => ("LIST", self.after_space(|reader| reader.list(true))?),
             ("LSUB", false) => ("LSUB", self.after_space(|reader| reader.list(false))?),
@@ -461,6 +489,48 @@ impl Reader<'_, '_> {
         Ok(Arguments::Rename { mailbox, new_name })
     }
 
+    fn set_quota(&mut self) -> Read<Arguments> {
+        let root = self.cursor.astring_text()?;
+        self.cursor.space()?;
+        let limits = names::quota_limits(self.cursor)?;
+        Ok(Arguments::SetQuota { root, limits })
+    }
+
+    /// `mailbox SP identifier [SP mod-rights]` (RFC 4314 §7).
+    fn acl(&mut self, rights: bool) -> Read<Arguments> {
+        let mailbox = self.mailbox()?;
+        self.cursor.space()?;
+        let identifier = self.cursor.astring_text()?;
+        let rights = rights
+            .then(|| {
+                self.cursor.space()?;
+                self.cursor.astring_text()
+            })
+            .transpose()?;
+        Ok(Arguments::Acl {
+            mailbox,
+            identifier,
+            rights,
+        })
+    }
+
+    fn get_metadata(&mut self) -> Read<Arguments> {
+        let utf8 = self.utf8;
+        let (mailbox, annotations) =
+            names::get_metadata(self.cursor, |cursor| mailbox(cursor, utf8))?;
+        Ok(Arguments::GetMetadata {
+            mailbox,
+            annotations,
+        })
+    }
+
+    fn set_metadata(&mut self) -> Read<Arguments> {
+        let mailbox = self.mailbox()?;
+        self.cursor.space()?;
+        let values = names::entry_values(self.cursor)?;
+        Ok(Arguments::SetMetadata { mailbox, values })
+    }
+
     /// `list = "LIST" [SP list-select-opts] SP mailbox SP mbox-or-pat [SP list-return-opts]` (RFC 5258 §6).
     fn list(&mut self, extended: bool) -> Read<Arguments> {
         let mut list = ListArguments::default();
@@ -506,7 +576,7 @@ impl Reader<'_, '_> {
             }
             self.cursor.space()?;
             list.extended = true;
-            let mut status = Vec::new();
+            let (mut status, mut metadata) = (Vec::new(), None);
             list.returns = self.cursor.list(true, |cursor| {
                 let option = one_of(
                     cursor,
@@ -515,16 +585,21 @@ impl Reader<'_, '_> {
                         "CHILDREN",
                         "SPECIAL-USE",
                         "MYRIGHTS",
+                        "METADATA",
                         "STATUS",
                     ],
                 )?;
                 if option == "STATUS" {
                     cursor.space()?;
                     status = cursor.list(false, |cursor| one_of(cursor, &STATUS_ITEMS))?;
+                } else if option == "METADATA" {
+                    cursor.space()?;
+                    metadata = Some(names::list_annotations(cursor)?);
                 }
                 Ok(option)
             })?;
             list.status = status;
+            list.metadata = metadata;
         }
         Ok(Arguments::List(list))
     }

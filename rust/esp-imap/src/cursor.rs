@@ -275,7 +275,17 @@ impl<'a> Cursor<'a> {
     /// `literal = "{" number ["+"] "}" CRLF *CHAR8`; `CHAR8` has no NUL.
     fn literal(&mut self) -> Read<&'a [u8]> {
         let start = self.at;
-        self.at += 1;
+        let octets = self.literal8()?;
+        if memchr::memchr(0, octets).is_some() {
+            self.at = start;
+            return Err(self.error("a literal without NUL"));
+        }
+        Ok(octets)
+    }
+
+    /// What follows the tilde of `literal8 = "~{" number ["+"] "}" CRLF *OCTET` (RFC 3516 §6).
+    pub(crate) fn literal8(&mut self) -> Read<&'a [u8]> {
+        self.expect(b'{')?;
         let length = self.number()?;
         self.take_octet(b'+');
         self.expect(b'}')?;
@@ -287,10 +297,6 @@ impl<'a> Cursor<'a> {
             .ok()
             .and_then(|length| self.rest().get(..length))
             .ok_or_else(|| self.error("the octets of a literal"))?;
-        if memchr::memchr(0, octets).is_some() {
-            self.at = start;
-            return Err(self.error("a literal without NUL"));
-        }
         self.at += octets.len();
         Ok(octets)
     }

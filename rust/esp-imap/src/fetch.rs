@@ -97,7 +97,7 @@ impl Fetch {
         let known = view.known();
         let ranges = known.positions(set, with_uid)?;
         let mut unseen = Vec::new();
-        if items.sets_seen && !view.read_only {
+        if items.sets_seen && view.settable() & flags::SEEN != 0 {
             let table = view.index().read();
             let mut hint = 0;
             for &(from, to) in &ranges {

@@ -3,8 +3,8 @@
 //! In: octets of connections ([`CommandReader`]), rows of messages. Out: [`Command`]s, and the octets of responses. Knows
 //! neither Python nor PostgreSQL's protocol beyond the binary COPY format, and decides nothing about policy.
 //!
-//! RFC 3501, 9051 (grammar), 2971, 3502, 3516, 4315, 4469, 4731, 4959, 5032, 5161, 5182, 5256, 5258, 5267, 5530, 5819, 5957,
-//! 6154, 6851, 6855, 7162, 7888, 8508, 8514.
+//! RFC 3501, 9051 (grammar), 2971, 3502, 3516, 4314, 4315, 4469, 4731, 4959, 5032, 5161, 5182, 5256, 5258, 5267, 5464,
+//! 5530, 5819, 5957, 6154, 6851, 6855, 7162, 7888, 8508, 8514, 9208, 9590.
 
 mod append;
 mod cache;
@@ -20,8 +20,10 @@ mod flags;
 mod heads;
 mod index;
 mod message_section;
+mod names;
 mod notify;
 mod parts;
+mod patterns;
 mod reader;
 mod respond;
 mod resync;
@@ -49,7 +51,9 @@ pub use flags::{ANSWERED, DELETED, DRAFT, FIRST_KEYWORD_BIT, FLAGGED, FlagList, 
 pub use heads::HEAD_COLUMNS;
 pub use index::{MailboxIndex, ROW_COLUMNS};
 pub use message_section::MessageSection;
+pub use names::{Annotations, Depth};
 pub use notify::{EventGroup, Notify};
+pub use patterns::Patterns;
 pub use reader::{AppendLiteral, CommandReader, Event, Limits};
 pub use respond::Correlation;
 pub use returns::{Partial, Returns};
@@ -60,4 +64,4 @@ pub use sort::{SortBy, SortKey};
 pub use thread::Algorithm;
 pub use utf7::{decode as mailbox_from_utf7, encode as mailbox_to_utf7};
 pub use view::{RangeError, StorePlan, Sync, View};
-pub use wire::{list_matches, mailbox as encode_mailbox, write_nstring};
+pub use wire::{mailbox as encode_mailbox, write_nstring};

@@ -8,6 +8,7 @@ use crate::set::SequenceSet;
 use crate::uids::UidList;
 use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A sequence number beyond EXISTS.
@@ -51,6 +52,8 @@ pub struct View {
     index: Arc<MailboxIndex>,
     /// Whether it was opened by EXAMINE.
     pub read_only: bool,
+    /// Bits of flags that the session may change (RFC 4314 §4).
+    settable: AtomicI64,
     known: Mutex<Known>,
 }
 
@@ -200,24 +203,23 @@ struct Told {
     flags: bool,
 }
 
-fn write_flag_responses(out: &mut Vec<u8>, table: &Table, read_only: bool) {
+fn write_flag_responses(out: &mut Vec<u8>, table: &Table, settable: i64) {
     let all = (1 << (flags::FIRST_KEYWORD_BIT + table.keywords.len()).min(63)) - 1;
     let mut list = Vec::new();
     flags::write(&mut list, all, false, &table.keywords);
     out.extend_from_slice(b"* FLAGS ");
     out.extend_from_slice(&list);
-    out.extend_from_slice(b"\r\n* OK [PERMANENTFLAGS ");
-    if read_only {
-        out.extend_from_slice(b"()");
-    } else {
+    // RFC 4314 §5.1.1: they reflect the rights of the one who asks.
+    list.clear();
+    flags::write(&mut list, all & settable, false, &table.keywords);
+    // RFC 3501 §7.1: `\*` promises that a new keyword can be made.
+    let next = table.keywords.len() + flags::FIRST_KEYWORD_BIT;
+    if next < 63 && settable >> next & 1 == 1 {
         list.pop();
-        out.extend_from_slice(&list);
-        // RFC 3501 §7.1: `\*` promises that a new keyword can be made.
-        if table.keywords.len() + flags::FIRST_KEYWORD_BIT < 63 {
-            out.extend_from_slice(b" \\*");
-        }
-        out.push(b')');
+        list.extend_from_slice(if list.len() > 1 { b" \\*)" } else { b"\\*)" });
     }
+    out.extend_from_slice(b"\r\n* OK [PERMANENTFLAGS ");
+    out.extend_from_slice(&list);
     out.extend_from_slice(b"] Flags that are kept\r\n");
 }
 
@@ -234,7 +236,7 @@ fn take_recent(table: &mut Table, read_only: bool, first: u32, last: u32) -> Opt
 }
 
 impl View {
-    /// A view that knows all the index holds.
+    /// A view that knows all the index holds, and may change all flags.
     #[must_use]
     pub fn new(index: Arc<MailboxIndex>, read_only: bool, recent_from: u32) -> Self {
         let known = {
@@ -263,8 +265,31 @@ impl View {
         Self {
             index,
             read_only,
+            settable: AtomicI64::new(-1),
             known: Mutex::new(known),
         }
+    }
+
+    /// The bits of flags that may be changed here; none after EXAMINE.
+    #[must_use]
+    pub fn settable(&self) -> i64 {
+        if self.read_only {
+            0
+        } else {
+            self.settable.load(Ordering::Relaxed)
+        }
+    }
+
+    /// Allow other bits, and return the responses that say so; none where nothing changed.
+    #[must_use]
+    pub fn permit(&self, settable: i64) -> Vec<u8> {
+        let mut out = Vec::new();
+        let before = self.settable();
+        self.settable.store(settable, Ordering::Relaxed);
+        if self.settable() != before {
+            write_flag_responses(&mut out, &self.index.read(), self.settable());
+        }
+        out
     }
 
     pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
@@ -350,7 +375,7 @@ impl View {
         let known = self.known();
         let table = self.index.read();
         let mut out = Vec::with_capacity(512);
-        write_flag_responses(&mut out, &table, self.read_only);
+        write_flag_responses(&mut out, &table, self.settable());
         known.write_exists(&mut out);
         // RFC 9051 appendix E: UNSEEN is deprecated as RECENT is.
         if !known.imap4rev2 {
@@ -430,7 +455,7 @@ impl View {
         }
         if known.keywords != table.keywords.len() {
             known.keywords = table.keywords.len();
-            write_flag_responses(out, table, self.read_only);
+            write_flag_responses(out, table, self.settable());
         }
         let from = table
             .uids
@@ -583,6 +608,8 @@ impl View {
         let same = Arc::ptr_eq(&known.uids, &table.uids);
         let mut plan = StorePlan::default();
         let mut hint = 0;
+        let settable = self.settable();
+        let bits = bits & settable;
         for (from, to) in positions {
             for (position, uid) in (from..to).zip(known.uids.iter_from(from)) {
                 if !same && !table.uids.contains(uid) {
@@ -600,7 +627,7 @@ impl View {
                 }
                 plan.uids.push(uid);
                 let after = match mode {
-                    StoreMode::Replace => bits,
+                    StoreMode::Replace => (row.flags & !settable) | bits,
                     StoreMode::Add => row.flags | bits,
                     StoreMode::Remove => row.flags & !bits,
                 };

@@ -1,4 +1,4 @@
-//! Strings as responses carry them (RFC 3501 §4.3, §9), and LIST patterns.
+//! Strings as responses carry them (RFC 3501 §4.3, §9).
 
 use crate::cursor::is_astring_char;
 use crate::utf7;
@@ -59,54 +59,6 @@ pub fn mailbox(name: &str, utf8: bool) -> Vec<u8> {
         write_nstring(&mut out, Some(octets));
     }
     out
-}
-
-/// Whether `name` matches a LIST pattern (RFC 3501 §6.3.8), in time of their product at most.
-#[must_use]
-pub fn list_matches(pattern: &str, name: &str, delimiter: char) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
-    // Which places of the pattern the name read so far may have come to.
-    let mut places = vec![false; pattern.len() + 1];
-    let spread = |places: &mut Vec<bool>| {
-        for (place, wildcard) in pattern.iter().enumerate() {
-            if matches!(wildcard, '*' | '%')
-                && places.get(place) == Some(&true)
-                && let Some(next) = places.get_mut(place + 1)
-            {
-                *next = true;
-            }
-        }
-    };
-    if let Some(first) = places.first_mut() {
-        *first = true;
-    }
-    spread(&mut places);
-    let inbox = name.eq_ignore_ascii_case("INBOX");
-    for character in name.chars() {
-        let mut next = vec![false; pattern.len() + 1];
-        for (place, wanted) in pattern.iter().enumerate() {
-            if places.get(place) != Some(&true) {
-                continue;
-            }
-            let (stays, goes) = match wanted {
-                '*' => (true, false),
-                '%' => (character != delimiter, false),
-                wanted => (
-                    false,
-                    *wanted == character || (inbox && wanted.eq_ignore_ascii_case(&character)),
-                ),
-            };
-            if stays && let Some(here) = next.get_mut(place) {
-                *here = true;
-            }
-            if goes && let Some(there) = next.get_mut(place + 1) {
-                *there = true;
-            }
-        }
-        spread(&mut next);
-        places = next;
-    }
-    places.last() == Some(&true)
 }
 
 /// Decode base64 (RFC 4648 §4), strictly.
@@ -184,28 +136,6 @@ mod tests {
         assert_eq!(write(None), b"NIL");
         assert_eq!(write(Some(b"a\r\nb")), b"{4}\r\na\r\nb");
         assert_eq!(write(Some(b"a\\")), b"\"a\\\\\"");
-    }
-
-    #[test]
-    fn wildcards_match_as_the_rfc_says() {
-        for (pattern, name, matches) in [
-            ("*", "a/b/c", true),
-            ("%", "a/b", false),
-            ("%/%", "a/b", true),
-            ("a*c", "a/b/c", true),
-            ("a%c", "a/c", false),
-            ("inbox", "INBOX", true),
-            ("inbox/%", "INBOX/a", false),
-            ("", "", true),
-            ("", "a", false),
-            ("*%*%*%b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false),
-        ] {
-            assert_eq!(
-                list_matches(pattern, name, '/'),
-                matches,
-                "{pattern} {name}"
-            );
-        }
     }
 
     #[test]

@@ -374,6 +374,7 @@ async def add_default_mailboxes(
             special_use=uses[row["name"]],
             keywords=(),
             limited=True,  # nobody looked
+            acl_version=0,
         )
         for row in rows
     ]

@@ -13,14 +13,21 @@ import msgspec
 from esp.core.errors import AlreadyExistsError, NotFoundError
 from esp.core.mailbox import DELIMITER, Mailbox, MailboxId, ModSeq, SpecialUse, Uid
 from esp.core.principal import AccountId
-from esp.core.quota import Quota
 from esp.storage.postgres.pool import Connection
 
 COLUMNS = """id, account_id, (SELECT a.maildir FROM account AS a WHERE a.id = account_id) AS home, name, directory,
-    uidvalidity, uidnext, highest_modseq, messages, unseen, octets, special_use, keywords,
+    uidvalidity, uidnext, highest_modseq, messages, unseen, octets, special_use, keywords, acl_version,
     (SELECT a.quota_octets IS NOT NULL OR a.quota_messages IS NOT NULL
      FROM account AS a WHERE a.id = account_id) AS limited"""
 """Of `mailbox`, for `mailbox_of`."""
+
+
+class Census(msgspec.Struct, frozen=True):
+    """What making one more mailbox depends on."""
+
+    mailboxes: int
+    used: bool
+    """Whether one has the special use asked about."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -30,6 +37,7 @@ class State(msgspec.Struct, frozen=True):
     uidnext: Uid
     modseq: ModSeq
     keywords: tuple[str, ...]
+    acl_version: int
     expunged: tuple[str, ...]
     """Sequence-sets of UIDs that went after the mod-sequence asked for, as far as that is remembered."""
     expunged_horizon: ModSeq
@@ -57,6 +65,16 @@ async def by_name(connection: Connection, account: AccountId, name: str) -> Mail
         name,
     )
     return mailbox_of(_found(row))
+
+
+async def by_names(connection: Connection, account: AccountId, names: Sequence[str]) -> list[Mailbox]:
+    """Return those mailboxes of these exact names that there are."""
+    rows = await connection.fetch(
+        f"SELECT {COLUMNS} FROM mailbox WHERE account_id = $1 AND name = ANY($2::text[])",  # noqa: S608
+        account,
+        list(names),
+    )
+    return [mailbox_of(row) for row in rows]
 
 
 async def by_id(connection: Connection, mailbox: MailboxId) -> Mailbox:
@@ -108,10 +126,46 @@ async def create(
     return mailbox_of(row)
 
 
-async def directories(connection: Connection, account: AccountId) -> frozenset[str]:
-    """Return the Maildir folders that are in use."""
-    rows = await connection.fetch("SELECT directory FROM mailbox WHERE account_id = $1", account)
+async def directories(connection: Connection, account: AccountId, stem: str) -> frozenset[str]:
+    """Return the Maildir folders in use whose names begin with `stem`."""
+    rows = await connection.fetch(
+        "SELECT directory FROM mailbox WHERE account_id = $1 AND starts_with(directory, $2)", account, stem
+    )
     return frozenset(row["directory"] for row in rows)
+
+
+async def census(connection: Connection, account: AccountId, special_use: SpecialUse | None) -> Census:
+    """Count the account's mailboxes, and look whether one has a special use."""
+    row = await connection.fetchrow(
+        """
+        SELECT count(*) AS mailboxes, coalesce(bool_or(special_use = $2), false) AS used
+        FROM mailbox WHERE account_id = $1
+        """,
+        account,
+        special_use,
+    )
+    return Census(*_found(row))
+
+
+async def has_children(connection: Connection, account: AccountId, name: str) -> bool:
+    """Return whether there are mailboxes below a name."""
+    return bool(
+        await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM mailbox WHERE account_id = $1 AND starts_with(name, $2))",
+            account,
+            name + DELIMITER,
+        )
+    )
+
+
+async def set_special_use(tx: Connection, mailbox: MailboxId, special_use: SpecialUse | None) -> Mailbox:
+    """Change what a locked mailbox is for."""
+    row = await tx.fetchrow(
+        f"UPDATE mailbox SET special_use = $2 WHERE id = $1 RETURNING {COLUMNS}",  # noqa: S608
+        mailbox,
+        special_use,
+    )
+    return mailbox_of(_found(row))
 
 
 async def rename(tx: Connection, account: AccountId, name: str, new_name: str) -> list[Mailbox]:
@@ -162,7 +216,7 @@ async def state(connection: Connection, mailbox: MailboxId, after: ModSeq) -> St
     """
     row = await connection.fetchrow(
         """
-        SELECT uidvalidity, uidnext, highest_modseq, keywords, expunged_horizon,
+        SELECT uidvalidity, uidnext, highest_modseq, keywords, acl_version, expunged_horizon,
             ARRAY(SELECT uids FROM expunged AS e
                   WHERE e.account_id = m.account_id AND e.mailbox_id = m.id AND e.modseq > $2
                   ORDER BY e.modseq) AS expunged
@@ -177,6 +231,7 @@ async def state(connection: Connection, mailbox: MailboxId, after: ModSeq) -> St
         uidnext=row["uidnext"],
         modseq=row["highest_modseq"],
         keywords=tuple(row["keywords"]),
+        acl_version=row["acl_version"],
         expunged=tuple(row["expunged"]),
         expunged_horizon=row["expunged_horizon"],
     )
@@ -220,31 +275,6 @@ async def raise_recent(connection: Connection, mailbox: MailboxId, uid: Uid) -> 
     )
 
 
-async def quota(connection: Connection, account: AccountId) -> Quota:
-    """Return what the account keeps and may keep; the mailboxes' counters are the only source.
-
-    Raises:
-        NotFoundError: the account was deleted.
-    """
-    row = await connection.fetchrow(
-        """
-        SELECT coalesce(sum(m.octets), 0)::bigint AS octets, coalesce(sum(m.messages), 0)::bigint AS messages,
-            a.quota_octets, a.quota_messages
-        FROM account AS a LEFT JOIN mailbox AS m ON m.account_id = a.id
-        WHERE a.id = $1 GROUP BY a.id
-        """,
-        account,
-    )
-    if row is None:
-        raise NotFoundError("Account does not exist")
-    return Quota(
-        used=row["octets"],
-        limit=row["quota_octets"],
-        messages=row["messages"],
-        message_limit=row["quota_messages"],
-    )
-
-
 async def lock_quota(tx: Connection, account: AccountId) -> None:
     """Lock the account if it has a limit, as every delivery does first: two may not both find the last room free."""
     await tx.execute(
@@ -262,11 +292,28 @@ async def subscriptions(connection: Connection, account: AccountId) -> frozenset
     return frozenset(row["name"] for row in rows)
 
 
-async def subscribe(connection: Connection, account: AccountId, name: str) -> None:
-    """Add a subscription; one that is there already stays."""
-    await connection.execute(
-        "INSERT INTO subscription (account_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING", account, name
+async def is_subscribed(connection: Connection, account: AccountId, name: str) -> bool:
+    """Return whether a name is subscribed to."""
+    return bool(
+        await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM subscription WHERE account_id = $1 AND name = $2)", account, name
+        )
     )
+
+
+async def subscribe(connection: Connection, account: AccountId, name: str, *, most: int) -> bool:
+    """Add a subscription; one that is there already stays. Return whether it is there now: `most` may be."""
+    await connection.execute(
+        """
+        INSERT INTO subscription (account_id, name)
+        SELECT $1, $2 WHERE (SELECT count(*) FROM subscription WHERE account_id = $1) < $3
+        ON CONFLICT DO NOTHING
+        """,
+        account,
+        name,
+        most,
+    )
+    return await is_subscribed(connection, account, name)
 
 
 async def unsubscribe(connection: Connection, account: AccountId, name: str) -> bool:
@@ -301,4 +348,5 @@ def mailbox_of(row: Any) -> Mailbox:
         special_use=None if special_use is None else SpecialUse(special_use),
         keywords=tuple(row["keywords"]),
         limited=row["limited"],
+        acl_version=row["acl_version"],
     )

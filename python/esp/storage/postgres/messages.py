@@ -5,7 +5,7 @@ Functions that change take a mailbox locked by `mailboxes.lock` in the same tran
 mod-sequence, which is the value they return or hold.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -34,9 +34,10 @@ _SEEN = int(SystemFlag.SEEN)
 _DELETED = int(SystemFlag.DELETED)
 
 _NEW_FLAGS: dict[Mode, str] = {
-    "replace": "$4::bigint",
-    "add": "m.flags | $4::bigint",
-    "remove": "m.flags & ~$4::bigint",
+    # PostgreSQL gives & and | one precedence.
+    "replace": "(m.flags & ~$6::bigint) | ($4::bigint & $6::bigint)",
+    "add": "m.flags | ($4::bigint & $6::bigint)",
+    "remove": "m.flags & ~($4::bigint & $6::bigint)",
 }
 
 
@@ -66,6 +67,14 @@ class Copied(msgspec.Struct, frozen=True):
     modseq: ModSeq
     sources: list[Uid]
     uids: list[Uid]
+
+
+class Count(msgspec.Struct, frozen=True):
+    """What takes a walk through a mailbox's messages to know."""
+
+    recent: int
+    deleted: int
+    deleted_octets: int
 
 
 class Expunged(msgspec.Struct, frozen=True):
@@ -111,12 +120,13 @@ async def copy_texts(connection: Connection, account: AccountId, contents: Seque
     return await _copied(connection, f"{TEXT_COLUMNS} FROM content_index", "content_id", account, contents)
 
 
-async def count_recent_and_deleted(connection: Connection, mailbox: Mailbox) -> tuple[int, int]:
-    """Return how many messages no read-write session has seen, and how many have `\\Deleted` (for STATUS)."""
+async def count_recent_and_deleted(connection: Connection, mailbox: Mailbox) -> Count:
+    """Count the messages that no read-write session has seen, and those that have `\\Deleted` (for STATUS)."""
     row = await connection.fetchrow(
         """
         SELECT count(*) FILTER (WHERE m.uid >= b.first_recent) AS recent,
-            count(*) FILTER (WHERE m.flags & $3 <> 0) AS deleted
+            count(*) FILTER (WHERE m.flags & $3 <> 0) AS deleted,
+            coalesce(sum(m.size) FILTER (WHERE m.flags & $3 <> 0), 0)::bigint AS deleted_octets
         FROM message AS m JOIN mailbox AS b ON b.id = m.mailbox_id
         WHERE m.account_id = $1 AND m.mailbox_id = $2
         """,
@@ -124,7 +134,7 @@ async def count_recent_and_deleted(connection: Connection, mailbox: Mailbox) -> 
         mailbox.id,
         _DELETED,
     )
-    return (row["recent"], row["deleted"]) if row is not None else (0, 0)
+    return Count(*row) if row is not None else Count(0, 0, 0)
 
 
 async def rows(connection: Connection, mailbox: Mailbox, uids: Sequence[int] | None) -> list[Row]:
@@ -158,10 +168,15 @@ async def changed_since(
     return frozenset(row["uid"] for row in found)
 
 
-async def set_flags(tx: Connection, mailbox: Mailbox, uids: Sequence[int], mode: Mode, bits: int) -> Changed:
-    """Change the flags of a locked mailbox's messages, count, and leave word that file names are to follow."""
+async def set_flags(
+    tx: Connection, mailbox: Mailbox, uids: Sequence[int], mode: Mode, bits: int, *, settable: int = -1
+) -> Changed:
+    """Change the flags of a locked mailbox's messages, count, and leave word that file names are to follow.
+
+    Bits outside of `settable` stay as they are.
+    """
     modseq = ModSeq(mailbox.highest_modseq + 1)
-    flags = _NEW_FLAGS[mode]
+    flags = f"({_NEW_FLAGS[mode]})"
     # Unseen messages are counted by a statement of their own within the one, which sees them as they were before: a
     # join of the table with itself goes wrong by orders of magnitude while the statistics do not know the mailbox.
     changed = await tx.fetchval(
@@ -192,6 +207,7 @@ async def set_flags(tx: Connection, mailbox: Mailbox, uids: Sequence[int], mode:
         uids,
         bits,
         modseq,
+        settable,
     )
     return Changed(modseq=modseq if changed else mailbox.highest_modseq, uids=changed or [])
 
@@ -202,6 +218,9 @@ async def add_copies(
     target: Mailbox,
     copies: Sequence[tuple[Uid, str, str]],
     keyword_bits: Sequence[tuple[int, int]],
+    *,
+    settable: int = -1,
+    contents: Mapping[ContentId, ContentId] | None = None,
 ) -> Copied:
     """Add rows to `target` (locked, as is `source`) for files linked into its folder.
 
@@ -211,6 +230,8 @@ async def add_copies(
         target: where they shall be, too.
         copies: UID in `source`, base name and flag letters of the new file in `cur`.
         keyword_bits: for each keyword of `source`, its bit there and its bit in `target`.
+        settable: system flags that the copies may have.
+        contents: what is said about the octets, in the other account, where `target` is another's (`adopt_contents`).
 
     Returns:
         What was made; messages expunged from `source` meanwhile are left out.
@@ -220,12 +241,13 @@ async def add_copies(
         f"""
         WITH picked AS (
             SELECT s.uid AS source_uid, $4::bigint - 1 + row_number() OVER (ORDER BY s.uid) AS uid,
-                s.content_id, s.size, s.internal_date, n.file, n.file_flags,
-                (s.flags & {SYSTEM_BITS}) | coalesce(
+                coalesce(a.adopted, s.content_id) AS content_id, s.size, s.internal_date, n.file, n.file_flags,
+                (s.flags & $11::bigint) | coalesce(
                     (SELECT bit_or(k.target) FROM unnest($9::bigint[], $10::bigint[]) AS k(source, target)
                      WHERE s.flags & k.source <> 0), 0) AS flags
             FROM unnest($6::bigint[], $7::text[], $8::text[]) AS n(uid, file, file_flags)
-            JOIN message AS s ON s.account_id = $1 AND s.mailbox_id = $2 AND s.uid = n.uid
+            JOIN message AS s ON s.account_id = $12 AND s.mailbox_id = $2 AND s.uid = n.uid
+            LEFT JOIN unnest($13::bigint[], $14::bigint[]) AS a(content_id, adopted) ON a.content_id = s.content_id
         ), added AS (
             INSERT INTO message (account_id, mailbox_id, uid, content_id, modseq, flags, size, internal_date,
                 file, file_flags)
@@ -249,12 +271,42 @@ async def add_copies(
         [letters for _, _, letters in copies],
         [bit for bit, _ in keyword_bits],
         [bit for _, bit in keyword_bits],
+        SYSTEM_BITS & settable,
+        source.account,
+        list((contents or {}).keys()),
+        list((contents or {}).values()),
     )
     return Copied(
         modseq=modseq if made else target.highest_modseq,
         sources=[row["source_uid"] for row in made],
         uids=[row["uid"] for row in made],
     )
+
+
+async def adopt_contents(
+    tx: Connection, source: AccountId, target: AccountId, contents: Sequence[ContentId]
+) -> dict[ContentId, ContentId]:
+    """Copy to another account what is said about octets, to be indexed there, and return the ids by the old ones."""
+    rows = await tx.fetch(
+        """
+        WITH adopted AS MATERIALIZED (
+            SELECT c.*, nextval('content_id') AS adopted FROM content AS c
+            WHERE c.account_id = $1 AND c.id = ANY($3::bigint[])
+        ), added AS (
+            INSERT INTO content (account_id, id, size, sent_at, message_id, envelope, bodystructure, body)
+            SELECT $2, adopted, size, sent_at, message_id, envelope, bodystructure, body FROM adopted
+        ), told AS (
+            INSERT INTO outbox (topic, payload)
+            SELECT 'index', jsonb_build_object(
+                'accounts', array_agg($2::bigint), 'contents', array_agg(adopted)) FROM adopted HAVING count(*) > 0
+        )
+        SELECT id, adopted FROM adopted
+        """,
+        source,
+        target,
+        sorted(set(contents)),
+    )
+    return {row["id"]: row["adopted"] for row in rows}
 
 
 async def expunge(

@@ -2,7 +2,7 @@
 
 use super::append::{AppendLiteral, AppendOctets, AppendUrl};
 use super::finding::{ReturnOptions, SearchOrder};
-use super::{invalid, notify, octets, texts};
+use super::{invalid, names, notify, octets, texts};
 use esp_imap as imap;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -99,6 +99,7 @@ pub(super) struct ListArguments {
     selection: Py<PyTuple>,
     returns: Py<PyTuple>,
     status: Py<PyTuple>,
+    metadata: Option<Py<names::Annotations>>,
 }
 
 #[pyclass(frozen, get_all, module = "esp.native")]
@@ -462,8 +463,23 @@ fn arguments_to_python(py: Python<'_>, arguments: imap::Arguments) -> PyResult<P
                 selection: texts(py, &list.selection)?,
                 returns: texts(py, &list.returns)?,
                 status: texts(py, &list.status)?,
+                metadata: list
+                    .metadata
+                    .map(|wanted| names::annotations(py, wanted))
+                    .transpose()?,
             },
         ),
+        A::SetQuota { root, limits } => any(py, names::set_quota(py, root, limits)?),
+        A::Acl {
+            mailbox,
+            identifier,
+            rights,
+        } => any(py, names::acl(mailbox, identifier, rights)),
+        A::GetMetadata {
+            mailbox,
+            annotations,
+        } => any(py, names::get_metadata(py, mailbox, annotations)?),
+        A::SetMetadata { mailbox, values } => any(py, names::set_metadata(py, mailbox, values)?),
         A::Status { mailbox, items } => any(
             py,
             StatusArguments {

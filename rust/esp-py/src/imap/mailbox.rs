@@ -143,9 +143,15 @@ pub(super) struct View {
 #[pymethods]
 impl View {
     #[new]
-    #[pyo3(signature = (index, *, read_only = false, recent_from = 4_294_967_295))]
-    fn new(index: Bound<'_, MailboxIndex>, read_only: bool, recent_from: u32) -> Self {
+    #[pyo3(signature = (index, *, read_only = false, recent_from = 4_294_967_295, settable = -1), text_signature = "(index, *, read_only=False, recent_from=4294967295, settable=-1)")]
+    fn new(
+        index: Bound<'_, MailboxIndex>,
+        read_only: bool,
+        recent_from: u32,
+        settable: i64,
+    ) -> Self {
         let view = imap::View::new(Arc::clone(&index.get().0), read_only, recent_from);
+        let _ = view.permit(settable);
         Self {
             view: Arc::new(view),
             index: index.unbind(),
@@ -186,6 +192,15 @@ impl View {
                 silent_after,
             }),
         )
+    }
+
+    #[getter]
+    fn settable(&self) -> i64 {
+        self.view.settable()
+    }
+
+    fn permit(&self, py: Python<'_>, settable: i64) -> Py<PyBytes> {
+        octets(py, &self.view.permit(settable))
     }
 
     #[getter]

@@ -4,6 +4,7 @@ mod append;
 mod commands;
 mod finding;
 mod mailbox;
+mod names;
 mod notify;
 
 use append::*;
@@ -11,6 +12,7 @@ use commands::*;
 use esp_imap as imap;
 use finding::*;
 use mailbox::*;
+use names::*;
 use notify::{EventGroup, NotifyArguments};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -74,12 +76,6 @@ fn mailbox_from_utf7(name: &str) -> PyResult<String> {
     imap::mailbox_from_utf7(name).ok_or_else(|| invalid("Not modified UTF-7"))
 }
 
-#[pyfunction]
-#[pyo3(signature = (pattern, name, delimiter = '/'), text_signature = "(pattern, name, delimiter='/')")]
-fn list_matches(pattern: &str, name: &str, delimiter: char) -> bool {
-    imap::list_matches(pattern, name, delimiter)
-}
-
 macro_rules! classes {
     ($module:ident, $($class:ty),* $(,)?) => {
         $($module.add_class::<$class>()?;)*
@@ -110,6 +106,12 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         CreateArguments,
         MailboxArguments,
         QuotaArguments,
+        SetQuotaArguments,
+        AclArguments,
+        Annotations,
+        GetMetadataArguments,
+        SetMetadataArguments,
+        ListPatterns,
         RenameArguments,
         ListArguments,
         StatusArguments,
@@ -148,6 +150,5 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(encode_string, module)?)?;
     module.add_function(wrap_pyfunction!(mailbox_to_utf7, module)?)?;
     module.add_function(wrap_pyfunction!(mailbox_from_utf7, module)?)?;
-    module.add_function(wrap_pyfunction!(list_matches, module)?)?;
     Ok(())
 }

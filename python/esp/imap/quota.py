@@ -1,0 +1,56 @@
+"""GETQUOTA, GETQUOTAROOT, SETQUOTA (RFC 9208)."""
+
+from typing import TYPE_CHECKING
+
+from esp.core.rights import Rights
+from esp.native import (
+    Command,
+    MailboxArguments,
+    QuotaArguments,
+    SetQuotaArguments,
+    encode_mailbox,
+    encode_string,
+)
+from esp.services.quotas import MESSAGE, STORAGE, STORAGE_UNIT, Root
+
+if TYPE_CHECKING:
+    from esp.imap.session import Session
+
+
+async def get_quota(session: "Session", command: Command) -> str:
+    """GETQUOTA (RFC 9208 §4.1.2): the account's own root has an empty name, another's its address."""
+    arguments = command.arguments
+    assert isinstance(arguments, QuotaArguments)
+    _write(session, await session.door.quotas.find(session.owner, arguments.root))
+    return "OK GETQUOTA completed"
+
+
+async def get_quota_root(session: "Session", command: Command) -> str:
+    """GETQUOTAROOT (RFC 9208 §4.1.3)."""
+    arguments = command.arguments
+    assert isinstance(arguments, MailboxArguments)
+    reached = await session.door.mailboxes.reach(session.owner, arguments.mailbox, Rights.READ)
+    root = await session.door.quotas.root_of(reached)
+    name = encode_mailbox(reached.name, session.connection.reader.utf8)
+    session.connection.write(b"* QUOTAROOT " + name + b" " + encode_string(root.name) + b"\r\n")
+    _write(session, root)
+    return "OK GETQUOTAROOT completed"
+
+
+async def set_quota(session: "Session", command: Command) -> str:
+    """SETQUOTA (RFC 9208 §4.1.1): for administrators."""
+    arguments = command.arguments
+    assert isinstance(arguments, SetQuotaArguments)
+    _write(session, await session.door.quotas.limit(session.owner, arguments.root, dict(arguments.limits)))
+    return "OK SETQUOTA completed"
+
+
+def _write(session: "Session", root: Root) -> None:
+    quota = root.quota
+    limits = []
+    if quota.limit is not None:
+        # What is used is rounded up, what is allowed down.
+        limits.append(f"{STORAGE} {-(-quota.used // STORAGE_UNIT)} {quota.limit // STORAGE_UNIT}")
+    if quota.message_limit is not None:
+        limits.append(f"{MESSAGE} {quota.messages} {quota.message_limit}")
+    session.connection.write(b"* QUOTA " + encode_string(root.name) + f" ({' '.join(limits)})\r\n".encode())
