@@ -36,6 +36,7 @@ from esp.native import DeliverItem, Failure, Spool, Store
 from esp.storage import maildir
 from esp.storage.postgres import delivery
 from esp.storage.postgres.delivery import Delivery, Outcome, Place, Placed, Refused
+from esp.storage.postgres.imports import Imported
 from esp.storage.postgres.pool import Database
 from esp.telemetry.log import get_logger
 
@@ -92,6 +93,8 @@ class Incoming(msgspec.Struct, frozen=True):
     targets: tuple[Target, ...]
     internal_date: datetime | None = None
     """With time zone; `None` is now."""
+    imported: Imported | None = None
+    """Where it was imported from; noted with its rows, so that it is not brought twice."""
 
 
 class _UnknownOutcome(UnavailableError):  # noqa: N818 - an outcome
@@ -294,6 +297,7 @@ class Dispatch:
                     for target, letter in zip(entry.places, letters, strict=True)
                 ),
                 result.paths,
+                entry.incoming.imported,
             )
 
     # Rows

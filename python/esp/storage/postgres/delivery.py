@@ -19,6 +19,8 @@ from esp.core.mailbox import MailboxId, ModSeq, Uid
 from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS, SystemFlag
 from esp.core.principal import AccountId
 from esp.native import Description
+from esp.storage.postgres import imports
+from esp.storage.postgres.imports import Imported
 from esp.storage.postgres.pool import Connection
 
 TERMINATION_TIMEOUT = 5000
@@ -56,6 +58,8 @@ class Delivery(msgspec.Struct, frozen=True):
     """No mailbox twice."""
     paths: Sequence[str]
     """Of its file in each place, below `storage.path`."""
+    imported: Imported | None = None
+    """To be noted with its rows."""
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -82,6 +86,17 @@ _DELIVER = f"SELECT * FROM deliver({', '.join(f'${n}' for n in range(1, 21))})" 
 
 async def place(connection: Connection, deliveries: Sequence[Delivery]) -> Outcome | Refused:
     """Make every message of the batch visible in its mailboxes, in one transaction."""
+    notes = [(one.places[0].account, one.imported) for one in deliveries if one.imported is not None]
+    if not notes:
+        return await _place(connection, deliveries)
+    async with connection.transaction():
+        outcome = await _place(connection, deliveries)
+        if not isinstance(outcome, Refused):
+            await imports.note(connection, notes)
+    return outcome
+
+
+async def _place(connection: Connection, deliveries: Sequence[Delivery]) -> Outcome | Refused:
     arguments, ranked = _arguments(deliveries)
     row = await connection.fetchrow(_DELIVER, *arguments)
     assert row is not None

@@ -444,7 +444,10 @@ async def remove_account(connection: Connection, account_id: AccountId) -> list[
         "SELECT id FROM mailbox WHERE account_id = $1 ORDER BY id FOR UPDATE", account_id
     )
     await connection.execute("SET LOCAL statement_timeout = 0")
-    for table in ("message", "expunged", "content_index", "thread_reference", "content", "mailbox"):
+    for table in (
+        *("message", "expunged", "content_index", "thread_reference", "content"),
+        *("import_item", "import_folder", "mailbox"),
+    ):
         statement = f"DELETE FROM {table} WHERE account_id = $1"  # noqa: S608 - the names are above
         await connection.execute(statement, account_id, timeout=REMOVAL_TIMEOUT)
     await connection.execute("DELETE FROM account WHERE id = $1", account_id)

@@ -1,0 +1,1 @@
+DROP TABLE import_item, import_folder;
