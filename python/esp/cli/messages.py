@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
+from esp.cli import moving
 from esp.cli.console import Config, Json, as_json, fields, run, size, table
 from esp.core.address import parse
 from esp.core.errors import NotFoundError
@@ -22,7 +23,8 @@ from esp.storage.postgres import reports
 from esp.storage.postgres.pool import Connection
 from esp.storage.postgres.reports import MessageRow
 
-message = App("message", help="Messages of an account's mailbox, by UID.")
+message = App("message", help="Messages of an account's mailbox, by UID; import and export.")
+moving.add_to(message)
 
 InMailbox = Annotated[str, Parameter("--mailbox", help="Its name.")]
 _HEADER = 64 * 1024

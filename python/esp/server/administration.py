@@ -10,6 +10,7 @@ import msgspec
 from esp.config.sections import Settings
 from esp.native import Store
 from esp.services.accounts import Accounts
+from esp.services.dispatch import Dispatch
 from esp.services.domains import Aliases, Domains
 from esp.services.mailboxes import Mailboxes
 from esp.services.messages import Messages
@@ -69,6 +70,16 @@ async def administration(settings: Settings) -> AsyncIterator[Administration]:
             store=store,
             notifier=notifier,
         )
+
+
+@asynccontextmanager
+async def moving(esp: Administration) -> AsyncIterator[Dispatch]:
+    """Make what takes mail in; what it has accepted is durable after the block."""
+    dispatch = Dispatch(esp.store, esp.database, esp.notifier)
+    try:
+        yield dispatch
+    finally:
+        await dispatch.close()
 
 
 def become_owner(root: "Path") -> None:

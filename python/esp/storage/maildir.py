@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 
 from esp.core.mailbox import DELIMITER, Mailbox, SpecialUse
-from esp.core.message import SystemFlag
+from esp.core.message import FIRST_KEYWORD_BIT, SystemFlag
 from esp.native import MessageSection, Store
 
 INBOX_DIRECTORY = "."
@@ -40,6 +40,8 @@ _LETTERS: tuple[tuple[str, SystemFlag], ...] = (
     ("S", SystemFlag.SEEN),
     ("T", SystemFlag.DELETED),
 )
+KEYWORD_LETTERS = "abcdefghijklmnopqrstuvwxyzABCEGHIJKLMNOQUVWXYZ012345678"
+"""Of a mailbox's keywords, in their order: small letters as Dovecot has it, then what nobody else uses."""
 _SYSTEM = sum(flag for _, flag in _LETTERS)
 _LETTERS_OF = {
     bits: "".join(letter for letter, flag in _LETTERS if bits & flag) for bits in range(_SYSTEM + 1)
@@ -56,6 +58,8 @@ class Card(msgspec.Struct, frozen=True):
     uidvalidity: int
     special_use: SpecialUse | None = None
     subscribed: bool = True
+    keywords: tuple[str, ...] = ()
+    """What letters of file names stand for, in the order of `KEYWORD_LETTERS`."""
 
 
 class Maildirs:
@@ -127,6 +131,13 @@ def file_path(folder_: str, file: str, letters: str | None) -> str:
 def file_letters(flags: int) -> str | None:
     """Return the letters a new message's file gets; `None` puts it in `new`."""
     return _LETTERS_OF[flags & _SYSTEM] or None
+
+
+def all_letters(flags: int) -> str:
+    """Return the letters after `:2,` for a flag set, those of keywords (`KEYWORD_LETTERS`) among them."""
+    keywords = flags >> FIRST_KEYWORD_BIT
+    words = "".join(letter for n, letter in enumerate(KEYWORD_LETTERS) if keywords >> n & 1)
+    return "".join(sorted(flag_letters(flags) + words))
 
 
 def nanoseconds(when: datetime) -> int:
@@ -278,10 +289,12 @@ def name_of(directory: str) -> str:
     """Guess a mailbox's name from its folder, for one that has lost its card."""
     if directory == INBOX_DIRECTORY:
         return "INBOX"
-    return DELIMITER.join(_from_utf7(level) for level in directory.removeprefix(".").split("."))
+    return DELIMITER.join(from_utf7(level) for level in directory.removeprefix(".").split("."))
 
 
-def _from_utf7(text: str) -> str:
+def from_utf7(text: str) -> str:
+    """Return what modified UTF-7 stands for; what is none stands for itself, as far as it goes."""
+
     def decoded(found: "re.Match[str]") -> str:
         if not found[1]:
             return "&"

@@ -1,0 +1,36 @@
+"""What an export reads: a mailbox's messages, some at a time."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from esp.core.mailbox import Mailbox, Uid
+from esp.storage.postgres.pool import Connection
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A message and where its file is."""
+
+    uid: Uid
+    flags: int
+    size: int
+    internal_date: datetime
+    file: str
+    file_flags: str | None
+    """Letters behind `:2,` in `cur`; `None` while it is in `new`."""
+
+
+async def rows_after(connection: Connection, mailbox: Mailbox, uid: int, limit: int) -> Sequence[Row]:
+    """Return the next messages behind a UID."""
+    rows = await connection.fetch(
+        """
+        SELECT uid, flags, size, internal_date, file, file_flags FROM message
+        WHERE account_id = $1 AND mailbox_id = $2 AND uid > $3 ORDER BY uid LIMIT $4
+        """,
+        mailbox.account,
+        mailbox.id,
+        uid,
+        limit,
+    )
+    return [Row(*row) for row in rows]
