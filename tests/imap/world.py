@@ -15,6 +15,7 @@ from esp.native import Store
 from esp.services.annotations import Annotations
 from esp.services.appends import Appends
 from esp.services.dispatch import Dispatch
+from esp.services.indexing import Indexing
 from esp.services.mailboxes import Mailboxes
 from esp.services.messages import Messages
 from esp.services.open_mailboxes import OpenMailboxes
@@ -155,6 +156,7 @@ class World:
             open_mailboxes=OpenMailboxes(self.database, notifier, self.root, poll_interval),
             searching=Searching(self.database, 16 * 1024 * 1024),
             appends=Appends(store, self.database, dispatch, notifier, 60.0),
+            indexing=Indexing(self.database, self.root),
             presence=Presence(self.database, notifier, poll_interval),
         )
         imap = Imap(door, {"notifier": notifier, "dispatch": dispatch})

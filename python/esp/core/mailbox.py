@@ -56,6 +56,12 @@ class Mailbox(msgspec.Struct, frozen=True):
     special_use: SpecialUse | None
     keywords: tuple[str, ...]
     """Keyword n of a message's flag set is bit `FIRST_KEYWORD_BIT + n` (`core.message`)."""
+
+    @property
+    def object_id(self) -> str:
+        """MAILBOXID (RFC 8474 §4): as UIDVALIDITY, one for each mailbox there ever was, through all its names."""
+        return f"M{self.uidvalidity}"
+
     limited: bool
     """Whether its account has a quota."""
     acl_version: int

@@ -12,7 +12,7 @@ from esp.core.mailbox import Uid
 from esp.core.quota import Quota
 from esp.core.rights import Rights, allows_keywords, settable_flags
 from esp.imap.composing import Composition, UnknownEncodingError
-from esp.imap.responses import Refusal, response_for, text
+from esp.imap.responses import UID_REQUIRED, Refusal, response_for, text
 from esp.imap.storing import MAILBOX_MISSING, target_of, writable
 from esp.imap.urls import message_url
 from esp.native import AppendHead, AppendLiteral, AppendOctets, AppendUrl, Command, SequenceSet, encode_set
@@ -222,6 +222,8 @@ async def _replaced(session: "Session", message: SequenceSet, *, uid: bool) -> R
     # RFC 8508 §3.1: what is replaced is expunged, as by MOVE.
     selected = writable(session, Rights.DELETE_MESSAGES | Rights.EXPUNGE)
     await session.refresh()
+    if session.uidonly and not uid:
+        raise Refusal(f"BAD {UID_REQUIRED}")
     try:
         uids = selected.view.uids(message, uid=uid)
     except ValueError as error:

@@ -17,7 +17,7 @@ from esp.imap import (
     sharing,
     storing,
 )
-from esp.imap.responses import Refusal
+from esp.imap.responses import UID_REQUIRED, Refusal
 from esp.native import AppendLiteral, AppendOctets, AppendUrl, Command, RawLine
 
 if TYPE_CHECKING:
@@ -85,6 +85,10 @@ _COMMANDS: dict[str, _Entry] = {
 }
 
 
+_BY_NUMBER = frozenset({"COPY", "FETCH", "MOVE", "REPLACE", "SEARCH", "SORT", "STORE", "THREAD"})
+"""Commands whose messages, without UID before them, have sequence numbers (RFC 9586 §3.2, §3.8)."""
+
+
 async def execute(session: "Session", command: Command) -> str | None:
     """Answer a command, and return what follows its tag.
 
@@ -100,6 +104,8 @@ async def execute(session: "Session", command: Command) -> str | None:
         raise Refusal("BAD Log in first")
     if entry.state == _SELECTED and session.selected is None:
         raise Refusal("BAD No mailbox is selected")
+    if session.uidonly and command.name in _BY_NUMBER and not command.uid:
+        raise Refusal(f"BAD {UID_REQUIRED}")
     if entry.state == _SELECTED and not await session.follow_rights():
         return None
     try:

@@ -51,6 +51,15 @@ def _enable_qresync(session: "Session") -> bool:
     return True
 
 
+def _enable_uidonly(session: "Session") -> bool:
+    if session.uidonly:
+        return False
+    session.uidonly = True
+    if session.selected is not None:
+        session.selected.view.enable_uidonly()
+    return True
+
+
 def _enable_imap4rev2(session: "Session") -> bool:
     if session.imap4rev2:
         return False
@@ -72,6 +81,7 @@ def _enable_utf8(session: "Session") -> bool:
 _EXTENSIONS: dict[str, Callable[["Session"], bool]] = {
     "CONDSTORE": enable_condstore,
     "QRESYNC": _enable_qresync,
+    "UIDONLY": _enable_uidonly,
     IMAP4REV2: _enable_imap4rev2,
     UTF8_ACCEPT: _enable_utf8,
 }

@@ -7,7 +7,7 @@ from esp.core.message import SystemFlag
 from esp.imap.enabling import enable_condstore
 from esp.imap.responses import Refusal
 from esp.imap.selected import Selected
-from esp.native import Command, Fetch, FetchArguments, SequenceSet, encode_set
+from esp.native import Command, Fetch, FetchArguments, FetchItems, SequenceSet, encode_set
 from esp.telemetry.log import get_logger
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ async def fetch(session: "Session", command: Command) -> str:
     items = arguments.items
     if items.vanished and not (session.qresync and command.uid and items.changed_since is not None):
         raise Refusal("BAD VANISHED is for UID FETCH with CHANGEDSINCE, and QRESYNC has to be enabled first")
+    if items.partial and not command.uid:
+        raise Refusal("BAD PARTIAL is for UID FETCH")  # RFC 9394 §3.3
     if items.modseq:
         enable_condstore(session)
     await session.refresh()
@@ -47,7 +49,7 @@ async def fetch(session: "Session", command: Command) -> str:
         )
         # Durable before it is told, and in the index before it is rendered.
         await selected.opened.refresh(ask=True)
-    await write(session, selected, fetching, in_thread=items.reads_files)
+    await write(session, selected, fetching, items)
     if fetching.undecodable:
         return "NO [UNKNOWN-CTE] The transfer encoding of a part is not known"
     if fetching.missing:
@@ -60,10 +62,10 @@ async def fetch(session: "Session", command: Command) -> str:
     return f"OK {'UID ' if command.uid else ''}FETCH completed"
 
 
-async def write(session: "Session", selected: Selected, fetching: Fetch, *, in_thread: bool) -> None:
+async def write(session: "Session", selected: Selected, fetching: Fetch, items: FetchItems) -> None:
     """Write the responses of a FETCH as the client takes them, in a thread those that read files."""
-    if in_thread:
-        await _write_from_files(session, selected, fetching)
+    if items.reads_files:
+        await _write_from_files(session, selected, fetching, items)
         return
     connection = session.connection
     while (step := fetching.step(STEP)) is not None:
@@ -72,10 +74,12 @@ async def write(session: "Session", selected: Selected, fetching: Fetch, *, in_t
             await connection.drain()
             await asyncio.sleep(0)  # others have their turn between two steps
         else:
-            await session.door.load_contents(selected.opened.account, step)
+            await session.door.load_contents(selected.opened.account, step, items)
 
 
-async def _write_from_files(session: "Session", selected: Selected, fetching: Fetch) -> None:
+async def _write_from_files(
+    session: "Session", selected: Selected, fetching: Fetch, items: FetchItems
+) -> None:
     """Write pieces that are read in a thread, each while the client takes the one before."""
     step = _read(fetching)
     try:
@@ -85,7 +89,7 @@ async def _write_from_files(session: "Session", selected: Selected, fetching: Fe
                 session.connection.write(piece)
                 await session.connection.drain()
             else:
-                await session.door.load_contents(selected.opened.account, piece)
+                await session.door.load_contents(selected.opened.account, piece, items)
                 step = _read(fetching)
     finally:
         step.cancel()  # what is being read for a client that left is of no use

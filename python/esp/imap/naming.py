@@ -42,9 +42,9 @@ async def create(session: "Session", command: Command) -> str:
         if len(arguments.special_use) > 1 or arguments.special_use[0].lower() not in known:
             raise Refusal("NO [USEATTR] A mailbox has one special use, and not this one")
         use = known[arguments.special_use[0].lower()]
-    await session.door.mailboxes.create(session.owner, arguments.mailbox, use)
+    mailbox = await session.door.mailboxes.create(session.owner, arguments.mailbox, use)
     await _write_normalized(session, arguments.mailbox)
-    return "OK CREATE completed"
+    return f"OK [MAILBOXID ({mailbox.object_id})] CREATE completed"
 
 
 async def delete(session: "Session", command: Command) -> str:
@@ -172,6 +172,7 @@ def _status_line(session: "Session", status: Status, items: Sequence[str]) -> by
         "DELETED-STORAGE": str(status.deleted_octets),
         "SIZE": str(mailbox.octets),
         "HIGHESTMODSEQ": str(mailbox.highest_modseq),
+        "MAILBOXID": f"({mailbox.object_id})",
         "APPENDLIMIT": str(session.door.settings.max_literal),
     }
     if session.imap4rev2:

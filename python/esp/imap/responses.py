@@ -48,6 +48,10 @@ _CODES: dict[type[EspError], str] = {
 }
 
 
+UID_REQUIRED = "[UIDREQUIRED] Sequence numbers are not used after ENABLE UIDONLY"
+"""Of a BAD (RFC 9586 §3)."""
+
+
 class Refusal(Exception):  # noqa: N818 - an answer, not a fault
     """A tagged NO or BAD of the door's own: what follows the tag."""
 

@@ -21,10 +21,8 @@ async def resume(session: "Session", selected: Selected, client: QresyncParamete
             matched=client.known_sequence,
         )
     )
+    items = FetchItems(f"(UID FLAGS) (CHANGEDSINCE {client.modseq})")
     fetching = selected.view.fetch(
-        client.known_uids or SequenceSet("1:*"),
-        FetchItems(f"(UID FLAGS) (CHANGEDSINCE {client.modseq})"),
-        uid=True,
-        contents=session.door.contents,
+        client.known_uids or SequenceSet("1:*"), items, uid=True, contents=session.door.contents
     )
-    await write(session, selected, fetching, in_thread=False)
+    await write(session, selected, fetching, items)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from esp.core.errors import EspError
 from esp.imap.enabling import enable_condstore
-from esp.imap.responses import Refusal
+from esp.imap.responses import UID_REQUIRED, Refusal
 from esp.native import Command, ReturnOptions, SearchArguments, SortArguments, ThreadArguments
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ async def search(session: "Session", command: Command) -> str:
             raise Refusal("BAD A charset cannot be named after ENABLE UTF8=ACCEPT")  # RFC 6855 §3
         if returns is None and session.imap4rev2:
             returns = ReturnOptions("ALL")  # RFC 9051 §6.4.4: ESEARCH, whether or not RETURN was said
+    if session.uidonly and arguments.program.numbers:
+        raise Refusal(f"BAD {UID_REQUIRED}")
     if arguments.program.modseq:
         enable_condstore(session)
     try:
@@ -35,6 +37,7 @@ async def search(session: "Session", command: Command) -> str:
             selected.opened.index,
             arguments.program,
             order=order,
+            threads=await session.door.thread_contents(selected.opened, arguments.program.threads),
             wanted=lambda: not connection.closing,
         )
     except ValueError as error:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from esp.core.rights import Rights, settable_flags
 from esp.imap.listing import write_list
-from esp.imap.responses import Refusal
+from esp.imap.responses import UID_REQUIRED, Refusal
 from esp.imap.resync import resume
 from esp.imap.selected import Selected
 from esp.native import Command, SelectArguments, View
@@ -23,6 +23,8 @@ async def select(session: "Session", command: Command) -> str:
     assert isinstance(arguments, SelectArguments)
     if arguments.qresync is not None and not session.qresync:
         raise Refusal("BAD QRESYNC has to be enabled first")
+    if session.uidonly and arguments.qresync is not None and arguments.qresync.known_sequence is not None:
+        raise Refusal(f"BAD {UID_REQUIRED}")  # RFC 9586 §3.7
     # RFC 3501 §6.3.1: the mailbox selected before is deselected even when this fails.
     if session.selected is not None:
         session.select(None)
@@ -53,10 +55,13 @@ async def select(session: "Session", command: Command) -> str:
         view.enable_condstore()
     if session.qresync:
         view.enable_qresync()
+    if session.uidonly:
+        view.enable_uidonly()
     if session.imap4rev2:
         view.enable_imap4rev2()
         await write_list(session, arguments.mailbox)
     session.connection.write(view.opening())
+    session.untagged(f"OK [MAILBOXID ({mailbox.object_id})] Mailbox identifier")  # RFC 8474 §4.2
     if arguments.qresync is not None:
         await resume(session, selected, arguments.qresync)
     return f"OK [{'READ-ONLY' if read_only else 'READ-WRITE'}] {command.name} completed"

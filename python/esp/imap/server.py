@@ -12,14 +12,15 @@ from esp.imap.memory import Trimmer
 from esp.imap.selected import Selected
 from esp.imap.session import Session
 from esp.imap.wheel import Wheel
-from esp.native import ContentCache, Spool, Store
+from esp.native import ContentCache, FetchItems, Spool, Store
 from esp.services import certificates
 from esp.services.annotations import Annotations
 from esp.services.appends import Appends
 from esp.services.authentication import Authentication
+from esp.services.indexing import Indexing
 from esp.services.mailboxes import Mailboxes
 from esp.services.messages import Messages, file_errors
-from esp.services.open_mailboxes import OpenMailboxes
+from esp.services.open_mailboxes import OpenMailbox, OpenMailboxes
 from esp.services.presence import Presence
 from esp.services.quotas import Quotas
 from esp.services.search import Searching
@@ -59,6 +60,7 @@ class ImapServer:
         searching: Searching,
         appends: Appends,
         presence: Presence,
+        indexing: Indexing,
     ) -> None:
         """Make the door; nothing listens yet.
 
@@ -78,6 +80,7 @@ class ImapServer:
         self.searching = searching
         self.appends = appends
         self.presence = presence
+        self._indexing = indexing
         self.tls = certificates.server_context(settings.tls)
         self.ports: list[int] = []
         """Where it listens; told apart from the settings when these say 0 in a test."""
@@ -228,10 +231,29 @@ class ImapServer:
 
     # What sessions share
 
-    async def load_contents(self, account: AccountId, contents: list[int]) -> None:
-        """Bring wire strings into the cache that all sessions render from."""
+    async def load_contents(self, account: AccountId, contents: list[int], items: FetchItems) -> None:
+        """Bring what a FETCH needs into the cache that all sessions render from."""
         async with self._database.connection() as connection:
-            self.contents.load(account, await messages_sql.copy_contents(connection, account, contents))
+            if items.needs_contents:
+                self.contents.load(account, await messages_sql.copy_contents(connection, account, contents))
+            new = await messages_sql.unindexed(connection, account, contents) if items.makes_indexed else []
+        if new:
+            # RFC 8474 §5.2: a message has one THREADID for good, so that there is no answer for the time until then.
+            await self._indexing.index(account, new)
+        if items.needs_indexed:
+            async with self._database.connection() as connection:
+                indexed = await messages_sql.copy_indexed(connection, account, contents)
+            self.contents.load_indexed(account, indexed)
+
+    async def thread_contents(self, opened: OpenMailbox, threads: list[int]) -> dict[int, list[int]]:
+        """Return the contents of threads that a search in a mailbox names."""
+        if not threads:
+            return {}
+        async with self._database.connection() as connection:
+            new = await messages_sql.unindexed_in(connection, opened.account, opened.mailbox)
+        await self._indexing.index(opened.account, new)
+        async with self._database.connection() as connection:
+            return await messages_sql.thread_contents(connection, opened.account, threads)
 
     def close_selected(self, selected: Selected) -> None:
         """Give a selected mailbox back."""

@@ -38,7 +38,7 @@ class Session:
     """Handles the events of one connection, one at a time."""
 
     __slots__ = ("_following", "append", "bad_commands", "condstore", "connection", "door", "failed_logins", "idle_tag",
-                 "imap4rev2", "principal", "qresync", "selected", "utf8_accept")  # fmt: skip
+                 "imap4rev2", "principal", "qresync", "selected", "uidonly", "utf8_accept")  # fmt: skip
 
     def __init__(self, door: "ImapServer") -> None:
         self.door = door
@@ -51,6 +51,7 @@ class Session:
         self.idle_tag: str | None = None
         self.condstore = False
         self.qresync = False
+        self.uidonly = False
         self.imap4rev2 = False
         self.utf8_accept = False
         self.bad_commands = 0
@@ -251,7 +252,7 @@ class Session:
         self.select(None)
         self.door.dismiss_login(self)
         self.principal = None
-        self.condstore = self.qresync = self.imap4rev2 = self.utf8_accept = False
+        self.condstore = self.qresync = self.uidonly = self.imap4rev2 = self.utf8_accept = False
         self.connection.reader.utf8 = False
         self.connection.patience = self.door.settings.login_timeout
 

@@ -5,6 +5,7 @@
 from esp.native._native import (
     CONTENT_COLUMNS,
     HEAD_COLUMNS,
+    INDEXED_COLUMNS,
     ROW_COLUMNS,
     SIGNATURE_COLUMNS,
     TEXT_COLUMNS,
@@ -102,6 +103,7 @@ from esp.native._native import (
 __all__ = [
     "CONTENT_COLUMNS",
     "HEAD_COLUMNS",
+    "INDEXED_COLUMNS",
     "ROW_COLUMNS",
     "SIGNATURE_COLUMNS",
     "TEXT_COLUMNS",

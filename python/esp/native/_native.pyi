@@ -1,5 +1,5 @@
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, Self, final
 
 # ----------------------------------------------------------------------------------------------------
@@ -24,6 +24,9 @@ ROW_COLUMNS: str
 
 CONTENT_COLUMNS: str
 """Columns of `content` that `ContentCache.load` reads: `id, envelope, bodystructure, body`."""
+
+INDEXED_COLUMNS: str
+"""Columns of `content_index` that `ContentCache.load_indexed` reads: `content_id, thread_id, preview`."""
 
 HEAD_COLUMNS: str
 """Columns of `content_index` that `MailboxIndex.load_heads` reads: `content_id, head`."""
@@ -655,6 +658,19 @@ class FetchItems:
     @property
     def vanished(self) -> bool:
         """Whether the modifier `VANISHED` was given (RFC 7162 §3.2.6)."""
+    @property
+    def partial(self) -> bool:
+        """Whether the modifier `PARTIAL` was given (RFC 9394 §3.3)."""
+    @property
+    def needs_contents(self) -> bool:
+        """Whether `Fetch.step` may ask for contents because of `CONTENT_COLUMNS`."""
+    @property
+    def needs_indexed(self) -> bool:
+        """Whether `Fetch.step` may ask for contents because of `INDEXED_COLUMNS`."""
+    @property
+    def makes_indexed(self) -> bool:
+        """Whether messages that are not indexed are to be indexed first: `THREADID`, and `PREVIEW` that is not
+        `LAZY`."""
 
 @final
 class SearchProgram:
@@ -668,6 +684,12 @@ class SearchProgram:
     """
 
     def __new__(cls, text: str) -> Self: ...
+    @property
+    def numbers(self) -> bool:
+        """Whether messages are named by sequence numbers, in which UIDONLY sees none (RFC 9586 §3.5)."""
+    @property
+    def threads(self) -> list[int]:
+        """Numbers of the threads that keys THREADID name (RFC 8474 §5.4)."""
     @property
     def needs_text(self) -> bool:
         """Whether some key looks into header or body."""
@@ -687,6 +709,12 @@ class ContentCache:
     def __new__(cls, max_octets: int = 67_108_864) -> Self: ...
     def load(self, account: int, copy: bytes) -> None:
         """Take a whole COPY BINARY stream of `CONTENT_COLUMNS`.
+
+        Raises:
+            ValueError: it is not such a stream.
+        """
+    def load_indexed(self, account: int, copy: bytes) -> None:
+        """Take a whole COPY BINARY stream of `INDEXED_COLUMNS`.
 
         Raises:
             ValueError: it is not such a stream.
@@ -881,6 +909,8 @@ class View:
     @property
     def last_uid(self) -> int:
         """The highest UID that the session knows, or 0."""
+    def enable_uidonly(self) -> None:
+        """From now on UIDFETCH and VANISHED instead of FETCH and EXPUNGE (RFC 9586 §3)."""
     def enable_qresync(self) -> None:
         """From now on VANISHED instead of EXPUNGE, and UID and MODSEQ in FETCH responses that nobody asked for
         or that answer UID FETCH (RFC 7162 §3.2.4, §3.2.10); enables CONDSTORE too."""
@@ -956,11 +986,17 @@ class View:
             ValueError: as `uids`.
         """
     def search(
-        self, program: SearchProgram, texts: TextCache, *, now: int, order: SearchOrder | None = None
+        self,
+        program: SearchProgram,
+        texts: TextCache,
+        *,
+        now: int,
+        order: SearchOrder | None = None,
+        threads: Mapping[int, Sequence[int]] = {},
     ) -> Search:
         """Begin a SEARCH over the messages that the session knows, or with `order` a SORT or THREAD.
 
-        `now` is for OLDER and YOUNGER.
+        `now` is for OLDER and YOUNGER, `threads` has the content ids of `SearchProgram.threads`.
 
         Raises:
             ValueError: as `uids`, for a set in `program`.
@@ -994,7 +1030,9 @@ class Fetch:
         if fetch.unseen: …store \\Seen durably, bring the index up to date…      # before the first step
         while (step := fetch.step()) is not None:
             if isinstance(step, bytes): …write, wait while the transport is full…
-            else: cache.load(account, …COPY of CONTENT_COLUMNS WHERE id = ANY(step)…)
+            else:
+                if items.needs_contents: cache.load(account, …COPY of CONTENT_COLUMNS WHERE id = ANY(step)…)
+                if items.needs_indexed: cache.load_indexed(account, …COPY of INDEXED_COLUMNS …)
     """
 
     @property

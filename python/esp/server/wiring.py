@@ -155,6 +155,7 @@ async def _imap(settings: Settings) -> AsyncIterator[Server]:
             searching=Searching(database, settings.imap.text_cache),
             appends=Appends(store, database, dispatch, notifier, unlink_after),
             presence=Presence(database, notifier, settings.imap.poll_interval),
+            indexing=Indexing(database, root),
         )
 
 

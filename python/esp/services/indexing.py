@@ -1,4 +1,4 @@
-"""What SEARCH, previews and threads need of a message, made by a worker after the delivery.
+"""What SEARCH, previews and threads need of a message, made by a worker after the delivery, or for who waits for it.
 
 In: rows of the outbox topic `index`. Out: rows of `content_index`. Repeating it changes nothing. A message
 that cannot be indexed keeps nobody waiting: after a few attempts, alone from the third on in case it takes
@@ -68,6 +68,15 @@ class Indexing:
         while leased := await outbox.lease(self._database, Topic.INDEX, 1, tried=tried):
             done += await self._alone(leased[0])
         return done
+
+    async def index(self, account: "AccountId", contents: Sequence[ContentId]) -> None:
+        """Index contents that somebody waits for; the worker finds them done. What fails is left to it.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        for start in range(0, len(contents), TOGETHER):
+            await self._attempt([(account, content) for content in contents[start : start + TOGETHER]], {})
 
     async def _together(self, leased: Sequence[Leased]) -> int:
         items = [item for row in leased for item in _items(row)]

@@ -8,7 +8,8 @@ on. The program is whole: a key that the parser does not know never gets here.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from esp.core.principal import AccountId
 from esp.native import MailboxIndex, Search, SearchNeed, SearchOrder, SearchProgram, TextCache, View
@@ -33,6 +34,7 @@ class Searching:
         program: SearchProgram,
         *,
         order: SearchOrder | None = None,
+        threads: Mapping[int, Sequence[int]] = MappingProxyType({}),
         wanted: Callable[[], bool],
     ) -> Search:
         """Return the finished search over what the session knows of its mailbox.
@@ -42,13 +44,14 @@ class Searching:
             index: of the view.
             program: what is looked for.
             order: for SORT and THREAD.
+            threads: the contents of `program.threads`.
             wanted: whether anybody still waits for the answer.
 
         Raises:
             ValueError: a sequence number in the program does not exist.
             UnavailableError: PostgreSQL does not answer.
         """
-        search = view.search(program, self._texts, now=time.time_ns() // 1000, order=order)
+        search = view.search(program, self._texts, now=time.time_ns() // 1000, order=order, threads=threads)
         in_thread = program.needs_text or view.messages > AT_ONCE
         while wanted():
             need = await asyncio.to_thread(search.step) if in_thread else search.step()

@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Columns that `ContentCache::load` reads.
 pub const CONTENT_COLUMNS: &str = "id, envelope, bodystructure, body";
+/// Columns that `ContentCache::load_indexed` reads.
+pub const INDEXED_COLUMNS: &str = "content_id, thread_id, preview";
 /// Columns that `TextCache::load_signatures` reads.
 pub const SIGNATURE_COLUMNS: &str = "content_id, signature";
 /// Columns that `TextCache::load_texts` reads.
@@ -165,9 +167,10 @@ impl<const PARTS: usize> Arena<PARTS> {
     }
 }
 
-/// ENVELOPE, BODYSTRUCTURE and BODY wire strings.
+/// ENVELOPE, BODYSTRUCTURE and BODY wire strings, and what indexing adds: thread and preview.
 pub struct ContentCache {
     arena: Mutex<Arena<3>>,
+    indexed: Mutex<Arena<2>>,
 }
 
 /// What is known of texts: signatures, which rule most messages out, and the texts of those that were looked at.
@@ -186,7 +189,8 @@ impl ContentCache {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
-            arena: Mutex::new(Arena::new(limit)),
+            arena: Mutex::new(Arena::new(limit - limit / 8)),
+            indexed: Mutex::new(Arena::new(limit / 8)),
         }
     }
 
@@ -194,10 +198,29 @@ impl ContentCache {
         lock(&self.arena)
     }
 
+    /// Thread (eight octets, little-endian) and preview.
+    pub(crate) fn indexed(&self) -> MutexGuard<'_, Arena<2>> {
+        lock(&self.indexed)
+    }
+
     /// How many octets are kept.
     #[must_use]
     pub fn octets(&self) -> usize {
-        self.lock().octets
+        self.lock().octets + self.indexed().octets
+    }
+
+    /// Take a whole COPY stream of `INDEXED_COLUMNS`.
+    ///
+    /// # Errors
+    /// `CopyError` when it is none.
+    pub fn load_indexed(&self, account: i64, octets: &[u8]) -> Result<(), CopyError> {
+        let mut arena = self.indexed();
+        CopyReader::whole(octets, 3, |mut fields| {
+            let content = fields.i64()?;
+            let thread = fields.i64()?.to_le_bytes();
+            arena.insert((account, content), [&thread, fields.required()?]);
+            Ok(())
+        })
     }
 
     /// Take a whole COPY stream of `CONTENT_COLUMNS`.

@@ -1,11 +1,12 @@
 //! A FETCH being answered, in pieces of bounded size.
 
-use crate::cache::{Arena, ContentCache};
+use crate::cache::{Arena, ContentCache, ContentKey};
 use crate::date;
 use crate::fetch_items::{FetchItem, FetchItems, Form};
 use crate::files::Files;
 use crate::flags;
 use crate::index::{Row, Table};
+use crate::returns::Partial;
 use crate::set::SequenceSet;
 use crate::source::{Piece, Source, Value};
 use crate::uids::UidList;
@@ -45,8 +46,6 @@ pub struct Fetch {
     missing: Vec<u32>,
     undecodable: Vec<u32>,
     pieces: VecDeque<Piece>,
-    /// Up to which position wire strings were asked for.
-    asked: usize,
     files: Files,
     renderer: Renderer,
 }
@@ -55,6 +54,8 @@ pub struct Fetch {
 struct Renderer {
     items: Arc<FetchItems>,
     with_uid: bool,
+    /// `UIDFETCH` with a UID for `FETCH` with a number (RFC 9586 §3.3).
+    uidonly: bool,
     condstore: bool,
     /// Whether each response has MODSEQ although nobody asked for it.
     with_modseq: bool,
@@ -65,6 +66,24 @@ struct Renderer {
     /// Later ones that these responses tell.
     told: Vec<(u32, i64)>,
     hint: usize,
+    /// Up to which position the caches' lacks were asked for.
+    asked: usize,
+}
+
+/// Keep those of the positions that PARTIAL names.
+fn cut(ranges: Vec<(usize, usize)>, partial: Partial) -> Vec<(usize, usize)> {
+    let count = ranges.iter().map(|(from, to)| to - from).sum();
+    let wanted = partial.places(count);
+    let mut before = 0;
+    ranges
+        .into_iter()
+        .filter_map(|(from, to)| {
+            let first = from + wanted.start.saturating_sub(before);
+            let last = to.min(from + wanted.end.saturating_sub(before));
+            before += to - from;
+            (first < last).then_some((first, last))
+        })
+        .collect()
 }
 
 /// Append a number; `write!` would take most of the time of a response.
@@ -95,7 +114,10 @@ impl Fetch {
         contents: Arc<ContentCache>,
     ) -> Result<Self, RangeError> {
         let known = view.known();
-        let ranges = known.positions(set, with_uid)?;
+        let mut ranges = known.positions(set, with_uid)?;
+        if let Some(partial) = items.partial {
+            ranges = cut(ranges, partial);
+        }
         let mut unseen = Vec::new();
         if items.sets_seen && view.settable() & flags::SEEN != 0 {
             let table = view.index().read();
@@ -116,12 +138,12 @@ impl Fetch {
             missing: Vec::new(),
             undecodable: Vec::new(),
             pieces: VecDeque::new(),
-            asked: 0,
             files: Files::default(),
             view: Arc::clone(&view),
             renderer: Renderer {
                 items,
-                with_uid,
+                with_uid: with_uid && !known.uidonly,
+                uidonly: known.uidonly,
                 condstore: known.condstore,
                 // RFC 7162 §3.2.4: UID FETCH of who enabled QRESYNC.
                 with_modseq: known.qresync && with_uid,
@@ -130,6 +152,7 @@ impl Fetch {
                 told_before: known.told(),
                 told: Vec::new(),
                 hint: 0,
+                asked: 0,
             },
             unseen,
         };
@@ -208,8 +231,15 @@ impl Fetch {
     /// Content ids that the cache lacks, of the messages next.
     fn ask(&mut self) -> Vec<i64> {
         let table = self.view.index().read();
-        let arena = self.contents.lock();
+        let items = &self.renderer.items;
+        let arena = items.needs_contents().then(|| self.contents.lock());
+        let indexed = items.needs_indexed().then(|| self.contents.indexed());
         let account = self.view.index().account;
+        let lacks = |content: i64| {
+            let key = (account, content);
+            arena.as_ref().is_some_and(|arena| !arena.contains(key))
+                || indexed.as_ref().is_some_and(|arena| !arena.contains(key))
+        };
         let mut ids = Vec::new();
         let mut left = AHEAD;
         let mut hint = self.renderer.hint;
@@ -217,12 +247,12 @@ impl Fetch {
             let to = to.min(from + left);
             for uid in self.uids.iter_from(from).take(to - from) {
                 if let Some(row) = table.find_near(uid, &mut hint)
-                    && !arena.contains((account, row.content))
+                    && lacks(row.content)
                 {
                     ids.push(row.content);
                 }
             }
-            self.asked = to;
+            self.renderer.asked = to;
             left -= to - from;
             if left == 0 {
                 break;
@@ -238,18 +268,22 @@ impl Fetch {
         let view = Arc::clone(&self.view);
         let contents = Arc::clone(&self.contents);
         let uids = Arc::clone(&self.uids);
-        let needs_contents = self.renderer.items.needs_contents();
+        let items = Arc::clone(&self.renderer.items);
         while let Some((from, to)) = self.ranges.front().copied() {
             let mut position = from;
             let mut lacking = None;
             {
                 let table = view.index().read();
-                let mut arena = needs_contents.then(|| contents.lock());
+                let mut arena = items.needs_contents().then(|| contents.lock());
+                let mut indexed = items.needs_indexed().then(|| contents.indexed());
                 for uid in uids.iter_from(from).take(to - from) {
                     if out.len() >= max {
                         break;
                     }
-                    let made = Made::Cached(arena.as_deref_mut());
+                    let made = Made {
+                        strings: Strings::Cached(arena.as_deref_mut()),
+                        indexed: indexed.as_deref_mut(),
+                    };
                     match self.renderer.render(
                         out,
                         &table,
@@ -270,7 +304,7 @@ impl Fetch {
             }
             self.advance(position - from);
             match lacking {
-                Some(_) if position >= self.asked => return Ok(true),
+                Some(_) if position >= self.renderer.asked => return Ok(true),
                 // The database has them not, or the cache is too small: made anew.
                 Some((uid, row)) => {
                     self.describe(out, position, uid, row)?;
@@ -302,8 +336,13 @@ impl Fetch {
         let mut data = Vec::new();
         file.read_to_end(&mut data)?;
         let description = esp_mime::describe(&data);
+        let contents = Arc::clone(&self.contents);
         let table = view.index().read();
-        let made = Made::Now(&description);
+        let mut indexed = contents.indexed();
+        let made = Made {
+            strings: Strings::Now(&description),
+            indexed: Some(&mut indexed),
+        };
         let rendered = self
             .renderer
             .render(out, &table, position, uid, made, Sections::default());
@@ -329,10 +368,12 @@ impl Fetch {
             self.advance(1);
             return Ok(false);
         }
-        let lacks = row.is_some_and(|row| {
-            items.needs_contents() && !self.contents.lock().contains((index.account, row.content))
-        });
-        if lacks && position >= self.asked {
+        let key = row.map(|row| (index.account, row.content));
+        let lacks =
+            key.is_some_and(|key| items.needs_contents() && !self.contents.lock().contains(key));
+        let unindexed =
+            key.is_some_and(|key| items.needs_indexed() && !self.contents.indexed().contains(key));
+        if (lacks || unindexed) && position >= self.renderer.asked {
             return Ok(true);
         }
         self.advance(1);
@@ -373,9 +414,13 @@ impl Fetch {
         // The table before the cache, as everywhere: a writer that waits between two readers must not stop both.
         let table = index.read();
         let mut arena = contents.lock();
-        let made = match &described {
-            Some(description) => Made::Now(description),
-            None => Made::Cached(Some(&mut arena)),
+        let mut indexed = contents.indexed();
+        let made = Made {
+            strings: match &described {
+                Some(description) => Strings::Now(description),
+                None => Strings::Cached(Some(&mut arena)),
+            },
+            indexed: Some(&mut indexed),
         };
         if self
             .renderer
@@ -393,9 +438,29 @@ impl Fetch {
 }
 
 /// Where wire strings come from.
-enum Made<'a> {
+enum Strings<'a> {
     Cached(Option<&'a mut Arena<3>>),
     Now(&'a esp_mime::Description),
+}
+
+/// What is known of a message's octets without reading them.
+struct Made<'a> {
+    strings: Strings<'a>,
+    indexed: Option<&'a mut Arena<2>>,
+}
+
+/// What indexing made of a message.
+struct Indexed<'a> {
+    thread: i64,
+    preview: &'a [u8],
+}
+
+impl<'a> Indexed<'a> {
+    fn find(arena: &'a mut Arena<2>, key: ContentKey) -> Option<Self> {
+        let [thread, preview] = arena.get(key)?;
+        let thread = i64::from_le_bytes(thread.try_into().ok()?);
+        Some(Self { thread, preview })
+    }
 }
 
 /// What the message's octets gave, in the order of the items.
@@ -430,7 +495,7 @@ impl Renderer {
         table: &Table,
         position: usize,
         uid: u32,
-        mut made: Made<'_>,
+        made: Made<'_>,
         mut sections: Sections<'_>,
     ) -> Result<(), Skip> {
         let row = table.find_near(uid, &mut self.hint).ok_or(Skip::Missing)?;
@@ -441,21 +506,33 @@ impl Renderer {
         {
             return Ok(());
         }
-        let strings = match &mut made {
+        let key = (table.account, row.content);
+        let strings = match made.strings {
             _ if !self.items.needs_contents() => Default::default(),
-            Made::Now(description) => [
+            Strings::Now(description) => [
                 description.envelope.as_slice(),
                 &description.bodystructure,
                 &description.body,
             ],
-            Made::Cached(arena) => arena
-                .as_mut()
-                .and_then(|arena| arena.get((table.account, row.content)))
+            Strings::Cached(arena) => arena
+                .and_then(|arena| arena.get(key))
                 .ok_or(Skip::Contents)?,
         };
+        let indexed = made
+            .indexed
+            .filter(|_| self.items.needs_indexed())
+            .and_then(|arena| Indexed::find(arena, key));
+        if indexed.is_none() && self.items.needs_indexed() && position >= self.asked {
+            return Err(Skip::Contents);
+        }
         out.extend_from_slice(b"* ");
-        write_number(out, position as u64 + 1);
-        out.extend_from_slice(b" FETCH (");
+        if self.uidonly {
+            write_number(out, u64::from(uid));
+            out.extend_from_slice(b" UIDFETCH (");
+        } else {
+            write_number(out, position as u64 + 1);
+            out.extend_from_slice(b" FETCH (");
+        }
         let mut begun = false;
         let mut name = |out: &mut Vec<u8>, name: &[u8]| {
             if begun {
@@ -487,6 +564,23 @@ impl Renderer {
                 FetchItem::SaveDate => {
                     name(out, b"SAVEDATE ");
                     date::write_date_time(out, row.saved_at);
+                }
+                FetchItem::EmailId => {
+                    name(out, b"EMAILID (E");
+                    write_number(out, row.content.unsigned_abs());
+                    out.push(b')');
+                }
+                FetchItem::ThreadId => match &indexed {
+                    Some(indexed) => {
+                        name(out, b"THREADID (T");
+                        write_number(out, indexed.thread.unsigned_abs());
+                        out.push(b')');
+                    }
+                    None => name(out, b"THREADID NIL"),
+                },
+                FetchItem::Preview => {
+                    name(out, b"PREVIEW ");
+                    crate::write_nstring(out, indexed.as_ref().map(|indexed| indexed.preview));
                 }
                 FetchItem::Size => {
                     name(out, b"RFC822.SIZE ");

@@ -1,6 +1,7 @@
-//! What a FETCH asks for (RFC 3501 §6.4.5, RFC 3516, RFC 7162, RFC 8514).
+//! What a FETCH asks for (RFC 3501 §6.4.5, RFC 3516, RFC 7162, RFC 8474, RFC 8514, RFC 8970, RFC 9394).
 
 use crate::cursor::{Cursor, SyntaxError, is_astring_char, is_atom_char};
+use crate::returns::{Partial, read_partial};
 use esp_mime::Section;
 
 /// How the octets of an item are made.
@@ -48,6 +49,12 @@ pub enum FetchItem {
     ModSeq,
     /// SAVEDATE
     SaveDate,
+    /// EMAILID
+    EmailId,
+    /// THREADID
+    ThreadId,
+    /// PREVIEW
+    Preview,
     /// BODY[…], BINARY[…], RFC822 …
     Section(SectionItem),
 }
@@ -63,6 +70,10 @@ pub struct FetchItems {
     pub changed_since: Option<i64>,
     /// `(VANISHED)`
     pub vanished: bool,
+    /// `(PARTIAL …)`
+    pub partial: Option<Partial>,
+    /// `PREVIEW (LAZY)`: one that is not made yet is not to be made for this.
+    pub lazy: bool,
 }
 
 impl FetchItems {
@@ -126,8 +137,11 @@ impl FetchItems {
             self.push(FetchItem::ModSeq);
         } else if !self.vanished && cursor.take_word("VANISHED") {
             self.vanished = true;
+        } else if self.partial.is_none() && cursor.take_word("PARTIAL") {
+            cursor.space()?;
+            self.partial = Some(read_partial(cursor)?);
         } else {
-            return Err(cursor.error("CHANGEDSINCE or VANISHED, each once"));
+            return Err(cursor.error("CHANGEDSINCE, VANISHED or PARTIAL, each once"));
         }
         Ok(())
     }
@@ -148,6 +162,9 @@ impl FetchItems {
             (b"BODY", false) => FetchItem::Body,
             (b"MODSEQ", false) => FetchItem::ModSeq,
             (b"SAVEDATE", false) => FetchItem::SaveDate,
+            (b"EMAILID", false) => FetchItem::EmailId,
+            (b"THREADID", false) => FetchItem::ThreadId,
+            (b"PREVIEW", false) => self.preview(cursor)?,
             (b"RFC822", false) => self.rfc822(cursor, "RFC822", b"", false)?,
             (b"RFC822.HEADER", false) => self.rfc822(cursor, "RFC822.HEADER", b"HEADER", true)?,
             (b"RFC822.TEXT", false) => self.rfc822(cursor, "RFC822.TEXT", b"TEXT", false)?,
@@ -167,6 +184,23 @@ impl FetchItems {
         };
         self.push(item);
         Ok(())
+    }
+
+    /// `"PREVIEW" [SP "(" preview-mod *(SP preview-mod) ")"]` (RFC 8970 §6).
+    fn preview(&mut self, cursor: &mut Cursor<'_>) -> Result<FetchItem, SyntaxError> {
+        let modified = cursor
+            .rest()
+            .get(..6)
+            .is_some_and(|next| next.eq_ignore_ascii_case(b" (LAZY"));
+        if modified {
+            cursor.space()?;
+            cursor.list(false, |cursor| match cursor.take_word("LAZY") {
+                true => Ok(()),
+                false => Err(cursor.error("LAZY")),
+            })?;
+            self.lazy = true;
+        }
+        Ok(FetchItem::Preview)
     }
 
     fn rfc822(
@@ -237,13 +271,28 @@ impl FetchItems {
 
     /// Whether some item is a wire string kept by content.
     #[must_use]
-    pub(crate) fn needs_contents(&self) -> bool {
+    pub fn needs_contents(&self) -> bool {
         self.items.iter().any(|item| {
             matches!(
                 item,
                 FetchItem::Envelope | FetchItem::BodyStructure | FetchItem::Body
             )
         })
+    }
+
+    /// Whether some item is made when the message is indexed.
+    #[must_use]
+    pub fn needs_indexed(&self) -> bool {
+        self.items
+            .iter()
+            .any(|item| matches!(item, FetchItem::ThreadId | FetchItem::Preview))
+    }
+
+    /// Whether a message that is not indexed yet is to be indexed for this.
+    #[must_use]
+    pub fn makes_indexed(&self) -> bool {
+        self.items.contains(&FetchItem::ThreadId)
+            || (self.items.contains(&FetchItem::Preview) && !self.lazy)
     }
 
     /// Whether mod-sequences are asked for.

@@ -41,7 +41,9 @@ mod view;
 mod wire;
 
 pub use append::AppendHead;
-pub use cache::{CONTENT_COLUMNS, ContentCache, SIGNATURE_COLUMNS, TEXT_COLUMNS, TextCache};
+pub use cache::{
+    CONTENT_COLUMNS, ContentCache, INDEXED_COLUMNS, SIGNATURE_COLUMNS, TEXT_COLUMNS, TextCache,
+};
 pub use command::{Arguments, Command, ListArguments, Qresync, Refusal, StoreMode, parse};
 pub use copy::CopyError;
 pub use cursor::SyntaxError;
@@ -59,6 +61,7 @@ pub use respond::Correlation;
 pub use returns::{Partial, Returns};
 pub use search::{Order, Search, SearchNeed};
 pub use search_program::{DateOf, Key, Place, SearchError, SearchProgram};
+pub use search_test::ThreadContents;
 pub use set::{SequenceSet, encode_set};
 pub use sort::{SortBy, SortKey};
 pub use thread::Algorithm;

@@ -13,16 +13,21 @@ impl Partial {
     /// The results wanted, in their order.
     #[must_use]
     pub fn of<'a, T>(&self, results: &'a [T]) -> &'a [T] {
+        results.get(self.places(results.len())).unwrap_or_default()
+    }
+
+    /// Which of so many results are wanted.
+    pub(crate) fn places(&self, count: usize) -> std::ops::Range<usize> {
         let (low, high) = (self.first.min(self.last), self.first.max(self.last));
         let place = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
         let (from, to) = if low > 0 {
             (place(low - 1), place(high))
         } else {
-            let from_end = |number: i64| results.len().saturating_sub(place(-number));
+            let from_end = |number: i64| count.saturating_sub(place(-number));
             (from_end(low), from_end(high + 1))
         };
-        let to = to.min(results.len());
-        results.get(from.min(to)..to).unwrap_or_default()
+        let to = to.min(count);
+        from.min(to)..to
     }
 }
 
@@ -140,7 +145,7 @@ impl Returns {
 }
 
 /// `partial-range = (nz-number ":" nz-number) / ("-" nz-number ":" "-" nz-number)` (RFC 9394 §5).
-fn read_partial(cursor: &mut Cursor<'_>) -> Result<Partial, SyntaxError> {
+pub(crate) fn read_partial(cursor: &mut Cursor<'_>) -> Result<Partial, SyntaxError> {
     let from_end = cursor.peek() == Some(b'-');
     let number = |cursor: &mut Cursor<'_>| {
         if from_end {

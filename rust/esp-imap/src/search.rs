@@ -8,7 +8,7 @@ use crate::cursor::{Cursor, SyntaxError};
 use crate::files::Files;
 use crate::index::{Row, Table};
 use crate::search_program::SearchProgram;
-use crate::search_test::{Look, Subject, Test, Verdict, compile};
+use crate::search_test::{Look, Subject, Test, ThreadContents, Verdict, compile};
 use crate::sort::{SortKey, sent, sorted};
 use crate::thread::{Algorithm, Message, Threads};
 use crate::uids::UidList;
@@ -116,12 +116,13 @@ impl Search {
         order: Order,
         texts: Arc<TextCache>,
         now: i64,
+        threads: &ThreadContents,
     ) -> Result<Self, RangeError> {
         let (test, uids, recent) = {
             let known = view.known();
             let table = view.index().read();
             (
-                compile(&program.key, &known, &table, now)?,
+                compile(&program.key, &known, &table, now, threads)?,
                 Arc::clone(&known.uids),
                 known.recent.clone(),
             )

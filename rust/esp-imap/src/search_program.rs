@@ -1,4 +1,5 @@
-//! The keys of a SEARCH (RFC 3501 §6.4.4; RFC 5032 OLDER and YOUNGER; RFC 7162 MODSEQ; RFC 8514 SAVED…).
+//! The keys of a SEARCH (RFC 3501 §6.4.4; RFC 5032 OLDER and YOUNGER; RFC 7162 MODSEQ;
+//! RFC 8474 EMAILID and THREADID; RFC 8514 SAVED…; RFC 9738 UIDAFTER and UIDBEFORE).
 
 use crate::charset::Charset;
 use crate::cursor::{Cursor, SyntaxError};
@@ -52,6 +53,10 @@ pub enum Key {
     Younger(u64),
     /// MODSEQ
     ModSeq(i64),
+    /// EMAILID
+    Content(i64),
+    /// THREADID
+    Thread(i64),
     /// A needle, as given; comparing folds it.
     Contains(Place, String),
     /// NOT
@@ -148,6 +153,28 @@ impl SearchProgram {
         Self::any(&self.key, &|key| matches!(key, Key::Day(DateOf::Sent, ..)))
     }
 
+    /// Whether messages are named by sequence numbers.
+    #[must_use]
+    pub fn numbers(&self) -> bool {
+        Self::any(
+            &self.key,
+            &|key| matches!(key, Key::Numbers(set) if !set.saved()),
+        )
+    }
+
+    /// Threads that are looked for.
+    #[must_use]
+    pub fn threads(&self) -> Vec<i64> {
+        let threads = std::cell::RefCell::new(Vec::new());
+        Self::any(&self.key, &|key| {
+            if let Key::Thread(thread) = key {
+                threads.borrow_mut().push(*thread);
+            }
+            false
+        });
+        threads.into_inner()
+    }
+
     /// Whether the key MODSEQ is used.
     #[must_use]
     pub fn modseq(&self) -> bool {
@@ -239,6 +266,16 @@ impl Reader<'_, '_> {
             "YOUNGER" => Key::Younger(self.interval()?),
             "OLDER" => not(Key::Younger(self.interval()?)),
             "MODSEQ" => self.modseq()?,
+            "EMAILID" => self.object(b'E')?.map_or(not(Key::All), Key::Content),
+            "THREADID" => self.object(b'T')?.map_or(not(Key::All), Key::Thread),
+            "UIDAFTER" => match self.unique_id()?.checked_add(1) {
+                Some(first) => Key::Uids(SequenceSet::range(first, u32::MAX)),
+                None => not(Key::All),
+            },
+            "UIDBEFORE" => match self.unique_id()? {
+                0 | 1 => not(Key::All),
+                uid => Key::Uids(SequenceSet::range(1, uid - 1)),
+            },
             "UID" => {
                 self.cursor.space()?;
                 Key::Uids(SequenceSet::read(self.cursor)?)
@@ -299,6 +336,30 @@ impl Reader<'_, '_> {
         match self.number()? {
             0 => Err(self.cursor.error("a number above zero").into()),
             seconds => Ok(seconds),
+        }
+    }
+
+    /// `objectid = 1*255(ALPHA / DIGIT / "_" / "-")` (RFC 8474 §7); `None` for one that is not of our making.
+    fn object(&mut self, kind: u8) -> Read<Option<i64>> {
+        self.cursor.space()?;
+        let allowed = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'-');
+        let text = self.cursor.take_while(allowed);
+        if text.is_empty() || text.len() > 255 {
+            return Err(self.cursor.error("an object identifier").into());
+        }
+        let digits = text
+            .strip_prefix(&[kind])
+            .filter(|digits| digits.first() != Some(&b'0'));
+        Ok(digits
+            .filter(|digits| digits.iter().all(u8::is_ascii_digit))
+            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()))
+    }
+
+    /// `uniqueid = nz-number` (RFC 9738 §3.2).
+    fn unique_id(&mut self) -> Read<u32> {
+        match u32::try_from(self.number()?) {
+            Ok(uid) if uid > 0 => Ok(uid),
+            _ => Err(self.cursor.error("a UID").into()),
         }
     }
 

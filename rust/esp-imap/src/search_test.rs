@@ -6,6 +6,10 @@ use crate::index::{Row, Table, keyword_bit};
 use crate::search_program::{DateOf, Key, Place};
 use crate::view::{Known, RangeError};
 use esp_mime::{HEAD_FIELDS, Head, Needle, Scope, SearchText};
+use std::collections::{HashMap, HashSet};
+
+/// The contents of threads that a search names.
+pub type ThreadContents = HashMap<i64, Vec<i64>>;
 
 /// A key with all that can be known beforehand worked out.
 pub(crate) enum Test {
@@ -18,6 +22,8 @@ pub(crate) enum Test {
     Smaller(u64),
     Since(i64),
     ModSeq(i64),
+    Content(i64),
+    Contents(HashSet<i64>),
     Contains(Place, Box<Needle>),
     /// A field that heads have.
     Head(String, Box<Needle>),
@@ -66,10 +72,11 @@ pub(crate) fn compile(
     known: &Known,
     table: &Table,
     now: i64,
+    threads: &ThreadContents,
 ) -> Result<Test, RangeError> {
     let all = |keys: &[Key]| {
         keys.iter()
-            .map(|key| compile(key, known, table, now))
+            .map(|key| compile(key, known, table, now, threads))
             .collect::<Result<Vec<_>, _>>()
     };
     Ok(match key {
@@ -89,6 +96,10 @@ pub(crate) fn compile(
             Test::Since(now.saturating_sub(interval))
         }
         Key::ModSeq(modseq) => Test::ModSeq(*modseq),
+        Key::Content(content) => Test::Content(*content),
+        Key::Thread(thread) => {
+            Test::Contents(threads.get(thread).into_iter().flatten().copied().collect())
+        }
         Key::Contains(place, needle) => {
             let needle = Box::new(Needle::new(needle));
             match place {
@@ -98,7 +109,7 @@ pub(crate) fn compile(
                 place => Test::Contains(place.clone(), needle),
             }
         }
-        Key::Not(inner) => Test::Not(Box::new(compile(inner, known, table, now)?)),
+        Key::Not(inner) => Test::Not(Box::new(compile(inner, known, table, now, threads)?)),
         Key::Any(keys) => Test::Any(all(keys)?),
         Key::Every(keys) => Test::Every(all(keys)?),
     })
@@ -140,6 +151,8 @@ impl Test {
             Self::Smaller(size) => verdict(row.size < *size),
             Self::Since(time) => verdict(row.internal_date >= *time),
             Self::ModSeq(modseq) => verdict(row.modseq >= *modseq),
+            Self::Content(content) => verdict(row.content == *content),
+            Self::Contents(contents) => verdict(contents.contains(&row.content)),
             Self::Head(name, needle) => match subject.head() {
                 None => Verdict::Head,
                 Some(head) => verdict(head.has(needle, name)),

@@ -49,6 +49,14 @@ impl SequenceSet {
         }
     }
 
+    /// From one number to another.
+    pub(crate) fn range(first: u32, last: u32) -> Self {
+        Self {
+            ranges: vec![(first, last)],
+            saved: false,
+        }
+    }
+
     /// Whether it is `$`.
     #[must_use]
     pub fn saved(&self) -> bool {

@@ -42,6 +42,8 @@ pub(crate) struct Known {
     pub(crate) saved: Vec<(u32, u32)>,
     pub(crate) condstore: bool,
     pub(crate) qresync: bool,
+    /// Whether the session must not see sequence numbers (RFC 9586).
+    pub(crate) uidonly: bool,
     /// Whether the session speaks IMAP4rev2: nothing is recent, and every FETCH has UID.
     imap4rev2: bool,
 }
@@ -178,10 +180,14 @@ impl Known {
         let Ok(position) = self.uids.position(uid) else {
             return;
         };
-        let _ = write!(out, "* {} FETCH (", position + 1);
-        // RFC 7162 §3.2.4: who enabled QRESYNC gets UID and MODSEQ together.
-        if with.uid || self.imap4rev2 || self.qresync {
-            let _ = write!(out, "UID {uid} ");
+        if self.uidonly {
+            let _ = write!(out, "* {uid} UIDFETCH (");
+        } else {
+            let _ = write!(out, "* {} FETCH (", position + 1);
+            // RFC 7162 §3.2.4: who enabled QRESYNC gets UID and MODSEQ together.
+            if with.uid || self.imap4rev2 || self.qresync {
+                let _ = write!(out, "UID {uid} ");
+            }
         }
         if with.flags {
             out.extend_from_slice(b"FLAGS ");
@@ -259,6 +265,7 @@ impl View {
                 saved: Vec::new(),
                 condstore: false,
                 qresync: false,
+                uidonly: false,
                 imap4rev2: false,
             }
         };
@@ -327,6 +334,11 @@ impl View {
         self.known().uids.last().unwrap_or(0)
     }
 
+    /// From now on UIDFETCH and VANISHED instead of FETCH and EXPUNGE.
+    pub fn enable_uidonly(&self) {
+        self.known().uidonly = true;
+    }
+
     /// How many messages the session knows.
     #[must_use]
     pub fn messages(&self) -> usize {
@@ -377,8 +389,8 @@ impl View {
         let mut out = Vec::with_capacity(512);
         write_flag_responses(&mut out, &table, self.settable());
         known.write_exists(&mut out);
-        // RFC 9051 appendix E: UNSEEN is deprecated as RECENT is.
-        if !known.imap4rev2 {
+        // RFC 9051 appendix E: UNSEEN is deprecated as RECENT is. It is a sequence number (RFC 9586 §3), too.
+        if !known.imap4rev2 && !known.uidonly {
             let mut hint = 0;
             let unseen = known.uids.iter().position(|uid| {
                 table
@@ -442,7 +454,7 @@ impl View {
         let last = known.uids.last().unwrap_or(0);
         let gone = known.uids.missing_in(&table.uids);
         if expunges && !gone.is_empty() {
-            if known.qresync {
+            if known.qresync || known.uidonly {
                 write_vanished(out, "", &crate::set::ranges_of(gone.iter().copied()));
             } else {
                 // From the end, so that each number is right at its time.

@@ -16,6 +16,7 @@ from esp.core.principal import AccountId
 from esp.native import (
     CONTENT_COLUMNS,
     HEAD_COLUMNS,
+    INDEXED_COLUMNS,
     ROW_COLUMNS,
     SIGNATURE_COLUMNS,
     TEXT_COLUMNS,
@@ -118,6 +119,54 @@ async def copy_signatures(connection: Connection, account: AccountId, contents: 
 async def copy_texts(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
     """Return the searchable text of those contents that are indexed, as binary COPY."""
     return await _copied(connection, f"{TEXT_COLUMNS} FROM content_index", "content_id", account, contents)
+
+
+async def copy_indexed(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
+    """Return thread and preview of those contents that are indexed, as binary COPY."""
+    return await _copied(connection, f"{INDEXED_COLUMNS} FROM content_index", "content_id", account, contents)
+
+
+async def unindexed(connection: Connection, account: AccountId, contents: Sequence[int]) -> list[ContentId]:
+    """Return those of the contents that no worker has indexed yet."""
+    rows = await connection.fetch(
+        """
+        SELECT c.id FROM unnest($2::bigint[]) AS c (id)
+        WHERE NOT EXISTS (SELECT FROM content_index AS i WHERE i.account_id = $1 AND i.content_id = c.id)
+        """,
+        account,
+        contents,
+    )
+    return [row["id"] for row in rows]
+
+
+async def unindexed_in(connection: Connection, account: AccountId, mailbox: MailboxId) -> list[ContentId]:
+    """Return the contents of a mailbox that no worker has indexed yet."""
+    rows = await connection.fetch(
+        """
+        SELECT DISTINCT m.content_id FROM message AS m
+        WHERE m.account_id = $1 AND m.mailbox_id = $2
+            AND NOT EXISTS (SELECT FROM content_index AS i
+                            WHERE i.account_id = $1 AND i.content_id = m.content_id)
+        """,
+        account,
+        mailbox,
+    )
+    return [row["content_id"] for row in rows]
+
+
+async def thread_contents(
+    connection: Connection, account: AccountId, threads: Sequence[int]
+) -> dict[int, list[int]]:
+    """Return the contents of each of the threads that there is."""
+    rows = await connection.fetch(
+        """
+        SELECT thread_id, array_agg(content_id) AS contents FROM content_index
+        WHERE account_id = $1 AND thread_id = ANY($2::bigint[]) GROUP BY thread_id
+        """,
+        account,
+        threads,
+    )
+    return {row["thread_id"]: row["contents"] for row in rows}
 
 
 async def count_recent_and_deleted(connection: Connection, mailbox: Mailbox) -> Count:

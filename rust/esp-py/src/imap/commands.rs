@@ -226,6 +226,26 @@ impl FetchItems {
     fn vanished(&self) -> bool {
         self.0.vanished
     }
+
+    #[getter]
+    fn partial(&self) -> bool {
+        self.0.partial.is_some()
+    }
+
+    #[getter]
+    fn needs_contents(&self) -> bool {
+        self.0.needs_contents()
+    }
+
+    #[getter]
+    fn needs_indexed(&self) -> bool {
+        self.0.needs_indexed()
+    }
+
+    #[getter]
+    fn makes_indexed(&self) -> bool {
+        self.0.makes_indexed()
+    }
 }
 
 #[pyclass(frozen, module = "esp.native")]
@@ -241,6 +261,16 @@ impl SearchProgram {
             Err(imap::SearchError::Syntax(error)) => Err(invalid(error)),
             Err(imap::SearchError::Charset) => Err(invalid("Unknown charset")),
         }
+    }
+
+    #[getter]
+    fn numbers(&self) -> bool {
+        self.0.numbers()
+    }
+
+    #[getter]
+    fn threads(&self) -> Vec<i64> {
+        self.0.threads()
     }
 
     #[getter]

@@ -93,9 +93,10 @@ impl Search {
         texts: &TextCache,
         now: i64,
         order: Option<&SearchOrder>,
+        threads: &imap::ThreadContents,
     ) -> PyResult<Self> {
         let order = order.map_or(imap::Order::Mailbox, |order| (*order.0).clone());
-        imap::Search::new(view, &program.0, order, Arc::clone(&texts.0), now)
+        imap::Search::new(view, &program.0, order, Arc::clone(&texts.0), now, threads)
             .map(|search| Self(Mutex::new(search)))
             .map_err(invalid)
     }

@@ -24,6 +24,11 @@ impl ContentCache {
         py.detach(|| self.0.load(account, copy)).map_err(invalid)
     }
 
+    fn load_indexed(&self, py: Python<'_>, account: i64, copy: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.load_indexed(account, copy))
+            .map_err(invalid)
+    }
+
     #[getter]
     fn octets(&self) -> usize {
         self.0.octets()
@@ -226,6 +231,10 @@ impl View {
         self.view.last_uid()
     }
 
+    fn enable_uidonly(&self) {
+        self.view.enable_uidonly();
+    }
+
     fn enable_qresync(&self) {
         self.view.enable_qresync();
     }
@@ -342,15 +351,16 @@ impl View {
         .map_err(invalid)
     }
 
-    #[pyo3(signature = (program, texts, *, now, order = None))]
+    #[pyo3(signature = (program, texts, *, now, order = None, threads = imap::ThreadContents::new()), text_signature = "(self, /, program, texts, *, now, order=None, threads={})")]
     fn search(
         &self,
         program: &SearchProgram,
         texts: &TextCache,
         now: i64,
         order: Option<&SearchOrder>,
+        threads: imap::ThreadContents,
     ) -> PyResult<Search> {
-        Search::new(Arc::clone(&self.view), program, texts, now, order)
+        Search::new(Arc::clone(&self.view), program, texts, now, order, &threads)
     }
 }
 

@@ -144,6 +144,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("HEAD_COLUMNS", imap::HEAD_COLUMNS)?;
     module.add("SIGNATURE_COLUMNS", imap::SIGNATURE_COLUMNS)?;
     module.add("CONTENT_COLUMNS", imap::CONTENT_COLUMNS)?;
+    module.add("INDEXED_COLUMNS", imap::INDEXED_COLUMNS)?;
     module.add("TEXT_COLUMNS", imap::TEXT_COLUMNS)?;
     module.add_function(wrap_pyfunction!(encode_set, module)?)?;
     module.add_function(wrap_pyfunction!(encode_mailbox, module)?)?;
