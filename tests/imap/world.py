@@ -23,6 +23,7 @@ from esp.services.presence import Presence
 from esp.services.quotas import Quotas
 from esp.services.search import Searching
 from esp.services.sharing import Sharing
+from esp.services.watching import Watching
 from esp.storage import redis
 from esp.storage.maildir import Maildirs
 from esp.storage.postgres.pool import Database
@@ -149,7 +150,7 @@ class World:
             store=store,
             authentication=self.authentication,  # type: ignore[arg-type]
             mailboxes=mailboxes,
-            annotations=Annotations(self.database, mailboxes),
+            annotations=Annotations(self.database, mailboxes, notifier),
             sharing=Sharing(self.database, notifier),
             quotas=Quotas(self.database, notifier),
             messages=messages,
@@ -158,6 +159,7 @@ class World:
             appends=Appends(store, self.database, dispatch, notifier, 60.0),
             indexing=Indexing(self.database, self.root),
             presence=Presence(self.database, notifier, poll_interval),
+            watching=Watching(self.database, mailboxes, notifier, poll_interval),
         )
         imap = Imap(door, {"notifier": notifier, "dispatch": dispatch})
         notifier.start()

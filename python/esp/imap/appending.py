@@ -159,6 +159,7 @@ async def finish(session: "Session", command: Command) -> str:
     except NotFoundError as error:
         # Deleted while the message came.
         raise Refusal(MAILBOX_MISSING) from error
+    session.placed(append.mailbox.id, appended.uids)
     for mailbox, modseq in appended.changes:
         session.door.open_mailboxes.heard(mailbox, modseq)
     if session.selected is not None and any(
@@ -170,7 +171,7 @@ async def finish(session: "Session", command: Command) -> str:
         return f"OK {code} APPEND completed"
     # RFC 8508 §4.3: before the EXPUNGE, so that the client knows what has taken the place.
     session.untagged(f"OK {code} Replacement is there")
-    session.tell(uid=command.uid)
+    session.tell(uid=command.uid, own=True)
     return f"OK {'UID ' if command.uid else ''}REPLACE completed"
 
 

@@ -11,6 +11,7 @@ from esp.imap import (
     fetching,
     idling,
     naming,
+    notifying,
     quota,
     searching,
     selecting,
@@ -71,6 +72,7 @@ _COMMANDS: dict[str, _Entry] = {
     "APPEND": _Entry(appending.finish, _AFTER),
     "REPLACE": _Entry(appending.finish, _SELECTED),
     "IDLE": _Entry(idling.idle, _AFTER),
+    "NOTIFY": _Entry(notifying.notify, _AFTER),
     "CHECK": _Entry(selecting.noop, _SELECTED),
     "CLOSE": _Entry(selecting.close, _SELECTED),
     "UNSELECT": _Entry(selecting.unselect, _SELECTED),
@@ -108,9 +110,14 @@ async def execute(session: "Session", command: Command) -> str | None:
         raise Refusal(f"BAD {UID_REQUIRED}")
     if entry.state == _SELECTED and not await session.follow_rights():
         return None
+    notification = session.notification
+    if notification is not None:
+        notification.hush(command)
     try:
         response = await entry.answer(session, command)
     finally:
+        if notification is not None:
+            await notification.unhush()
         # Whatever became of it, the session hears of its mailbox before the tagged response.
         if response_allowed(session, command):
             session.tell(expunges=entry.expunges or command.uid, uid=command.uid)

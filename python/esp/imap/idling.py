@@ -23,7 +23,8 @@ async def done(session: "Session", line: RawLine) -> None:
     """End, at DONE; anything else is an error that ends it too."""
     tag, session.idle_tag = session.idle_tag, None
     if session.selected is not None:
-        session.selected.opened.listeners.discard(session.mailbox_changed)
+        if session.notification is None:
+            session.selected.opened.listeners.discard(session.mailbox_changed)
         session.tell()
     if tag is None:
         return

@@ -44,16 +44,26 @@ def list_lines(
         yield name, _line("LSUB" if lsub else "LIST", attributes, wire, more.encode())
 
 
-def name_line(name: Listed, *, utf8: bool, subscribed: bool = False, old_name: str | None = None) -> bytes:
+def name_line(
+    name: Listed,
+    *,
+    utf8: bool,
+    subscribed: bool = False,
+    no_access: bool = False,
+    old_name: str | None = None,
+) -> bytes:
     """Return a LIST response that nobody's pattern asked for (RFC 9051 §6.3.9.7, RFC 5465 §5.4-5).
 
     Args:
         name: what is so now.
         utf8: how the session reads names.
         subscribed: whether `\\Subscribed` is told.
+        no_access: whether the right to be told of it is missing (RFC 5465 §3.1).
         old_name: what the name was before, or what the client wrote.
     """
     attributes = _attributes(name, extended=True)
+    if no_access:
+        attributes.insert(0, "\\NoAccess")
     if subscribed and name.subscribed:
         attributes.append("\\Subscribed")
     more = b"" if old_name is None else b' ("OLDNAME" (' + encode_mailbox(old_name, utf8) + b"))"

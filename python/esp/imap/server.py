@@ -25,6 +25,7 @@ from esp.services.presence import Presence
 from esp.services.quotas import Quotas
 from esp.services.search import Searching
 from esp.services.sharing import Sharing
+from esp.services.watching import Watching
 from esp.storage.postgres import messages as messages_sql
 from esp.storage.postgres.pool import Database
 from esp.telemetry import metrics
@@ -61,6 +62,7 @@ class ImapServer:
         appends: Appends,
         presence: Presence,
         indexing: Indexing,
+        watching: Watching,
     ) -> None:
         """Make the door; nothing listens yet.
 
@@ -81,6 +83,7 @@ class ImapServer:
         self.appends = appends
         self.presence = presence
         self._indexing = indexing
+        self.watching = watching
         self.tls = certificates.server_context(settings.tls)
         self.ports: list[int] = []
         """Where it listens; told apart from the settings when these say 0 in a test."""
@@ -136,6 +139,7 @@ class ImapServer:
             self.ports.append(server.sockets[0].getsockname()[1])
         self.open_mailboxes.start()
         self.presence.start()
+        self.watching.start()
         log.info("listening", door="imap", ports=self.ports)
 
     def reload(self) -> None:
@@ -167,6 +171,7 @@ class ImapServer:
         self.wheel.close()
         await self.open_mailboxes.close()
         await self.presence.close()
+        await self.watching.close()
 
     @property
     def draining(self) -> bool:

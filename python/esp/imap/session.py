@@ -1,10 +1,12 @@
 """What the server knows of one client: who it is, what it has selected, how it wants to be told (RFC 3501 §3)."""
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from traceback import format_exception
 from typing import TYPE_CHECKING
 
 from esp.core.errors import EspError, NotFoundError
+from esp.core.mailbox import MailboxId
 from esp.core.principal import Principal
 from esp.core.rights import Rights, settable_flags
 from esp.imap import commands, responses
@@ -26,6 +28,7 @@ from esp.telemetry.log import bind, get_logger
 
 if TYPE_CHECKING:
     from esp.imap.appending import Append
+    from esp.imap.notifying import Notification
     from esp.imap.server import ImapServer
 
 log = get_logger(__name__)
@@ -38,7 +41,7 @@ class Session:
     """Handles the events of one connection, one at a time."""
 
     __slots__ = ("_following", "append", "bad_commands", "condstore", "connection", "door", "failed_logins", "idle_tag",
-                 "imap4rev2", "principal", "qresync", "selected", "uidonly", "utf8_accept")  # fmt: skip
+                 "imap4rev2", "notification", "principal", "qresync", "selected", "uidonly", "utf8_accept")  # fmt: skip
 
     def __init__(self, door: "ImapServer") -> None:
         self.door = door
@@ -54,6 +57,7 @@ class Session:
         self.uidonly = False
         self.imap4rev2 = False
         self.utf8_accept = False
+        self.notification: Notification | None = None
         self.bad_commands = 0
         self.failed_logins = 0
         self._following: asyncio.Task[None] | None = None
@@ -128,6 +132,8 @@ class Session:
                 await commands.end_idle(self, event)
             case BadCommand():
                 self._bad(event)
+        if self.notification is not None:
+            await self.notification.push()
 
     async def _command(self, command: Command) -> None:
         started = asyncio.get_running_loop().time()
@@ -212,19 +218,64 @@ class Session:
         self.connection.write(selected.view.permit(settable_flags(rights)))
         return True
 
-    def tell(self, *, expunges: bool = True, uid: bool = False) -> None:
+    def tell(self, *, expunges: bool = True, uid: bool = False, own: bool = False) -> None:
         """Write what the session has not been told of its selected mailbox."""
         if self.selected is not None:
-            self.connection.write(self.selected.view.sync(expunges=expunges, uid=uid))
+            self.sync(self.selected, expunges=expunges, uid=uid, own=own)
+
+    def sync(
+        self,
+        selected: Selected,
+        *,
+        expunges: bool,
+        uid: bool,
+        own: bool = False,
+        announce: Sequence[int] = (),
+        silent: Sequence[int] = (),
+        silent_modseq: int = 0,
+        silent_after: int = 0,
+    ) -> None:
+        """Write what `View.sync` finds, of that which NOTIFY lets be told; with `own` of all that came and went."""
+        notification = self.notification
+        self.connection.write(
+            selected.view.sync(
+                expunges=expunges,
+                # RFC 5465 §5.1: flags are told with UID.
+                uid=uid or notification is not None,
+                announce=announce,
+                silent=silent,
+                silent_modseq=silent_modseq,
+                silent_after=silent_after,
+                hold_messages=notification is not None and not (own or notification.messages),
+                hold_flags=notification is not None and not notification.flags,
+            )
+        )
+
+    def notify(self, notification: "Notification | None") -> None:
+        """Tell what NOTIFY wants from now on; `None`: what is told without it."""
+        if self.notification is not None:
+            self.notification.close()
+        self.notification = notification
+        if notification is not None and self.selected is not None:
+            notification.opened(self.selected)
+
+    def placed(self, mailbox: MailboxId, uids: Iterable[int]) -> None:
+        """The session itself has put messages into a mailbox."""
+        selected = self.selected
+        if self.notification is not None and selected is not None and selected.opened.mailbox == mailbox:
+            self.notification.placed(uids)
 
     def mailbox_changed(self) -> None:
         """The index is newer (a listener of `OpenMailbox`, only while the session idles)."""
-        if self.selected is None or self.idle_tag is None or self.connection.busy or self.connection.paused:
+        listens = self.idle_tag is not None or self.notification is not None
+        if self.selected is None or not listens or self.connection.busy or self.connection.paused:
             return
         if self.selected.opened.deleted:
             self._mailbox_gone()
         elif self.selected.acl_version != self.selected.opened.acl_version:
             self._following = asyncio.create_task(self._follow_rights())
+        elif self.notification is not None:
+            self.connection.begin(self.notification.push)
         else:
             self.tell()
 
@@ -246,9 +297,12 @@ class Session:
             self.selected.opened.listeners.discard(self.mailbox_changed)
             self.door.close_selected(self.selected)
         self.selected = selected
+        if selected is not None and self.notification is not None:
+            self.notification.opened(selected)
 
     def log_out(self) -> None:
         """Forget who is there, and all that was turned on (RFC 8437 §4.1)."""
+        self.notify(None)
         self.select(None)
         self.door.dismiss_login(self)
         self.principal = None
@@ -268,7 +322,10 @@ class Session:
 
     def writable(self) -> None:
         """The client reads again: tell it what was held back."""
-        self.mailbox_changed()
+        if self.notification is not None:
+            self.connection.begin(self.notification.push)
+        else:
+            self.mailbox_changed()
 
     def silent(self) -> None:
         """The patience with this client is over, unless it is we who keep it waiting."""
@@ -289,5 +346,6 @@ class Session:
     def closed(self) -> None:
         """Let go of everything."""
         self.forget_append()
+        self.notify(None)
         self.select(None)
         self.door.dismiss(self)

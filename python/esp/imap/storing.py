@@ -57,16 +57,15 @@ async def store(session: "Session", command: Command) -> str:
             modified, numbers = plan.modified, plan.modified_numbers
     refused = frozenset(modified)
     named = [uid for uid in plan.uids if uid not in refused]
-    session.connection.write(
-        selected.view.sync(
-            expunges=command.uid,
-            uid=command.uid,
-            # RFC 7162 §3.1.3: why it was refused, whether .SILENT or not.
-            announce=modified if arguments.silent else named + modified,
-            silent=named if arguments.silent else (),
-            silent_modseq=modseq,
-            silent_after=after,
-        )
+    session.sync(
+        selected,
+        expunges=command.uid,
+        uid=command.uid,
+        # RFC 7162 §3.1.3: why it was refused, whether .SILENT or not.
+        announce=modified if arguments.silent else named + modified,
+        silent=named if arguments.silent else (),
+        silent_modseq=modseq,
+        silent_after=after,
     )
     name = f"{'UID ' if command.uid else ''}STORE"
     if modified:
@@ -90,7 +89,7 @@ async def expunge(session: "Session", command: Command) -> str:
         modseq = await session.door.messages.expunge(selected.opened.mailbox, uids)
         selected.opened.heard(modseq)
         await selected.opened.refresh()
-    session.tell()
+    session.tell(own=True)
     return f"OK {_highest(session, selected, uids)}{'UID ' if command.uid else ''}EXPUNGE completed"
 
 
@@ -106,6 +105,7 @@ async def copy(session: "Session", command: Command) -> str:
     copied = await session.door.messages.copy(
         selected.opened.mailbox, target.mailbox.id, uids, settable=settable_flags(target.rights)
     )
+    session.placed(target.mailbox.id, copied.copies)
     await _hear(session, selected, target)
     code = _copyuid(copied)
     if len(copied.sources) < len(uids):
@@ -128,8 +128,9 @@ async def move(session: "Session", command: Command) -> str:
     if moved.sources:
         # RFC 6851 §4.3: COPYUID in an untagged OK, before the EXPUNGE responses.
         session.untagged(f"OK {_copyuid(moved)}Moved")
+    session.placed(target.mailbox.id, moved.copies)
     await _hear(session, selected, target)
-    session.tell(uid=command.uid)
+    session.tell(uid=command.uid, own=True)
     return f"OK {_highest(session, selected, moved.sources)}{'UID ' if command.uid else ''}MOVE completed"
 
 

@@ -36,6 +36,7 @@ from esp.services.search import Searching
 from esp.services.sharing import Sharing
 from esp.services.throttling import Throttle
 from esp.services.upkeep import Upkeep
+from esp.services.watching import Watching
 from esp.smtp import SmtpServer
 from esp.storage.maildir import Maildirs
 from esp.storage.postgres import migrate, outbox
@@ -137,7 +138,10 @@ async def _imap(settings: Settings) -> AsyncIterator[Server]:
         notifier.subscribe_directory(authentication.forget)
         messages = Messages(database, maildirs, notifier, unlink_after)
         mailboxes = Mailboxes(database, maildirs, messages, notifier, unlink_after)
-        open_mailboxes = OpenMailboxes(database, notifier, root, settings.imap.poll_interval)
+        interval = settings.imap.poll_interval
+        open_mailboxes = OpenMailboxes(database, notifier, root, interval)
+        presence = Presence(database, notifier, interval)
+        watching = Watching(database, mailboxes, notifier, interval)
         notifier.start()
         dispatch = Dispatch(store, database, _WakingNotifier(notifier, _wakeups(settings, stack)))
         stack.push_async_callback(dispatch.close)
@@ -147,14 +151,15 @@ async def _imap(settings: Settings) -> AsyncIterator[Server]:
             store=store,
             authentication=authentication,
             mailboxes=mailboxes,
-            annotations=Annotations(database, mailboxes),
+            annotations=Annotations(database, mailboxes, notifier),
             sharing=Sharing(database, notifier),
             quotas=Quotas(database, notifier),
             messages=messages,
             open_mailboxes=open_mailboxes,
             searching=Searching(database, settings.imap.text_cache),
             appends=Appends(store, database, dispatch, notifier, unlink_after),
-            presence=Presence(database, notifier, settings.imap.poll_interval),
+            presence=presence,
+            watching=watching,
             indexing=Indexing(database, root),
         )
 

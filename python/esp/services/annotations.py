@@ -24,6 +24,7 @@ from esp.services.access import Reached
 from esp.services.mailboxes import Listed, Mailboxes
 from esp.storage.postgres import annotations as sql
 from esp.storage.postgres.pool import Database
+from esp.storage.redis import AccountChange, Notifier
 
 READERS = Rights.READ | Rights.SEEN | Rights.WRITE | Rights.INSERT | Rights.POST
 """RFC 5464 §3.3: `l` and one of these."""
@@ -42,8 +43,9 @@ class Found(msgspec.Struct, frozen=True):
 class Annotations:
     """Reads and sets annotations."""
 
-    def __init__(self, database: Database, mailboxes: Mailboxes) -> None:
+    def __init__(self, database: Database, mailboxes: Mailboxes, notifier: Notifier) -> None:
         self._database = database
+        self._notifier = notifier
         self._mailboxes = mailboxes
 
     async def of(self, principal: Principal, name: str) -> Found:
@@ -90,6 +92,7 @@ class Annotations:
                 raise InvalidError("The entry cannot have a value")
             if value is not None and len(value) > annotation.LONGEST_VALUE:
                 raise LongAnnotationError("The value is too long")
+        changed: MailboxId | None = None
         async with self._database.transaction() as tx:
             if not name:
                 _check_server(principal, values)
@@ -98,6 +101,7 @@ class Annotations:
                 reached = await access.reach_any(tx, principal, name, READERS)
                 _check_mailbox(reached, values)
                 mailbox = reached.mailbox
+                changed = mailbox.id
                 for entry, value in values:
                     if entry == annotation.SPECIAL_USE:
                         await self._mailboxes.use(tx, reached, _special_use(value))
@@ -105,6 +109,8 @@ class Annotations:
                 kept = await sql.put(tx, mailbox.id, principal.account, stored)
             if kept > annotation.MOST_ENTRIES:
                 raise ManyAnnotationsError("There are too many annotations")
+        entries = tuple(entry for entry, _ in values)
+        await self._notifier.publish_account(AccountChange(principal.account, changed, entries))
 
 
 def _computed_of_server(principal: Principal) -> Values:

@@ -29,7 +29,7 @@ from esp.storage.postgres import annotations as annotations_sql
 from esp.storage.postgres import mailboxes as sql
 from esp.storage.postgres import messages as messages_sql
 from esp.storage.postgres.pool import Connection, Database
-from esp.storage.redis import Notifier
+from esp.storage.redis import AccountChange, Notifier
 
 MOST_MAILBOXES = 10_000
 """Of one account: every LIST walks through them."""
@@ -163,7 +163,9 @@ class Mailboxes:
             NoPermissionError: the principal may not, there.
         """
         async with self._database.transaction() as tx:
-            return await self._create(tx, await access.room_for(tx, principal, name), special_use)
+            mailbox = await self._create(tx, await access.room_for(tx, principal, name), special_use)
+        await self._notifier.publish_account(AccountChange(mailbox.account))
+        return mailbox
 
     async def delete(self, principal: Principal, name: str) -> None:
         """Remove a mailbox and its messages; its children stay (RFC 3501 §6.3.4).
@@ -192,6 +194,7 @@ class Mailboxes:
             with file_errors():
                 await self._maildirs.forget(mailbox.home, mailbox.directory)
         await self._notifier.publish([(mailbox.id, DELETED)])
+        await self._notifier.publish_account(AccountChange(mailbox.account))
 
     async def rename(self, principal: Principal, name: str, new_name: str) -> None:
         """Give a mailbox and all below it another name; INBOX stays and its messages go (RFC 3501 §6.3.5).
@@ -223,6 +226,7 @@ class Mailboxes:
             for mailbox in renamed:
                 mailbox_name.for_creation(mailbox.name)  # a child's may have become too long
                 await self._describe(mailbox, mailbox.name in subscribed)
+        await self._notifier.publish_account(AccountChange(account))
 
     async def subscribe(self, principal: Principal, name: str) -> None:
         """Add a name to the subscriptions; it need not exist (RFC 3501 §6.3.6).
@@ -236,6 +240,7 @@ class Mailboxes:
             if not await sql.subscribe(tx, principal.account, name, most=MOST_SUBSCRIPTIONS):
                 raise LimitError("Too many subscriptions")
             await self._describe_subscription(tx, principal, name, subscribed=True)
+        await self._notifier.publish_account(AccountChange(principal.account))
 
     async def unsubscribe(self, principal: Principal, name: str) -> None:
         """Take a name out of the subscriptions.
@@ -248,6 +253,7 @@ class Mailboxes:
             if not await sql.unsubscribe(tx, principal.account, name):
                 raise NotFoundError("Not subscribed")
             await self._describe_subscription(tx, principal, name, subscribed=False)
+        await self._notifier.publish_account(AccountChange(principal.account))
 
     async def use(self, tx: Connection, reached: Reached, special_use: SpecialUse | None) -> None:
         """Set what a mailbox is for (RFC 6154 §4).

@@ -16,7 +16,7 @@ from esp.services.access import Reached
 from esp.storage.postgres import acl
 from esp.storage.postgres import mailboxes as sql
 from esp.storage.postgres.pool import Connection, Database
-from esp.storage.redis import Notifier
+from esp.storage.redis import EVERYBODY, AccountChange, Notifier
 
 MOST_GRANTS = 500
 """Entries of one mailbox."""
@@ -73,7 +73,7 @@ class Sharing:
             if account == mailbox.account and not negative:
                 granted |= KEPT_BY_OWNER
             await acl.put(tx, mailbox, Grant(account, "", negative, granted))
-        return await self._tell(mailbox)
+        return await self._tell(mailbox, account)
 
     async def revoke(self, principal: Principal, name: str, identifier: str) -> Changed:
         """Remove an identifier's entry; the owner has all rights then.
@@ -86,7 +86,7 @@ class Sharing:
             mailbox = await self._administered(tx, principal, name)
             account, negative = await _identified(tx, identifier)
             await acl.remove(tx, mailbox, account, negative=negative)
-        return await self._tell(mailbox)
+        return await self._tell(mailbox, account)
 
     async def listing(self, principal: Principal, name: str) -> Listing:
         """Return a mailbox's list, the owner first.
@@ -141,9 +141,11 @@ class Sharing:
         reached = await access.reach(tx, principal, name, Rights.ADMINISTER)
         return (await sql.lock(tx, [reached.mailbox.id]))[reached.mailbox.id]
 
-    async def _tell(self, mailbox: Mailbox) -> Changed:
+    async def _tell(self, mailbox: Mailbox, concerned: AccountId | None) -> Changed:
         changed = Changed(mailbox.id, ModSeq(mailbox.highest_modseq + 1))
         await self._notifier.publish([(changed.mailbox, changed.modseq)])
+        # RFC 5465 §5.4: to whoever gains or loses the right to see it, the name comes or goes.
+        await self._notifier.publish_account(AccountChange(EVERYBODY if concerned is None else concerned))
         return changed
 
 

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from esp.config import sections
 from esp.core.mailbox import MailboxId, ModSeq
+from esp.core.principal import AccountId
 from esp.telemetry import lasting
 from esp.telemetry.log import get_logger
 
@@ -22,6 +23,9 @@ MAILBOX_CHANNEL = "esp:mailbox"
 """JSON `[[mailbox, modseq], …]`, one publication for each batch."""
 DIRECTORY_CHANNEL = "esp:directory"
 """`changed`: domains, accounts or aliases did; what is cached of them is to be dropped."""
+
+ACCOUNT_CHANNEL = "esp:account"
+"""JSON of an `AccountChange`, as an array."""
 
 GATHERING = 0.02
 """Seconds. Under load each publication costs every listening process more than what it tells of; the first is sent at
@@ -33,9 +37,26 @@ CHECK_INTERVAL = 15.0
 
 Changes = Sequence[tuple[MailboxId, ModSeq]]
 
+
+EVERYBODY = AccountId(0)
+"""No account has this id."""
+
+
+class AccountChange(msgspec.Struct, frozen=True, array_like=True):
+    """Something about an account's mailboxes that is no change of their messages."""
+
+    account: AccountId
+    """Whose mailboxes, or who changed annotations that may be private; `EVERYBODY`: all accounts' may be others."""
+    mailbox: MailboxId | None = None
+    """Whose annotations changed; `None`: names or subscriptions did, or annotations of the server."""
+    annotations: tuple[str, ...] = ()
+    """Entries that changed (RFC 5464); none: names or subscriptions did."""
+
+
 log = get_logger(__name__)
 
 _decode = msgspec.json.Decoder(list[tuple[int, int]]).decode
+_decode_account = msgspec.json.Decoder(AccountChange).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -60,6 +81,7 @@ class Notifier:
         self._client = client
         self._mailbox_callbacks: list[Callable[[Changes], None]] = []
         self._directory_callbacks: list[Callable[[], None]] = []
+        self._account_callbacks: list[Callable[[AccountChange], None]] = []
         self._connection_callbacks: list[Callable[[bool], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
@@ -97,6 +119,12 @@ class Notifier:
         """Tell every process that domains, accounts or aliases changed; never raises."""
         await self._publish(DIRECTORY_CHANNEL, b"changed")
 
+    async def publish_account(self, change: AccountChange) -> None:
+        """Tell every process, this one included, of names, subscriptions or annotations; never raises."""
+        await self._publish(ACCOUNT_CHANNEL, _encode(change))
+        if not self.connected:
+            self._told_account(change)
+
     def subscribe(self, callback: Callable[[Changes], None]) -> None:
         """Have `callback` called with every publication of changed mailboxes; it must not block."""
         self._mailbox_callbacks.append(callback)
@@ -104,6 +132,10 @@ class Notifier:
     def subscribe_directory(self, callback: Callable[[], None]) -> None:
         """Have `callback` called when domains, accounts or aliases change, and when word of it may have been lost."""
         self._directory_callbacks.append(callback)
+
+    def subscribe_accounts(self, callback: Callable[[AccountChange], None]) -> None:
+        """Have `callback` called when names, subscriptions or annotations of an account change; it must not block."""
+        self._account_callbacks.append(callback)
 
     def subscribe_connection(self, callback: Callable[[bool], None]) -> None:
         """Have `callback` called with `True` when hearing begins (again) and with `False` when it ends."""
@@ -152,7 +184,8 @@ class Notifier:
 
     def _channels(self) -> list[str]:
         # A busy server's mailboxes change many times a second: who does not ask is not told.
-        return [DIRECTORY_CHANNEL, *([MAILBOX_CHANNEL] if self._mailbox_callbacks else [])]
+        asked = {MAILBOX_CHANNEL: self._mailbox_callbacks, ACCOUNT_CHANNEL: self._account_callbacks}
+        return [DIRECTORY_CHANNEL, *(channel for channel, callbacks in asked.items() if callbacks)]
 
     async def _listen(self) -> None:
         pause = 0.1
@@ -193,12 +226,19 @@ class Notifier:
                 changed()
             return
         try:
+            if channel == ACCOUNT_CHANNEL:
+                self._told_account(_decode_account(data))
+                return
             changes = [(MailboxId(mailbox), ModSeq(modseq)) for mailbox, modseq in _decode(data)]
         except msgspec.DecodeError:
             log.warning("redis_message_unreadable", channel=channel)
             return
         for callback in self._mailbox_callbacks:
             callback(changes)
+
+    def _told_account(self, change: AccountChange) -> None:
+        for callback in self._account_callbacks:
+            callback(change)
 
     def _hearing(self, now: bool) -> None:
         if now == self._connected.is_set():

@@ -87,6 +87,32 @@ async def by_id(connection: Connection, mailbox: MailboxId) -> Mailbox:
     return mailbox_of(_found(row))
 
 
+async def by_ids(connection: Connection, mailboxes: Sequence[MailboxId]) -> list[Mailbox]:
+    """Return those of the mailboxes that still exist."""
+    rows = await connection.fetch(
+        f"SELECT {COLUMNS} FROM mailbox WHERE id = ANY($1)",  # noqa: S608
+        list(mailboxes),
+    )
+    return [mailbox_of(row) for row in rows]
+
+
+async def stamps(
+    connection: Connection, accounts: Sequence[AccountId]
+) -> dict[AccountId, tuple[int, int, int]]:
+    """Return values of accounts that become others when a mailbox, a name, or a subscription changes."""
+    rows = await connection.fetch(
+        """
+        SELECT a.id,
+            (SELECT coalesce(sum(m.highest_modseq), 0)::bigint FROM mailbox AS m WHERE m.account_id = a.id) AS modseqs,
+            (SELECT bit_xor(hashtextextended(m.name, m.id)) FROM mailbox AS m WHERE m.account_id = a.id) AS names,
+            (SELECT bit_xor(hashtextextended(s.name, 0)) FROM subscription AS s WHERE s.account_id = a.id) AS subscribed
+        FROM account AS a WHERE a.id = ANY($1)
+        """,
+        list(accounts),
+    )
+    return {row["id"]: (row["modseqs"], row["names"] or 0, row["subscribed"] or 0) for row in rows}
+
+
 async def lock(tx: Connection, mailboxes: Iterable[MailboxId]) -> dict[MailboxId, Mailbox]:
     """Lock the rows of mailboxes until `tx` ends, in the order of their ids so that nobody waits in a circle.
 

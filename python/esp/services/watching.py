@@ -1,0 +1,316 @@
+"""Who watches an account's mailboxes, and what happens to them (RFC 5465 §5).
+
+In: word of changes from every process, and from time to time a look at whether some was lost. Out: news to each
+watcher: counts of messages, names, subscriptions, annotations. All watchers of an account in one process share what is
+known of its mailboxes; a change of messages costs one statement for all accounts that it is about.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from esp.core import annotation, mailbox_name
+from esp.core.errors import EspError
+from esp.core.mailbox import Mailbox, MailboxId
+from esp.core.principal import AccountId, Principal
+from esp.services.mailboxes import Listed, Mailboxes
+from esp.storage.postgres import mailboxes as sql
+from esp.storage.postgres.pool import Database
+from esp.storage.redis import EVERYBODY, AccountChange, Changes, Notifier
+from esp.telemetry import lasting
+from esp.telemetry.log import get_logger
+
+CONNECTED_FACTOR = 6
+"""While Redis tells of changes, looking for lost ones is this much rarer."""
+
+log = get_logger(__name__)
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """Messages of a mailbox came, went, or have other flags."""
+
+    now: Listed
+    after: Mailbox
+    before: Mailbox | None
+    """`None`: another mailbox of that name."""
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A name came, went (`now.mailbox` is `None`), took the place of another, or stands above one that did."""
+
+    now: Listed
+    old_name: str | None = None
+
+
+class Subscribed(msgspec.Struct, frozen=True):
+    """A name was subscribed to, or is no longer."""
+
+    now: Listed
+
+
+class Annotated(msgspec.Struct, frozen=True):
+    """Annotations of a mailbox, or of the server, were changed."""
+
+    now: Listed | None
+    entries: tuple[str, ...]
+
+
+News = Counted | Named | Subscribed | Annotated
+
+
+class Watcher(Protocol):
+    """Who wants to hear."""
+
+    def happened(self, news: Sequence[News]) -> None:
+        """Take news; must not block."""
+
+
+class Watched:
+    """What is known of one account's mailboxes."""
+
+    __slots__ = ("listed", "names", "principal", "stamp", "watchers")
+
+    def __init__(self, principal: Principal) -> None:
+        self.principal = principal
+        self.listed: dict[str, Listed] = {}
+        self.names: dict[MailboxId, str] = {}
+        self.stamp: tuple[int, int, int] | None = None
+        self.watchers: set[Watcher] = set()
+
+    def tell(self, news: Sequence[News]) -> None:
+        """Give news to all."""
+        for watcher in tuple(self.watchers) if news else ():
+            watcher.happened(news)
+
+    def name(self, name: str) -> Listed:
+        """Return what is known of a name."""
+        return self.listed.get(name) or Listed(name=name, mailbox=None, subscribed=False, has_children=False)
+
+
+class Watching:
+    """All accounts that somebody of this process watches."""
+
+    def __init__(
+        self, database: Database, mailboxes: Mailboxes, notifier: Notifier, poll_interval: float
+    ) -> None:
+        self._database = database
+        self._mailboxes = mailboxes
+        self._notifier = notifier
+        self._poll_interval = poll_interval
+        self._watched: dict[AccountId, Watched] = {}
+        self._by_mailbox: dict[MailboxId, set[Watched]] = {}
+        self._changed: set[MailboxId] = set()
+        self._stale: set[Watched] = set()
+        self._catching_up: asyncio.Task[None] | None = None
+        self._poller: asyncio.Task[None] | None = None
+        self._look_now = asyncio.Event()
+        notifier.subscribe(self._heard)
+        notifier.subscribe_accounts(self._account_changed)
+        notifier.subscribe_connection(lambda _: self._look_now.set())
+
+    def start(self) -> None:
+        """Begin to look for changes of which nobody told."""
+        self._poller = lasting.start("watching", self._poll)
+
+    async def close(self) -> None:
+        """Stop."""
+        for task in (self._poller, self._catching_up):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def watch(self, principal: Principal, watcher: Watcher) -> Watched:
+        """Have a watcher told of an account's mailboxes, and return what is so now.
+
+        Raises:
+            UnavailableError: PostgreSQL does not answer.
+        """
+        watched = self._watched.get(principal.account)
+        if watched is None:
+            watched = Watched(principal)
+            self._keep(watched, await self._mailboxes.listed(principal))
+            # Somebody may have been as fast, and what happened while nobody listened is found by the look below.
+            watched = self._watched.setdefault(principal.account, watched)
+            self._index(watched)
+        await self.look(watched)
+        watched.watchers.add(watcher)
+        return watched
+
+    def unwatch(self, watched: Watched, watcher: Watcher) -> None:
+        """Tell a watcher no more."""
+        watched.watchers.discard(watcher)
+        if not watched.watchers and self._watched.get(watched.principal.account) is watched:
+            del self._watched[watched.principal.account]
+            self._stale.discard(watched)
+            for mailbox in watched.names:
+                self._forget(watched, mailbox)
+
+    async def look(self, watched: Watched) -> None:
+        """Find out all that has happened, and tell.
+
+        Raises:
+            UnavailableError: PostgreSQL does not answer.
+        """
+        listed = await self._mailboxes.listed(watched.principal)
+        before, names = watched.listed, watched.names
+        for mailbox in names:
+            self._forget(watched, mailbox)
+        self._keep(watched, listed)
+        self._index(watched)
+        watched.tell(list(_differences(before, names, watched)))
+
+    # Word
+
+    def _heard(self, changes: Changes) -> None:
+        for mailbox, modseq in changes:
+            for watched in self._by_mailbox.get(mailbox, ()):
+                known = watched.listed[watched.names[mailbox]].mailbox
+                if known is None or known.highest_modseq < modseq:
+                    self._changed.add(mailbox)
+        self._wake()
+
+    def _account_changed(self, change: AccountChange) -> None:
+        if change.annotations:
+            self._annotated(change)
+            return
+        for watched in self._watched.values():
+            if change.account in {EVERYBODY, watched.principal.account} or any(
+                name.mailbox is not None and name.mailbox.account == change.account
+                for name in watched.listed.values()
+            ):
+                self._stale.add(watched)
+        self._wake()
+
+    def _annotated(self, change: AccountChange) -> None:
+        concerned = (
+            self._watched.values() if change.mailbox is None else self._by_mailbox.get(change.mailbox, ())
+        )
+        for watched in concerned:
+            mine = watched.principal.account == change.account
+            entries = tuple(entry for entry in change.annotations if mine or not annotation.is_private(entry))
+            if entries:
+                now = None if change.mailbox is None else watched.listed[watched.names[change.mailbox]]
+                watched.tell([Annotated(now, entries)])
+
+    # Finding out
+
+    def _wake(self) -> None:
+        if self._catching_up is None and (self._changed or self._stale):
+            self._catching_up = asyncio.create_task(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        try:
+            while self._changed or self._stale:
+                changed, self._changed = self._changed, set()
+                stale, self._stale = self._stale, set()
+                if changed:
+                    await self._count(changed)
+                for watched in stale:
+                    if watched.watchers:
+                        await self.look(watched)
+        except EspError as error:
+            log.warning("watched mailboxes not looked at", error=str(error))  # the poll will
+        finally:
+            self._catching_up = None
+
+    async def _count(self, changed: set[MailboxId]) -> None:
+        async with self._database.connection() as connection:
+            found = {mailbox.id: mailbox for mailbox in await sql.by_ids(connection, list(changed))}
+        news: dict[Watched, list[News]] = {}
+        for mailbox in changed:
+            for watched in tuple(self._by_mailbox.get(mailbox, ())):
+                name = watched.names[mailbox]
+                before, after = watched.listed[name], found.get(mailbox)
+                if before.mailbox is None or after is None:
+                    self._stale.add(watched)  # deleted
+                elif after.highest_modseq > before.mailbox.highest_modseq:
+                    watched.listed[name] = now = msgspec.structs.replace(before, mailbox=after)
+                    news.setdefault(watched, []).append(Counted(now, after, before.mailbox))
+        for watched, happened in news.items():
+            watched.tell(happened)
+
+    async def _poll(self) -> None:
+        while True:
+            factor = CONNECTED_FACTOR if self._notifier.connected else 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look_now.wait(), self._poll_interval * factor)
+            self._look_now.clear()
+            try:
+                await self._look_for_lost_word()
+            except EspError as error:
+                log.warning("watched mailboxes not looked at", error=str(error))
+
+    async def _look_for_lost_word(self) -> None:
+        if not self._watched:
+            return
+        owners = {
+            watched: {
+                watched.principal.account,
+                *(name.mailbox.account for name in watched.listed.values() if name.mailbox is not None),
+            }
+            for watched in self._watched.values()
+        }
+        async with self._database.connection() as connection:
+            stamps = await sql.stamps(connection, list(set().union(*owners.values())))
+        for watched, accounts in owners.items():
+            parts = [stamps[account] for account in accounts if account in stamps]
+            stamp = (sum(p[0] for p in parts), sum(p[1] for p in parts), sum(p[2] for p in parts))
+            if watched.stamp != stamp:
+                watched.stamp = stamp
+                self._stale.add(watched)
+        self._wake()
+
+    # What is known
+
+    def _keep(self, watched: Watched, listed: Sequence[Listed]) -> None:
+        watched.listed = {name.name: name for name in listed}
+        watched.names = {name.mailbox.id: name.name for name in listed if name.mailbox is not None}
+
+    def _index(self, watched: Watched) -> None:
+        if self._watched.get(watched.principal.account) is watched:
+            for mailbox in watched.names:
+                self._by_mailbox.setdefault(mailbox, set()).add(watched)
+
+    def _forget(self, watched: Watched, mailbox: MailboxId) -> None:
+        if (watchers := self._by_mailbox.get(mailbox)) is not None:
+            watchers.discard(watched)
+            if not watchers:
+                del self._by_mailbox[mailbox]
+
+
+def _differences(before: dict[str, Listed], names: dict[MailboxId, str], watched: Watched) -> Iterator[News]:
+    renamed = {
+        names[mailbox]: new for mailbox, new in watched.names.items() if names.get(mailbox, new) != new
+    }
+    affected = [name for mailbox, name in watched.names.items() if mailbox not in names]
+    affected += [name for mailbox, name in names.items() if mailbox not in watched.names]
+    # RFC 5465 §5.4: the mailbox and its direct parent, whether that exists or not.
+    parents = {above[-1] for name in affected if (above := mailbox_name.superiors(name))}
+    for name in sorted({*affected, *parents} - set(renamed.values())):
+        yield Named(watched.name(name))
+    for old, new in renamed.items():
+        if not _is_moved_along(old, new, renamed):
+            yield Named(watched.name(new), old)
+    for name in sorted(before.keys() | watched.listed.keys()):
+        earlier, now = before.get(name), watched.name(name)
+        if (earlier is not None and earlier.subscribed) != now.subscribed:
+            yield Subscribed(now)
+        if now.mailbox is None or earlier is None or earlier.mailbox is None or name in renamed.values():
+            continue
+        if earlier.mailbox.id != now.mailbox.id:
+            yield Counted(now, now.mailbox, None)
+        elif now.mailbox.highest_modseq != earlier.mailbox.highest_modseq:
+            yield Counted(now, now.mailbox, earlier.mailbox)
+
+
+def _is_moved_along(old: str, new: str, renamed: Mapping[str, str]) -> bool:
+    """Whether a name changed only with one above it (RFC 5465 §5.4: no event of its own)."""
+    for above in mailbox_name.superiors(old):
+        to = renamed.get(above)
+        if to is not None and new == to + old.removeprefix(above):
+            return True
+    return False
