@@ -230,3 +230,67 @@ def test_sent_days_are_those_that_were_written(mailbox: rows.Mailbox) -> None:
     assert mailbox.search(view, "SENTON 1-Feb-2020") == [1]
     assert mailbox.search(view, "SENTBEFORE 2-Feb-2020") == [1]
     assert mailbox.search(view, "SENTSINCE 2-Feb-2020", indexed=False) == [2]
+
+
+def apply(result: list[int], response: bytes) -> None:
+    """Change a result as ESEARCH responses tell a client to (RFC 5267 §4.3.3, §4.3.4)."""
+    for line in response.decode().splitlines():
+        assert line.startswith('* ESEARCH (TAG "a") UID ')
+        for name, pairs in re.findall(r"(REMOVEFROM|ADDTO) \(([^)]*)\)", line):
+            words = pairs.split(" ")
+            for place, text in zip(map(int, words[::2]), words[1::2], strict=True):
+                uids = [
+                    uid
+                    for part in text.split(",")
+                    for uid in range(int(part.split(":")[0]), int(part.split(":")[-1]) + 1)
+                ]
+                if name == "ADDTO":
+                    result[place - 1 if place else len(result) : place - 1 if place else len(result)] = uids
+                    if not place:
+                        result.sort()
+                elif place:
+                    assert result[place - 1 : place - 1 + len(uids)] == uids
+                    del result[place - 1 : place - 1 + len(uids)]
+                else:
+                    assert set(uids) <= set(result)
+                    result[:] = [uid for uid in result if uid not in uids]
+
+
+@pytest.mark.parametrize("order", [None, "SORT (SUBJECT)", "SORT (REVERSE SUBJECT)"])
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.sampled_from(("flag", "expunge", "deliver")), st.integers(1, 12)),
+            min_size=1,
+            max_size=4,
+        ),
+        max_size=6,
+    )
+)
+def test_a_client_that_follows_a_context_knows_its_result(
+    order: str | None, rounds: list[list[tuple[str, int]]]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        mailbox = rows.Mailbox(Path(folder))
+        mailbox.add(*[message(f"Subject: {subject}") for subject in "dbac"])
+        gone: set[int] = set()
+        view = native.View(mailbox.index)
+        found = mailbox.find(view, "UNSEEN", order)
+        context = native.Context(found, uid=True, tag="a")
+        known = found.uids
+        for changes in rounds:
+            for kind, uid in changes:
+                if kind == "deliver":
+                    mailbox.add(message(f"Subject: {uid}"))
+                elif uid < mailbox.uidnext and uid not in gone:
+                    if kind == "flag":
+                        mailbox.change({uid: mailbox.flags[uid] ^ 8})
+                    else:
+                        gone.add(uid)
+                        mailbox.change(expunged=[uid])
+            apply(known, context.without_expunged())
+            assert not gone & set(known)
+            view.sync()
+            found = mailbox.find(view, "UNSEEN", order)
+            apply(known, context.update(found))
+            assert known == found.uids

@@ -11,6 +11,8 @@ AUTHENTICATED: Final = (
     "CATENATE",
     "CHILDREN",
     "CONDSTORE",
+    "CONTEXT=SEARCH",
+    "CONTEXT=SORT",
     "CREATE-SPECIAL-USE",
     "ESEARCH",
     "ESORT",

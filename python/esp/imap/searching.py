@@ -27,11 +27,15 @@ async def search(session: "Session", command: Command) -> str:
             returns = ReturnOptions("ALL")  # RFC 9051 §6.4.4: ESEARCH, whether or not RETURN was said
     if session.uidonly and arguments.program.numbers:
         raise Refusal(f"BAD {UID_REQUIRED}")
+    updates = returns is not None and "UPDATE" in returns
+    if updates and command.tag in selected.contexts:
+        raise Refusal("BAD Tag reuse")  # RFC 5267 §4.3: nobody could tell whose updates they are
     if arguments.program.modseq:
         enable_condstore(session)
     try:
         await session.refresh()
         connection = session.connection
+        searched = selected.opened.index.modseq
         found = await session.door.searching.search(
             selected.view,
             selected.opened.index,
@@ -50,5 +54,9 @@ async def search(session: "Session", command: Command) -> str:
     if returns is not None and saves:
         selected.view.save(found.saved(returns))
     connection.write(found.response(uid=command.uid, tag=command.tag, returns=returns))
+    if updates and selected.contexts.full:
+        session.untagged(f'NO [NOUPDATE "{command.tag}"] Too many contexts')
+    elif updates:
+        selected.contexts.add(command, found, arguments.program, order, searched)
     name = f"UID {command.name}" if command.uid else command.name
     return f"OK {name} completed{', result saved' if saves else ''}"

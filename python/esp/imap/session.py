@@ -237,6 +237,8 @@ class Session:
     ) -> None:
         """Write what `View.sync` finds, of that which NOTIFY lets be told; with `own` of all that came and went."""
         notification = self.notification
+        held = notification is not None and not (own or notification.messages)
+        selected.contexts.before(self, expunges=expunges and not held)
         self.connection.write(
             selected.view.sync(
                 expunges=expunges,
@@ -246,10 +248,12 @@ class Session:
                 silent=silent,
                 silent_modseq=silent_modseq,
                 silent_after=silent_after,
-                hold_messages=notification is not None and not (own or notification.messages),
+                hold_messages=held,
                 hold_flags=notification is not None and not notification.flags,
             )
         )
+        if not held:
+            selected.contexts.after(self, selected)
 
     def notify(self, notification: "Notification | None") -> None:
         """Tell what NOTIFY wants from now on; `None`: what is told without it."""

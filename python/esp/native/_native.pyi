@@ -122,6 +122,7 @@ class Command:
         SEARCH                                           SearchArguments
         SORT                                             SortArguments
         THREAD                                           ThreadArguments
+        CANCELUPDATE                                     CancelUpdateArguments
         COMPRESS                                         CompressArguments
         NOTIFY                                           NotifyArguments
         FETCH                                            FetchArguments
@@ -157,6 +158,7 @@ class Command:
         | SearchArguments
         | SortArguments
         | ThreadArguments
+        | CancelUpdateArguments
         | CompressArguments
         | NotifyArguments
         | FetchArguments
@@ -588,6 +590,12 @@ class EventGroup:
     @property
     def fetch(self) -> FetchItems | None:
         """What MessageNew asks to be told of new messages; sets no `\\Seen`."""
+
+@final
+class CancelUpdateArguments:
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Of commands that asked for UPDATE (RFC 5267 §4.3.5); at least one."""
 
 @final
 class ReturnOptions:
@@ -1094,6 +1102,28 @@ class Search:
     def response(self, *, uid: bool, tag: str, returns: ReturnOptions | None = None) -> bytes:
         """Return the untagged SEARCH, SORT or THREAD response, or ESEARCH if `returns` is given (RFC 4731
         §3.1), with MODSEQ if the program has that key (RFC 7162 §3.1.5); `b""` when no result is asked for."""
+
+@final
+class Context:
+    """A result that a client wants to be told the changes of (RFC 5267 §4.3).
+
+    Args:
+        search: finished; its result counts as told
+        uid: whether it was told as UIDs
+        tag: of the command
+    """
+
+    def __new__(cls, search: Search, *, uid: bool, tag: str) -> Self: ...
+    def without_expunged(self) -> bytes:
+        """Return the ESEARCH response with REMOVEFROM for what is expunged, `b""` if nothing of the result is.
+
+        To be written just before a `View.sync` that tells expunges (RFC 5267 §4.3.4).
+        """
+    def update(self, search: Search) -> bytes:
+        """Return the ESEARCH response with what the same search, done again over the same view, finds otherwise.
+
+        Messages of which the session has been told meanwhile that they are gone are passed over.
+        """
 
 @final
 class SearchNeed:

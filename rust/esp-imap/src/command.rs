@@ -158,6 +158,8 @@ pub enum Arguments {
         program: Arc<SearchProgram>,
     },
     Compress(String),
+    /// Tags of commands whose results are no longer to be kept up to date.
+    CancelUpdate(Vec<String>),
     Notify(Notify),
 }
 
@@ -330,6 +332,7 @@ impl Reader<'_, '_> {
             ("ENABLE", false) => ("ENABLE", self.after_space(Self::enable)?),
             ("SELECT", false) => ("SELECT", self.after_space(Self::select)?),
             ("EXAMINE", false) => ("EXAMINE", self.after_space(Self::select)?),
+            ("CANCELUPDATE", false) => ("CANCELUPDATE", self.after_space(Self::cancel_update)?),
             ("CREATE", false) => ("CREATE", self.after_space(Self::create)?),
             ("DELETE", false) => ("DELETE", self.after_space(Self::one_mailbox)?),
             ("SUBSCRIBE", false) => ("SUBSCRIBE", self.after_space(Self::one_mailbox)?),
@@ -671,6 +674,15 @@ impl Reader<'_, '_> {
 
     fn returns(&mut self) -> Read<Option<Arc<Returns>>> {
         Ok(Returns::read(self.cursor)?.map(Arc::new))
+    }
+
+    /// `"CANCELUPDATE" 1*(SP quoted)` (RFC 5267 §5).
+    fn cancel_update(&mut self) -> Read<Arguments> {
+        let mut tags = vec![self.cursor.string_text()?];
+        while self.cursor.take_octet(b' ') {
+            tags.push(self.cursor.string_text()?);
+        }
+        Ok(Arguments::CancelUpdate(tags))
     }
 
     fn search(&mut self) -> Read<Arguments> {

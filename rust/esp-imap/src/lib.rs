@@ -10,6 +10,7 @@ mod append;
 mod cache;
 mod charset;
 mod command;
+mod context;
 mod copy;
 mod cursor;
 mod date;
@@ -45,6 +46,7 @@ pub use cache::{
     CONTENT_COLUMNS, ContentCache, INDEXED_COLUMNS, SIGNATURE_COLUMNS, TEXT_COLUMNS, TextCache,
 };
 pub use command::{Arguments, Command, ListArguments, Qresync, Refusal, StoreMode, parse};
+pub use context::Context;
 pub use copy::CopyError;
 pub use cursor::SyntaxError;
 pub use fetch::{Fetch, Step};

@@ -373,6 +373,18 @@ impl View {
             || known.told < table.modseq
     }
 
+    /// The messages the session knows, and those of them that are gone already.
+    pub(crate) fn expunged(&self) -> (Arc<UidList>, Vec<u32>) {
+        let known = Arc::clone(&self.known().uids);
+        let table = self.index.read();
+        let gone = if Arc::ptr_eq(&known, &table.uids) {
+            Vec::new()
+        } else {
+            known.missing_in(&table.uids)
+        };
+        (known, gone)
+    }
+
     /// Keep UIDs as `$`.
     pub fn save(&self, uids: &[u32]) {
         let mut ranges: Vec<(u32, u32)> = uids.iter().map(|uid| (*uid, *uid)).collect();

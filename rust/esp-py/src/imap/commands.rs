@@ -161,6 +161,11 @@ pub(super) struct CompressArguments {
 }
 
 #[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct CancelUpdateArguments {
+    tags: Py<PyTuple>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
 pub(super) struct ThreadArguments {
     order: SearchOrder,
     program: SearchProgram,
@@ -480,6 +485,12 @@ fn arguments_to_python(py: Python<'_>, arguments: imap::Arguments) -> PyResult<P
             },
         ),
         A::Mailbox(mailbox) => any(py, MailboxArguments { mailbox }),
+        A::CancelUpdate(tags) => any(
+            py,
+            CancelUpdateArguments {
+                tags: texts(py, &tags)?,
+            },
+        ),
         A::Compress(algorithm) => any(py, CompressArguments { algorithm }),
         A::Notify(notify) => any(py, notify::arguments(py, notify)?),
         A::Quota(root) => any(py, QuotaArguments { root }),

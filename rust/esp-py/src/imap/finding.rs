@@ -146,3 +146,25 @@ impl Search {
         octets(py, &response)
     }
 }
+
+#[pyclass(frozen, module = "esp.native")]
+pub(super) struct Context(Mutex<imap::Context>);
+
+#[pymethods]
+impl Context {
+    #[new]
+    #[pyo3(signature = (search, *, uid, tag))]
+    fn new(search: &Search, uid: bool, tag: &str) -> Self {
+        let told = imap::Correlation { tag, uid };
+        Self(Mutex::new(imap::Context::new(&lock(&search.0), told)))
+    }
+
+    fn without_expunged(&self, py: Python<'_>) -> Py<PyBytes> {
+        octets(py, &lock(&self.0).without_expunged())
+    }
+
+    fn update(&self, py: Python<'_>, search: &Search) -> Py<PyBytes> {
+        let response = py.detach(|| lock(&self.0).update(&lock(&search.0)));
+        octets(py, &response)
+    }
+}

@@ -123,6 +123,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         SearchArguments,
         SortArguments,
         ThreadArguments,
+        CancelUpdateArguments,
+        Context,
         CompressArguments,
         NotifyArguments,
         EventGroup,

@@ -1,0 +1,134 @@
+"""Results that a client wants to be kept told of: RETURN (UPDATE) and CANCELUPDATE (RFC 5267 §4.3).
+
+What is expunged leaves a result at once, just before the session is told of the expunge. Everything else is found by
+doing the search again when the mailbox has changed, outside of any command: between two commands, or while the client
+idles, what it finds is written at once, else with the rest that the command at hand has to tell.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from esp.core.errors import EspError
+from esp.imap.responses import Refusal
+from esp.native import CancelUpdateArguments, Command, Context, Search, SearchOrder, SearchProgram
+from esp.telemetry.log import get_logger
+
+if TYPE_CHECKING:
+    from esp.imap.selected import Selected
+    from esp.imap.session import Session
+
+MOST = 8
+"""Contexts of a session; each costs a search whenever the mailbox changes."""
+
+log = get_logger(__name__)
+
+
+class _Kept(NamedTuple):
+    context: Context
+    program: SearchProgram
+    order: SearchOrder | None
+
+
+class Contexts:
+    """The contexts of a selected mailbox, which end with it."""
+
+    __slots__ = ("_found", "_kept", "_searched", "_searching", "_told")
+
+    def __init__(self) -> None:
+        self._kept: dict[str, _Kept] = {}
+        self._found: dict[str, Search] = {}
+        """Searches done again and not yet told of."""
+        self._searched = 0
+        """The mod-sequence up to which the mailbox was searched."""
+        self._told = 0
+        """That up to which the session was told of it."""
+        self._searching: asyncio.Task[None] | None = None
+
+    def __contains__(self, tag: str) -> bool:
+        return tag in self._kept
+
+    @property
+    def full(self) -> bool:
+        """Whether no more are taken."""
+        return len(self._kept) >= MOST
+
+    def add(
+        self,
+        command: Command,
+        search: Search,
+        program: SearchProgram,
+        order: SearchOrder | None,
+        searched: int,
+    ) -> None:
+        """Keep telling how the result of a finished search changes.
+
+        Args:
+            command: which began it.
+            search: whose result is told now.
+            program: what was looked for.
+            order: of a SORT.
+            searched: the mod-sequence of the mailbox when the search began.
+        """
+        self._searched = min(self._searched, searched) if self._kept else searched
+        context = Context(search, uid=command.uid, tag=command.tag)
+        self._kept[command.tag] = _Kept(context, program, order)
+
+    def cancel(self, tag: str) -> None:
+        """Tell no more."""
+        del self._kept[tag]
+        self._found.pop(tag, None)
+
+    def before(self, session: "Session", *, expunges: bool) -> None:
+        """Write what has to be told before news of the mailbox."""
+        self._write(session)
+        if expunges:
+            for kept in self._kept.values():
+                session.connection.write(kept.context.without_expunged())
+
+    def after(self, session: "Session", selected: "Selected") -> None:
+        """Look whether results have changed, as the mailbox has, of which the session has just been told."""
+        self._told = selected.opened.index.modseq
+        if self._kept and self._searching is None and self._told != self._searched:
+            self._searching = asyncio.create_task(self._search(session, selected))
+
+    async def _search(self, session: "Session", selected: "Selected") -> None:
+        try:
+            while self._kept and session.selected is selected and self._told != self._searched:
+                self._searched = self._told
+                for tag, kept in tuple(self._kept.items()):
+                    found = await session.door.searching.search(
+                        selected.view,
+                        selected.opened.index,
+                        kept.program,
+                        order=kept.order,
+                        threads=await session.door.thread_contents(selected.opened, kept.program.threads),
+                        wanted=lambda: session.selected is selected,
+                    )
+                    if tag in self._kept and session.selected is selected:
+                        self._found[tag] = found
+                if not session.connection.busy and not session.connection.paused:
+                    self._write(session)
+        except (EspError, ValueError) as error:
+            # The results are looked at again with the next change.
+            log.warning("context_not_updated", error=repr(error))
+        finally:
+            self._searching = None
+
+    def _write(self, session: "Session") -> None:
+        while self._found:
+            tag, found = self._found.popitem()
+            session.connection.write(self._kept[tag].context.update(found))
+
+
+async def cancel_update(session: "Session", command: Command) -> str:
+    """CANCELUPDATE: all of the tags, or none."""
+    arguments = command.arguments
+    selected = session.selected
+    assert isinstance(arguments, CancelUpdateArguments)
+    assert selected is not None
+    for tag in arguments.tags:
+        if tag not in selected.contexts:
+            raise Refusal(f"BAD There is no context of {tag}")
+    for tag in set(arguments.tags):
+        selected.contexts.cancel(tag)
+    return "OK CANCELUPDATE completed"
