@@ -413,3 +413,35 @@ async def test_what_cannot_be_typed_again_is_no_password(passwords: Passwords, p
 )
 def test_one_client_is_one_network(remote: str, network: str) -> None:
     assert client_network(remote) == network
+
+
+async def test_logging_in_again_and_again_asks_redis_once_a_second(valkey: str) -> None:
+    client = redis.asyncio.Redis.from_url(valkey)
+    await client.flushall()
+    now = 0.0
+    here, there = (
+        Throttle(client, sections.Security(login_failures=1, login_failure_window=600), clock=lambda: now)
+        for _ in range(2)
+    )
+    await here.check("alice", HERE)
+    await there.failed("alice", HERE)
+    await here.check("alice", HERE)
+    now = 1.5
+    with pytest.raises(ThrottledError):
+        await here.check("alice", HERE)
+    await client.aclose()
+
+
+async def test_a_failure_is_not_overlooked_for_what_was_heard_before(valkey: str) -> None:
+    client = redis.asyncio.Redis.from_url(valkey)
+    await client.flushall()
+    here, there = (
+        Throttle(client, sections.Security(login_failures=2, login_failure_window=600), clock=lambda: 0.0)
+        for _ in range(2)
+    )
+    await here.check("alice", HERE)
+    await there.failed("alice", HERE)
+    await here.failed("alice", HERE)
+    with pytest.raises(ThrottledError):
+        await here.check("alice", HERE)
+    await client.aclose()

@@ -35,6 +35,10 @@ class Expiring(Generic[K, V]):
             del self._entries[next(iter(self._entries))]
         self._entries[key] = (value, until)
 
+    def drop(self, key: K) -> None:
+        """Forget one."""
+        self._entries.pop(key, None)
+
     def forget(self, matching: Callable[[K], bool]) -> None:
         """Drop the entries whose key matches."""
         for key in [key for key in self._entries if matching(key)]:

@@ -41,7 +41,8 @@ class Session:
     """Handles the events of one connection, one at a time."""
 
     __slots__ = ("_following", "append", "bad_commands", "condstore", "connection", "door", "failed_logins", "idle_tag",
-                 "imap4rev2", "notification", "principal", "qresync", "selected", "uidonly", "utf8_accept")  # fmt: skip
+                 "imap4rev2", "notification", "principal", "qresync", "selected", "trusted", "uidonly",
+                 "utf8_accept")  # fmt: skip
 
     def __init__(self, door: "ImapServer") -> None:
         self.door = door
@@ -58,6 +59,8 @@ class Session:
         self.imap4rev2 = False
         self.utf8_accept = False
         self.notification: Notification | None = None
+        self.trusted = False
+        """Whether it comes from a network that may log in without TLS."""
         self.bad_commands = 0
         self.failed_logins = 0
         self._following: asyncio.Task[None] | None = None
@@ -73,7 +76,7 @@ class Session:
     @property
     def may_show_password(self) -> bool:
         """Whether a password may come over this connection (SPEC §0)."""
-        return self.connection.secure or self.door.is_plaintext_network(self.connection.peer)
+        return self.connection.secure or self.trusted
 
     def capabilities(self) -> str:
         """Return the capability list as it is now."""
@@ -113,6 +116,7 @@ class Session:
         if (reason := self.door.admit(self)) is not None:
             self.bye(reason)
             return
+        self.trusted = self.door.is_plaintext_network(self.connection.peer)
         self.untagged(f"OK [CAPABILITY {self.capabilities()}] {self.door.hostname} ready")
 
     async def handle(self, event: Event) -> None:

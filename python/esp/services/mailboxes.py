@@ -22,6 +22,7 @@ from esp.core.principal import AccountId, Principal
 from esp.core.rights import ALL, Rights
 from esp.services import access
 from esp.services.access import Reached, Room
+from esp.services.lookup import Lookup
 from esp.services.messages import Messages, file_errors, leave_to_unlink
 from esp.storage.maildir import Maildirs, folder_stem
 from esp.storage.postgres import acl
@@ -80,6 +81,7 @@ class Mailboxes:
         self._messages = messages
         self._notifier = notifier
         self._unlink_after = unlink_after
+        self._lookup = Lookup(database)
 
     async def find(self, principal: Principal, name: str) -> Mailbox:
         """Return the account's own mailbox of that name, whatever its access control list says.
@@ -87,8 +89,7 @@ class Mailboxes:
         Raises:
             NotFoundError: there is none.
         """
-        async with self._database.connection() as connection:
-            return await sql.by_name(connection, principal.account, mailbox_name.canonical(name))
+        return await self._lookup.find(principal.account, mailbox_name.canonical(name))
 
     async def reach(self, principal: Principal, name: str, need: Rights) -> Reached:
         """Return the mailbox of that name, in any namespace, with all rights of `need` on it.
@@ -97,6 +98,11 @@ class Mailboxes:
             NotFoundError: there is none, as far as the principal may know.
             NoPermissionError: a right is missing.
         """
+        place = namespace.place(mailbox_name.canonical(name))
+        if place.owner is None:
+            mailbox = await self._lookup.find(principal.account, place.name)
+            if mailbox.acl_version == 0:  # nobody else has a right on it, so its owner has all
+                return Reached(mailbox, mailbox.name, ALL, own=True, owner=principal.address)
         async with self._database.connection() as connection:
             return await access.reach(connection, principal, name, need)
 

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 KNOWN_FOR = 30 * 24 * 3600
 CAPACITY = 100_000
 REDIS_TIMEOUT = 1.0
+TOLD = 10_000
+TOLD_FOR = 1.0
+"""Seconds for which the failures that other processes counted are believed, so that a client that logs in again and
+again does not cost a question each time; a failure here ends that, and our own counts are never late."""
+
+_Keys = tuple[str, str, str]
 
 log = get_logger(__name__)
 
@@ -46,6 +52,7 @@ class Throttle:
         self._clock = clock
         self._counts: Expiring[str, list[int]] = Expiring(CAPACITY)
         self._known: Expiring[str, bool] = Expiring(CAPACITY)
+        self._told_lately: Expiring[tuple[str, str], tuple[_Keys, tuple[int, ...]]] = Expiring(TOLD)
         self._quiet_until = 0.0
 
     async def check(self, address: str, remote: str) -> None:
@@ -54,8 +61,7 @@ class Throttle:
         Raises:
             ThrottledError: too many have failed for this address, or from this client.
         """
-        by_address, by_client, known = _keys(address, remote)
-        shared = await self._shared(by_address, by_client, known)
+        (by_address, by_client, known), shared = await self._told(address, remote)
         if self._count(by_client, shared[1]) >= self._limit:
             raise ThrottledError("Too many failed attempts; try again later")
         if self._count(by_address, shared[0]) >= self._limit:
@@ -67,6 +73,7 @@ class Throttle:
         """Count a failure."""
         by_address, by_client, _ = _keys(address, remote)
         now = self._clock()
+        self._told_lately.drop((address, remote))
         for key in (by_address, by_client):
             count = self._counts.get(key, now)
             if count is None:
@@ -95,6 +102,16 @@ class Throttle:
         async with self._bounded():
             await self._redis.set(known, b"1", ex=KNOWN_FOR)
 
+    async def _told(self, address: str, remote: str) -> "tuple[_Keys, tuple[int, ...]]":
+        """Return the keys of an attempt and what Redis says of them, of late."""
+        now = self._clock()
+        told = self._told_lately.get((address, remote), now)
+        if told is None:
+            keys = _keys(address, remote)
+            told = keys, await self._shared(*keys)
+            self._told_lately.put((address, remote), told, now + TOLD_FOR)
+        return told
+
     def _count(self, key: str, shared: int) -> int:
         own = self._counts.get(key, self._clock())
         return max(own[0] if own else 0, shared)
@@ -118,7 +135,7 @@ class Throttle:
             log.warning("login_throttle_without_redis", error=repr(error))
 
 
-def _keys(address: str, remote: str) -> tuple[str, str, str]:
+def _keys(address: str, remote: str) -> _Keys:
     # Hashed: what was typed as a name is of any length and may have been a password.
     name = hashlib.sha256(address.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     network = client_network(remote)

@@ -77,6 +77,21 @@ async def by_names(connection: Connection, account: AccountId, names: Sequence[s
     return [mailbox_of(row) for row in rows]
 
 
+async def by_accounts(
+    connection: Connection, names: Sequence[tuple[AccountId, str]]
+) -> dict[tuple[AccountId, str], Mailbox]:
+    """Return those of the mailboxes that exist, by account and exact name."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {COLUMNS} FROM mailbox
+        WHERE (account_id, name) IN (SELECT * FROM unnest($1::bigint[], $2::text[]))
+        """,  # noqa: S608
+        [account for account, _ in names],
+        [name for _, name in names],
+    )
+    return {(row["account_id"], row["name"]): mailbox_of(row) for row in rows}
+
+
 async def by_id(connection: Connection, mailbox: MailboxId) -> Mailbox:
     """Return the mailbox.
 

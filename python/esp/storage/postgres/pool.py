@@ -7,13 +7,15 @@ replaced when the next one is asked for, so a restarted server needs nothing don
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 import asyncpg
 
 from esp.config import sections
 from esp.core.errors import EspError, StorageFullError, UnavailableError
+from esp.storage.postgres.lending import Lending
 from esp.telemetry.log import get_logger
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ _UNAVAILABLE: tuple[type[asyncpg.PostgresError], ...] = (
     asyncpg.InvalidCatalogNameError,  # the database is not made yet
 )
 
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError, TimeoutError)
+
 
 def mapped(error: BaseException) -> EspError | None:
     """Return what a driver's or socket's failure means, or `None` when it is not one that may pass."""
@@ -62,7 +66,7 @@ def errors_mapped() -> Iterator[None]:
     """Raise what `mapped` says in place of the driver's errors, with these as the cause."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError, TimeoutError) as error:
+    except DRIVER_ERRORS as error:
         meaning = mapped(error)
         if meaning is None:
             raise
@@ -72,9 +76,9 @@ def errors_mapped() -> Iterator[None]:
 class Database:
     """A pool of connections. Made with `open`, ended with `close`."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", timeout: float) -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", settings: sections.Database) -> None:
         self._pool = pool
-        self._timeout = timeout
+        self._lending = Lending(pool, settings.pool_size, timeout=settings.timeout, idle=IDLE_LIFETIME)
 
     @classmethod
     async def open(cls, settings: sections.Database, *, wait: float = 0.0, durable: bool = True) -> Self:
@@ -89,34 +93,20 @@ class Database:
         deadline = asyncio.get_running_loop().time() + wait
         while True:
             try:
-                return cls(await _pool(settings, durable=durable), settings.timeout)
+                return cls(await _pool(settings, durable=durable), settings)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if asyncio.get_running_loop().time() >= deadline:
                     detail = f"No connection to the database: {error}"
                     raise UnavailableError(detail) from error
             await asyncio.sleep(0.1)
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection without a transaction: each statement is its own.
 
         Raises:
             UnavailableError: none is to be had, or the server failed while it was lent.
         """
-        try:
-            connection = await self._pool.acquire(timeout=self._timeout)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise mapped(error) or UnavailableError("The database does not answer") from error
-        try:
-            with errors_mapped():
-                yield connection
-        finally:
-            try:
-                await self._pool.release(connection)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                # The pool has ended the connection. What was done with it is done: were this raised, a delivery
-                # would take the files of committed rows away again.
-                log.warning("database_release_failed", error=repr(error))
+        return _Loan(self._lending)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -140,9 +130,39 @@ class Database:
         """Wait for lent connections for a few seconds, then end all."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
+                await self._lending.close()
                 await self._pool.close()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self._pool.terminate()
+
+
+class _Loan:
+    """One use of a connection."""
+
+    __slots__ = ("_connection", "_lending")
+
+    def __init__(self, lending: Lending) -> None:
+        self._lending = lending
+
+    async def __aenter__(self) -> Connection:
+        try:
+            self._connection = await self._lending.take()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise mapped(error) or UnavailableError("The database does not answer") from error
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if error is not None or not self._lending.give_back(self._connection):
+            try:
+                await self._lending.put_away(self._connection)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
+                # The pool has ended the connection. What was done with it is done: were this raised, a delivery
+                # would take the files of committed rows away again.
+                log.warning("database_release_failed", error=repr(failure))
+        if isinstance(error, DRIVER_ERRORS) and (meaning := mapped(error)) is not None:
+            raise meaning from error
 
 
 async def _pool(settings: sections.Database, *, durable: bool) -> "asyncpg.Pool[asyncpg.Record]":
