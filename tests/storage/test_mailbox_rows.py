@@ -175,13 +175,20 @@ async def test_an_expunge_counts_remembers_and_forgets(database: Database) -> No
         database, await new_mailbox(database, account, "A"), [DELETED, 0, DELETED | SEEN, DELETED]
     )
     async with database.transaction() as tx:
-        expunged = await messages.expunge(tx, await locked(tx, mailbox), [1, 2, 3], deleted_only=True)
+        removal = messages.Removal(folder="home/.A", after=60.0)
+        expunged = await messages.expunge(
+            tx, await locked(tx, mailbox), [1, 2, 3], removal, deleted_only=True
+        )
     after = await fresh(database, mailbox.id)
-    assert [row.uid for row in expunged.rows] == [1, 3]
+    assert expunged.uids == [1, 3]
     assert (after.messages, after.unseen, after.octets, after.uidnext) == (2, 2, 200, 5)
     async with database.connection() as connection:
         state = await mailboxes.state(connection, mailbox.id, mailbox.highest_modseq)
         contents = await connection.fetchval("SELECT count(*) FROM content WHERE account_id = $1", account)
+        files = await connection.fetchval(
+            "SELECT payload->'paths' FROM outbox WHERE topic = 'unlink' AND payload::text LIKE '%home/.A/%'"
+        )
+    assert files.count("home/.A/") == 2
     assert state.expunged == ("1,3",)
     assert state.modseq == expunged.modseq
     assert contents == 2
@@ -217,7 +224,8 @@ async def test_what_is_said_about_octets_stays_while_a_copy_needs_it(database: D
     async with database.transaction() as tx:
         both = await mailboxes.lock(tx, [target.id, source.id])
         await messages.add_copies(tx, both[source.id], both[target.id], [(1, "a", "")], [])
-        await messages.expunge(tx, both[source.id], [1], deleted_only=False)
+        removal = messages.Removal(folder="home/.A", after=60.0)
+        await messages.expunge(tx, both[source.id], [1], removal, deleted_only=False)
         assert await tx.fetchval("SELECT count(*) FROM content WHERE account_id = $1", account) == 1
         await messages.remove_all(tx, target)
         assert await tx.fetchval("SELECT count(*) FROM content WHERE account_id = $1", account) == 0

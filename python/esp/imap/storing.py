@@ -18,13 +18,14 @@ from esp.native import (
     encode_set,
 )
 from esp.services.access import Reached
-from esp.services.messages import Copied
+from esp.services.messages import Copied, MessagesGoneError
 
 if TYPE_CHECKING:
     from esp.imap.session import Session
     from esp.storage.postgres.messages import Mode
 
 MAILBOX_MISSING = "NO [TRYCREATE] Mailbox does not exist"
+_SOME_GONE = "NO [EXPUNGEISSUED] Some of the messages were expunged; none was copied"
 
 
 async def store(session: "Session", command: Command) -> str:
@@ -102,15 +103,22 @@ async def copy(session: "Session", command: Command) -> str:
     await session.refresh()
     uids = _uids(selected, arguments.set, uid=command.uid)
     target = await target_of(session, arguments.mailbox)
-    copied = await session.door.messages.copy(
-        selected.opened.mailbox, target.mailbox.id, uids, settable=settable_flags(target.rights)
-    )
+    if not command.uid and selected.view.has_vanished(arguments.set, uid=False):
+        raise Refusal(_SOME_GONE)
+    try:
+        # RFC 3501 §6.4.7: all or nothing; but UIDs that do not exist are passed over (§6.4.8).
+        copied = await session.door.messages.copy(
+            selected.opened.mailbox,
+            target.mailbox.id,
+            uids,
+            settable=settable_flags(target.rights),
+            whole=not command.uid,
+        )
+    except MessagesGoneError as error:
+        raise Refusal(_SOME_GONE) from error
     session.placed(target.mailbox.id, copied.copies)
     await _hear(session, selected, target)
-    code = _copyuid(copied)
-    if len(copied.sources) < len(uids):
-        return "NO [EXPUNGEISSUED] Some of the messages were expunged; the others were copied"
-    return f"OK {code}{'UID ' if command.uid else ''}COPY completed"
+    return f"OK {_copyuid(copied)}{'UID ' if command.uid else ''}COPY completed"
 
 
 async def move(session: "Session", command: Command) -> str:
@@ -167,10 +175,12 @@ async def _permitted_bits(session: "Session", selected: Selected, arguments: Sto
     """
     settable = selected.view.settable
     bits = arguments.flags
-    if arguments.keywords and allows_keywords(settable):
+    keywords = bool(arguments.keywords) and allows_keywords(settable)
+    if keywords:
         bits |= await _keyword_bits(session, selected, arguments)
     named = bits or arguments.keywords or arguments.mode == "replace"
-    if named and not (settable if arguments.mode == "replace" else bits & settable):
+    # A keyword that no message has ever had has no bit, and may be taken away all the same.
+    if named and not (settable if arguments.mode == "replace" else keywords or bits & settable):
         raise NoPermissionError("Permission denied")
     return bits & settable
 

@@ -17,7 +17,7 @@ from esp.core.errors import EspError, NotFoundError, OverQuotaError, StorageFull
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
 from esp.native import DeliverItem, Failure, Spool, Store, Stored
 from esp.services.dispatch import Dispatch, Incoming, Target
-from esp.services.messages import leave_to_unlink
+from esp.services.messages import removal_of
 from esp.storage import maildir
 from esp.storage.postgres import delivery
 from esp.storage.postgres import mailboxes as mailboxes_sql
@@ -174,10 +174,10 @@ class Appends:
                 locked = await mailboxes_sql.lock(tx, {mailbox.id, replaced.mailbox})
                 source = locked[replaced.mailbox]
                 # First, so that its room counts as free.
-                expunged = await messages_sql.expunge(tx, source, [replaced.uid], deleted_only=False)
-                if not expunged.rows:
+                removal = removal_of(source, self._unlink_after)
+                expunged = await messages_sql.expunge(tx, source, [replaced.uid], removal, deleted_only=False)
+                if not expunged.uids:
                     raise ReplacedGoneError("The message to be replaced was expunged")
-                await leave_to_unlink(tx, source, expunged.rows, self._unlink_after)
                 changes = [(source.id, expunged.modseq)]
             outcome = await delivery.place(tx, deliveries)
             if isinstance(outcome, Refused):

@@ -33,9 +33,6 @@ from esp.storage.postgres.outbox import Topic
 from esp.storage.postgres.pool import Connection, Database
 from esp.storage.redis import Notifier
 
-PATHS_PER_ROW = 1000
-"""Of an `unlink` row of the outbox."""
-
 
 class Stored(msgspec.Struct, frozen=True):
     """What a STORE did."""
@@ -54,6 +51,10 @@ class Copied(msgspec.Struct, frozen=True):
     uidvalidity: int
     sources: list[Uid]
     copies: list[Uid]
+
+
+class MessagesGoneError(EspError):
+    """Some of the messages do not exist any more, and all were wanted."""
 
 
 class Messages:
@@ -114,24 +115,31 @@ class Messages:
         """
         async with self._database.transaction() as tx:
             locked = await _lock(tx, mailbox)
-            expunged = await sql.expunge(tx, locked, uids, deleted_only=True)
-            await leave_to_unlink(tx, locked, expunged.rows, self._unlink_after)
-        if expunged.rows:
+            removal = removal_of(locked, self._unlink_after)
+            expunged = await sql.expunge(tx, locked, uids, removal, deleted_only=True)
+        if expunged.uids:
             await self._notifier.publish([(mailbox, expunged.modseq)])
         return expunged.modseq
 
     async def copy(
-        self, source: MailboxId, target: MailboxId, uids: list[int], *, settable: int = -1
+        self,
+        source: MailboxId,
+        target: MailboxId,
+        uids: list[int],
+        *,
+        settable: int = -1,
+        whole: bool = False,
     ) -> Copied:
         """Copy messages with flags, keywords and internal date; all of those that still exist, or none.
 
         Flags outside of `settable` are left behind. The account of `target` is charged.
 
         Raises:
+            MessagesGoneError: with `whole`, one does not exist any more.
             NotFoundError: one of the mailboxes was deleted.
             OverQuotaError: the account has no room for them.
         """
-        return await self._copy(source, target, uids, settable, move=False)
+        return await self._copy(source, target, uids, settable, move=False, whole=whole)
 
     async def move(
         self, source: MailboxId, target: MailboxId, uids: list[int] | None, *, settable: int = -1
@@ -174,6 +182,7 @@ class Messages:
         settable: int,
         *,
         move: bool,
+        whole: bool = False,
     ) -> Copied:
         async with self._database.connection() as connection:
             source = await mailboxes_sql.by_id(connection, source_id)
@@ -182,6 +191,8 @@ class Messages:
             charged = not move or source.account != target.account
             if charged:
                 await _check_quota(connection, target.account, rows)
+        if whole and uids is not None and len(rows) < len(uids):
+            raise MessagesGoneError("Some of the messages were expunged")
         if not rows:
             return Copied(uidvalidity=target.uidvalidity, sources=[], copies=[])
         linked = await self._link(source, target, rows, settable)
@@ -193,17 +204,20 @@ class Messages:
                 locked = await mailboxes_sql.lock(tx, {source_id, target_id})
                 source, target = locked[source_id], locked[target_id]
                 copied = await _add_copies(tx, source, target, linked, settable)
+                if whole and uids is not None and len(copied.sources) < len(uids):
+                    raise MessagesGoneError("Some of the messages were expunged")
                 changes = [(target_id, copied.modseq)]
                 if move:
                     source = await _lock(tx, source_id)  # counted anew when it is the target as well
+                    removal = removal_of(source, self._unlink_after)
                     expunged = await sql.expunge(
                         tx,
                         source,
                         copied.sources,
+                        removal,
                         deleted_only=False,
                         keep_contents=source.account == target.account,
                     )
-                    await leave_to_unlink(tx, source, expunged.rows, self._unlink_after)
                     changes.append((source_id, expunged.modseq))
         except UnavailableError:
             # Whether the commit took place is not known: an orphan is found by the janitor, a lost file by nobody.
@@ -257,12 +271,17 @@ def path_of(mailbox: Mailbox, row: sql.Row) -> str:
     return f"{folder}/cur/{row.file}:2,{row.file_flags}"
 
 
+def removal_of(mailbox: Mailbox, after: float) -> sql.Removal:
+    """Return what becomes of the files of a mailbox's messages when these are removed."""
+    return sql.Removal(folder=maildir.folder(mailbox.home, mailbox.directory), after=after)
+
+
 async def leave_to_unlink(tx: Connection, mailbox: Mailbox, rows: Sequence[sql.Row], delay: float) -> None:
     """Have a worker remove the files of rows that are no more, when nobody can be reading them any longer."""
     paths = [path_of(mailbox, row) for row in rows]
     payloads = [
-        outbox.Unlink(paths=paths[start : start + PATHS_PER_ROW])
-        for start in range(0, len(paths), PATHS_PER_ROW)
+        outbox.Unlink(paths=paths[start : start + sql.PATHS_PER_ROW])
+        for start in range(0, len(paths), sql.PATHS_PER_ROW)
     ]
     if payloads:
         await outbox.add_all(tx, Topic.UNLINK, payloads, delay)

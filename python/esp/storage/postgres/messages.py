@@ -6,6 +6,7 @@ mod-sequence, which is the value they return or hold.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -28,6 +29,8 @@ Mode = Literal["replace", "add", "remove"]
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 
 SYSTEM_BITS = 0xFF
+PATHS_PER_ROW = 1000
+"""Of an `unlink` row of the outbox."""
 RENAME_DELAY = "5 seconds"
 """A flag that is set and taken away again within this time costs one renaming, or none."""
 
@@ -82,7 +85,17 @@ class Expunged(msgspec.Struct, frozen=True):
     """What an expunge removed."""
 
     modseq: ModSeq
-    rows: list[Row]
+    uids: list[Uid]
+    """Rising."""
+
+
+class Removal(msgspec.Struct, frozen=True):
+    """What is to become of the files of messages that are removed."""
+
+    folder: str
+    """The mailbox's Maildir, below the root of all."""
+    after: float
+    """Seconds until a worker takes them away: nobody must be reading them any longer."""
 
 
 async def copy_rows(
@@ -224,20 +237,25 @@ async def set_flags(
 
     Bits outside of `settable` stay as they are.
     """
+    if not uids:
+        return Changed(modseq=mailbox.highest_modseq, uids=[])
     modseq = ModSeq(mailbox.highest_modseq + 1)
     flags = f"({_NEW_FLAGS[mode]})"
-    # Unseen messages are counted by a statement of their own within the one, which sees them as they were before: a
-    # join of the table with itself goes wrong by orders of magnitude while the statistics do not know the mailbox.
+    among, wanted = _among(uids)
+    changing = f"m.account_id = $1 AND m.mailbox_id = $2 AND m.{among} AND m.flags <> {flags}"
+    unseen, renamed = "SELECT 0 AS more", "false"
+    if mode == "replace" or bits & _SEEN:
+        # A statement of its own within the one, which sees the messages as they were before: a join of the table with
+        # itself goes wrong by orders of magnitude while the statistics do not know the mailbox.
+        unseen = f"""
+            SELECT coalesce(sum(({flags} & {_SEEN} = 0)::int - (m.flags & {_SEEN} = 0)::int), 0) AS more
+            FROM message AS m WHERE {changing}"""  # noqa: S608 - our constants
+    if mode == "replace" or bits & SYSTEM_BITS:
+        renamed = "true"  # keywords are not in file names
     changed = await tx.fetchval(
         f"""
-        WITH unseen AS (
-            SELECT coalesce(sum(({flags} & {_SEEN} = 0)::int - (m.flags & {_SEEN} = 0)::int), 0) AS more
-            FROM message AS m
-            WHERE m.account_id = $1 AND m.mailbox_id = $2 AND m.uid = ANY($3::bigint[]) AND m.flags <> {flags}
-        ), changed AS (
-            UPDATE message AS m SET flags = {flags}, modseq = $5
-            WHERE m.account_id = $1 AND m.mailbox_id = $2 AND m.uid = ANY($3::bigint[]) AND m.flags <> {flags}
-            RETURNING m.uid
+        WITH unseen AS ({unseen}), changed AS (
+            UPDATE message AS m SET flags = {flags}, modseq = $5 WHERE {changing} RETURNING m.uid
         ), sums AS (
             SELECT count(*) AS messages, array_agg(uid ORDER BY uid) AS uids FROM changed
         ), counted AS (
@@ -247,13 +265,13 @@ async def set_flags(
             INSERT INTO outbox (topic, payload, not_before)
             SELECT 'rename', jsonb_build_object('account', $1::bigint, 'mailbox', $2::bigint, 'uids', uids),
                 now() + interval '{RENAME_DELAY}'
-            FROM sums WHERE messages > 0
+            FROM sums WHERE messages > 0 AND {renamed}
         )
         SELECT uids FROM sums
         """,  # noqa: S608 - our constants
         mailbox.account,
         mailbox.id,
-        uids,
+        wanted,
         bits,
         modseq,
         settable,
@@ -359,7 +377,13 @@ async def adopt_contents(
 
 
 async def expunge(
-    tx: Connection, mailbox: Mailbox, uids: Sequence[int], *, deleted_only: bool, keep_contents: bool = False
+    tx: Connection,
+    mailbox: Mailbox,
+    uids: Sequence[int],
+    removal: Removal,
+    *,
+    deleted_only: bool,
+    keep_contents: bool = False,
 ) -> Expunged:
     """Remove rows of a locked mailbox for good, count, and remember their UIDs for those who have not heard.
 
@@ -367,43 +391,60 @@ async def expunge(
         tx: a transaction.
         mailbox: locked.
         uids: of the messages.
+        removal: what is to become of the files.
         deleted_only: pass over those that lack `\\Deleted` (now, whatever a session believes).
         keep_contents: a MOVE: what is said about the octets stays in use.
     """
+    nothing = Expunged(modseq=mailbox.highest_modseq, uids=[])
+    if not uids:
+        return nothing
     modseq = ModSeq(mailbox.highest_modseq + 1)
-    gone = await tx.fetch(
-        """
-        DELETE FROM message
-        WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY($3::bigint[]) AND flags & $4 = $4
-        RETURNING uid, content_id, flags, size, file, file_flags
-        """,
+    among, wanted = _among(uids)
+    gone = await tx.fetchrow(
+        f"""
+        WITH gone AS (
+            DELETE FROM message AS m WHERE account_id = $1 AND mailbox_id = $2 AND m.{among} AND flags & $4 = $4
+            RETURNING uid, content_id, flags, size, file, file_flags
+        ), sums AS (
+            SELECT count(*) AS messages, count(*) FILTER (WHERE flags & {_SEEN} = 0) AS unseen, sum(size) AS octets,
+                array_agg(uid ORDER BY uid) AS uids, array_agg(content_id) AS contents
+            FROM gone
+        ), counted AS (
+            UPDATE mailbox AS b SET highest_modseq = $5, messages = b.messages - sums.messages,
+                unseen = b.unseen - sums.unseen, octets = b.octets - sums.octets
+            FROM sums WHERE b.id = $2 AND sums.messages > 0
+        ), paths AS (
+            SELECT (row_number() OVER (ORDER BY uid) - 1) / {PATHS_PER_ROW} AS part,
+                CASE WHEN file_flags IS NULL THEN $6::text || '/new/' || file
+                    ELSE $6::text || '/cur/' || file || ':2,' || file_flags END AS path
+            FROM gone
+        ), told AS (
+            INSERT INTO outbox (topic, payload, not_before)
+            SELECT 'unlink', jsonb_build_object('paths', jsonb_agg(path)), now() + $7
+            FROM paths GROUP BY part
+        )
+        SELECT uids, contents FROM sums
+        """,  # noqa: S608 - our constants
         mailbox.account,
         mailbox.id,
-        uids,
+        wanted,
         _DELETED if deleted_only else 0,
+        modseq,
+        removal.folder,
+        timedelta(seconds=removal.after),
     )
-    if not gone:
-        return Expunged(modseq=mailbox.highest_modseq, rows=[])
-    rows = sorted((_row(row) for row in gone), key=lambda row: row.uid)
+    if gone is None or not gone["uids"]:
+        return nothing
     await tx.execute(
-        """
-        WITH remembered AS (
-            INSERT INTO expunged (account_id, mailbox_id, modseq, uids) VALUES ($1, $2, $3, $4)
-        )
-        UPDATE mailbox SET highest_modseq = $3, messages = messages - $5, unseen = unseen - $6, octets = octets - $7
-        WHERE id = $2
-        """,
+        "INSERT INTO expunged (account_id, mailbox_id, modseq, uids) VALUES ($1, $2, $3, $4)",
         mailbox.account,
         mailbox.id,
         modseq,
-        encode_set([row.uid for row in rows]),
-        len(rows),
-        sum(1 for row in rows if not row.flags & _SEEN),
-        sum(row.size for row in rows),
+        encode_set(gone["uids"]),
     )
     if not keep_contents:
-        await _forget_contents(tx, mailbox.account, [row.content for row in rows])
-    return Expunged(modseq=modseq, rows=rows)
+        await _forget_contents(tx, mailbox.account, gone["contents"])
+    return Expunged(modseq=modseq, uids=gone["uids"])
 
 
 async def remove_all(tx: Connection, mailbox: Mailbox) -> list[Row]:
@@ -443,6 +484,14 @@ async def _forget_contents(tx: Connection, account: AccountId, contents: Sequenc
         account,
         contents,
     )
+
+
+def _among(uids: Sequence[int]) -> tuple[str, Sequence[int]]:
+    """Return a condition on `uid` with `$3`, and what that stands for: mostly it is a run without gaps."""
+    first, last = min(uids), max(uids)
+    if last - first + 1 == len(set(uids)):
+        return "uid BETWEEN ($3::bigint[])[1] AND ($3::bigint[])[2]", [first, last]
+    return "uid = ANY($3::bigint[])", uids
 
 
 async def _copied(
