@@ -157,6 +157,10 @@ class Imap(_Section, frozen=True):
     """How soon a change is seen when Redis did not tell."""
     unauthenticate: bool = True
     """Whether a connection may change its user (RFC 8437 §8: not behind a proxy that checks logins for us)."""
+    save_limit: Positive = 100_000
+    """Messages of one COPY (RFC 9738; not below 1000): all of them are linked and counted in one transaction."""
+    progress_interval: Duration = 10.0
+    """How often a client that waits for an answer is told that it is being worked at (RFC 9585); 0: never."""
     expunged_retention: Duration = 90 * 86400.0
     """How long it is remembered which messages were expunged; who was away for longer is told all that is not there."""
 

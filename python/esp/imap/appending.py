@@ -7,7 +7,7 @@ What may be known before a message comes is decided before its first octet, wher
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from esp.core.errors import EspError, InvalidError, LimitError, NotFoundError, OverQuotaError
+from esp.core.errors import EspError, InvalidError, NotFoundError, OverQuotaError
 from esp.core.mailbox import Uid
 from esp.core.quota import Quota
 from esp.core.rights import Rights, allows_keywords, settable_flags
@@ -53,11 +53,11 @@ class Append:
 
         Raises:
             InvalidError: its date is none.
-            LimitError: there are too many.
+            Refusal: there are too many.
         """
         if head.position == len(self.messages):
             if head.position >= MOST_MESSAGES:
-                raise LimitError(f"At most {MOST_MESSAGES} messages")
+                raise Refusal(f"NO [MESSAGELIMIT {MOST_MESSAGES}] Too many messages at once")  # RFC 9738 §3.1
             door = self._session.door
             held = sum(message.in_memory for message in self.messages)
             self.messages.append(

@@ -17,6 +17,7 @@ AUTHENTICATED: Final = (
     "ESEARCH",
     "ESORT",
     "IDLE",
+    "INPROGRESS",
     "LIST-EXTENDED",
     "LIST-METADATA",
     "LIST-MYRIGHTS",
@@ -60,6 +61,7 @@ def capabilities(
     starttls: bool,
     mechanisms: Sequence[str],
     append_limit: int,
+    save_limit: int,
     compressed: bool,
     unauthenticate: bool,
     admin: bool,
@@ -71,6 +73,7 @@ def capabilities(
         starttls: whether TLS can still be begun.
         mechanisms: of SASL; none while no password may be shown, which takes TLS or a trusted network.
         append_limit: octets of the largest APPEND (RFC 7889).
+        save_limit: messages of the largest COPY (RFC 9738).
         compressed: whether COMPRESS was done already.
         unauthenticate: whether a login may be undone.
         admin: whether limits may be set (RFC 9208 §3.1.2).
@@ -83,6 +86,7 @@ def capabilities(
         # messages in clear text can be attacked offline.
         names.extend([f"AUTH={name}" for name in mechanisms] or ["LOGINDISABLED"])
     names.extend(f"APPENDLIMIT={append_limit}" if name == "APPENDLIMIT" else name for name in AUTHENTICATED)
+    names.append(f"SAVELIMIT={save_limit}")
     if not compressed:
         names.append("COMPRESS=DEFLATE")
     if authenticated and unauthenticate:

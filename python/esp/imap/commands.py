@@ -19,6 +19,7 @@ from esp.imap import (
     sharing,
     storing,
 )
+from esp.imap.progress import Progress
 from esp.imap.responses import UID_REQUIRED, Refusal
 from esp.native import AppendLiteral, AppendOctets, AppendUrl, Command, RawLine
 
@@ -93,6 +94,10 @@ _BY_NUMBER = frozenset({"COPY", "FETCH", "MOVE", "REPLACE", "SEARCH", "SORT", "S
 """Commands whose messages, without UID before them, have sequence numbers (RFC 9586 §3.2, §3.8)."""
 
 
+_PROMPT = frozenset({"COMPRESS", "IDLE", "LOGOUT", "UNAUTHENTICATE"})
+"""Commands that write their own last response; nothing may come behind it."""
+
+
 async def execute(session: "Session", command: Command) -> str | None:
     """Answer a command, and return what follows its tag.
 
@@ -115,8 +120,12 @@ async def execute(session: "Session", command: Command) -> str | None:
     notification = session.notification
     if notification is not None:
         notification.hush(command)
+    patience = (
+        0 if entry.state == _BEFORE or command.name in _PROMPT else session.door.settings.progress_interval
+    )
     try:
-        response = await entry.answer(session, command)
+        with Progress(session.connection, command.tag, patience) as session.progress:
+            response = await entry.answer(session, command)
     finally:
         if notification is not None:
             await notification.unhush()

@@ -101,7 +101,9 @@ class Contexts:
                         selected.opened.index,
                         kept.program,
                         order=kept.order,
-                        threads=await session.door.thread_contents(selected.opened, kept.program.threads),
+                        threads=await session.door.thread_contents(
+                            selected.opened, kept.program.threads, session.progress
+                        ),
                         wanted=lambda: session.selected is selected,
                     )
                     if tag in self._kept and session.selected is selected:

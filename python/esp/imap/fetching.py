@@ -64,17 +64,22 @@ async def fetch(session: "Session", command: Command) -> str:
 
 async def write(session: "Session", selected: Selected, fetching: Fetch, items: FetchItems) -> None:
     """Write the responses of a FETCH as the client takes them, in a thread those that read files."""
-    if items.reads_files:
-        await _write_from_files(session, selected, fetching, items)
-        return
+    try:
+        await (_write_from_files if items.reads_files else _write_rows)(session, selected, fetching, items)
+    finally:
+        session.progress.paused = False
+
+
+async def _write_rows(session: "Session", selected: Selected, fetching: Fetch, items: FetchItems) -> None:
     connection = session.connection
     while (step := fetching.step(STEP)) is not None:
         if isinstance(step, bytes):
+            session.progress.paused = True
             connection.write(step)
             await connection.drain()
             await asyncio.sleep(0)  # others have their turn between two steps
         else:
-            await session.door.load_contents(selected.opened.account, step, items)
+            await _load(session, selected, step, items)
 
 
 async def _write_from_files(
@@ -86,13 +91,20 @@ async def _write_from_files(
         while (piece := await step) is not None:
             if isinstance(piece, bytes):
                 step = _read(fetching)
+                session.progress.paused = True
                 session.connection.write(piece)
                 await session.connection.drain()
             else:
-                await session.door.load_contents(selected.opened.account, piece, items)
+                await _load(session, selected, piece, items)
                 step = _read(fetching)
     finally:
         step.cancel()  # what is being read for a client that left is of no use
+
+
+async def _load(session: "Session", selected: Selected, contents: list[int], items: FetchItems) -> None:
+    # Only between two responses is anything asked for.
+    session.progress.paused = False
+    await session.door.load_contents(selected.opened.account, contents, items, session.progress)
 
 
 def _read(fetching: Fetch) -> "asyncio.Future[bytes | list[int] | None]":

@@ -41,7 +41,9 @@ async def search(session: "Session", command: Command) -> str:
             selected.opened.index,
             arguments.program,
             order=order,
-            threads=await session.door.thread_contents(selected.opened, arguments.program.threads),
+            threads=await session.door.thread_contents(
+                selected.opened, arguments.program.threads, session.progress
+            ),
             wanted=lambda: not connection.closing,
         )
     except ValueError as error:

@@ -9,6 +9,7 @@ from esp.core.network import Networks
 from esp.core.principal import AccountId, Principal
 from esp.imap.connection import Connection
 from esp.imap.memory import Trimmer
+from esp.imap.progress import Progress
 from esp.imap.selected import Selected
 from esp.imap.session import Session
 from esp.imap.wheel import Wheel
@@ -236,7 +237,9 @@ class ImapServer:
 
     # What sessions share
 
-    async def load_contents(self, account: AccountId, contents: list[int], items: FetchItems) -> None:
+    async def load_contents(
+        self, account: AccountId, contents: list[int], items: FetchItems, progress: Progress
+    ) -> None:
         """Bring what a FETCH needs into the cache that all sessions render from."""
         async with self._database.connection() as connection:
             if items.needs_contents:
@@ -244,19 +247,21 @@ class ImapServer:
             new = await messages_sql.unindexed(connection, account, contents) if items.makes_indexed else []
         if new:
             # RFC 8474 §5.2: a message has one THREADID for good, so that there is no answer for the time until then.
-            await self._indexing.index(account, new)
+            await self._indexing.index(account, new, progress.reached)
         if items.needs_indexed:
             async with self._database.connection() as connection:
                 indexed = await messages_sql.copy_indexed(connection, account, contents)
             self.contents.load_indexed(account, indexed)
 
-    async def thread_contents(self, opened: OpenMailbox, threads: list[int]) -> dict[int, list[int]]:
+    async def thread_contents(
+        self, opened: OpenMailbox, threads: list[int], progress: Progress
+    ) -> dict[int, list[int]]:
         """Return the contents of threads that a search in a mailbox names."""
         if not threads:
             return {}
         async with self._database.connection() as connection:
             new = await messages_sql.unindexed_in(connection, opened.account, opened.mailbox)
-        await self._indexing.index(opened.account, new)
+        await self._indexing.index(opened.account, new, progress.reached)
         async with self._database.connection() as connection:
             return await messages_sql.thread_contents(connection, opened.account, threads)
 

@@ -12,6 +12,7 @@ from esp.core.rights import Rights, settable_flags
 from esp.imap import commands, responses
 from esp.imap.capabilities import capabilities
 from esp.imap.connection import Connection, Event
+from esp.imap.progress import Progress
 from esp.imap.selected import Selected
 from esp.native import (
     AppendLiteral,
@@ -41,8 +42,8 @@ class Session:
     """Handles the events of one connection, one at a time."""
 
     __slots__ = ("_following", "append", "bad_commands", "condstore", "connection", "door", "failed_logins", "idle_tag",
-                 "imap4rev2", "notification", "principal", "qresync", "selected", "trusted", "uidonly",
-                 "utf8_accept")  # fmt: skip
+                 "imap4rev2", "notification", "principal", "progress", "qresync", "selected", "trusted",
+                 "uidonly", "utf8_accept")  # fmt: skip
 
     def __init__(self, door: "ImapServer") -> None:
         self.door = door
@@ -55,6 +56,7 @@ class Session:
         self.idle_tag: str | None = None
         self.condstore = False
         self.qresync = False
+        self.progress = Progress(self.connection, "", 0)
         self.uidonly = False
         self.imap4rev2 = False
         self.utf8_accept = False
@@ -89,6 +91,7 @@ class Session:
             starttls=self.door.tls is not None and not self.connection.secure,
             mechanisms=mechanisms,
             append_limit=self.door.settings.max_literal,
+            save_limit=self.door.settings.save_limit,
             compressed=self.connection.compressed,
             unauthenticate=self.door.settings.unauthenticate,
             admin=self.principal is not None and self.principal.admin,

@@ -102,6 +102,10 @@ async def copy(session: "Session", command: Command) -> str:
     assert selected is not None
     await session.refresh()
     uids = _uids(selected, arguments.set, uid=command.uid)
+    limit = session.door.settings.save_limit
+    if len(uids) > limit:
+        # RFC 9738 §3.1: none of them, and which could be: the last ones.
+        raise Refusal(f"NO [MESSAGELIMIT {limit} {uids[-limit]}] Too many messages to copy at once")
     target = await target_of(session, arguments.mailbox)
     if not command.uid and selected.view.has_vanished(arguments.set, uid=False):
         raise Refusal(_SOME_GONE)

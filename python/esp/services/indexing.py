@@ -69,13 +69,21 @@ class Indexing:
             done += await self._alone(leased[0])
         return done
 
-    async def index(self, account: "AccountId", contents: Sequence[ContentId]) -> None:
+    async def index(
+        self, account: "AccountId", contents: Sequence[ContentId], told: Callable[[int, int], None]
+    ) -> None:
         """Index contents that somebody waits for; the worker finds them done. What fails is left to it.
+
+        Args:
+            account: whose.
+            contents: not indexed yet.
+            told: called now and then with how many are done, and how many there are.
 
         Raises:
             UnavailableError: the database does not answer.
         """
         for start in range(0, len(contents), TOGETHER):
+            told(start, len(contents))
             await self._attempt([(account, content) for content in contents[start : start + TOGETHER]], {})
 
     async def _together(self, leased: Sequence[Leased]) -> int:
