@@ -172,6 +172,24 @@ async def test_whoever_never_logs_in_is_sent_away(world: World) -> None:
     await world.close_door(door)
 
 
+async def test_whoever_idles_is_told_that_we_are_here_and_not_sent_away(world: World) -> None:
+    # Outlook: see `Session.silent`
+    address = await world.account()
+    door = await world.open_door(idle_reminder=0.2, idle_timeout=0.5)
+    client = await door.login(address)
+    await client.ok("SELECT INBOX")
+    client.send("i IDLE\r\n")
+    await client.until("+ ")
+    for _ in range(2):
+        assert await client.line() == "* OK Still here"
+    client.send("DONE\r\n")
+    assert (await client.until("i "))[-1].startswith("i OK")
+    # Out of IDLE, silence is silence.
+    assert (await client.line()).startswith("* BYE")
+    await client.close()
+    await world.close_door(door)
+
+
 async def test_a_stopping_door_says_goodbye(world: World) -> None:
     address = await world.account()
     door = await world.open_door()

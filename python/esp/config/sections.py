@@ -155,6 +155,9 @@ class Imap(_Section, frozen=True):
     """Decoded text that one process keeps for SEARCH."""
     poll_interval: Duration = 5.0
     """How soon a change is seen when Redis did not tell."""
+    idle_reminder: Duration = 120.0
+    """How often who sits in IDLE is told that we are still here: Outlook never asks again by itself, and routers forget
+    connections on which nothing passes."""
     unauthenticate: bool = True
     """Whether a connection may change its user (RFC 8437 §8: not behind a proxy that checks logins for us)."""
     save_limit: Positive = 100_000

@@ -17,6 +17,7 @@ async def idle(session: "Session", command: Command) -> None:
         # What happened before this listener was there is asked for once.
         await session.refresh(ask=True)
     session.connection.write(b"+ idling\r\n")
+    session.remind()
 
 
 async def done(session: "Session", line: RawLine) -> None:

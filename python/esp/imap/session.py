@@ -339,7 +339,13 @@ class Session:
             self.mailbox_changed()
 
     def silent(self) -> None:
-        """The patience with this client is over, unless it is we who keep it waiting."""
+        """The patience with this client is over, unless it is we who keep it waiting, or it waits for news."""
+        if self.idle_tag is not None:
+            # Outlook 2003 to 365 never leaves IDLE by itself, and does not come back when it is sent away. Who is
+            # really gone does not acknowledge this, and so its connection ends.
+            self.untagged("OK Still here")
+            self.remind()
+            return
         if self.connection.busy and self.principal is not None:
             self.connection.deadline += self.connection.patience
             self.door.wheel.add(self.connection)
@@ -347,6 +353,13 @@ class Session:
         self.bye("Idle for too long")
         self.connection.deadline += self.connection.patience
         self.door.wheel.add(self.connection)
+
+    def remind(self) -> None:
+        """Have `silent` called when it is time to say that we are still here."""
+        wheel, connection = self.door.wheel, self.connection
+        wheel.remove(connection)  # it stands where its patience ends, which is later
+        connection.deadline = asyncio.get_running_loop().time() + self.door.settings.idle_reminder
+        wheel.add(connection)
 
     def failed(self, error: BaseException) -> None:
         """A bug, by definition; the client is told that it is not its own."""
