@@ -36,7 +36,10 @@ async def kill_one(instance: Instance, victim: str, chance: random.Random) -> No
         await asyncio.to_thread(instance.kill_group)
         await asyncio.to_thread(instance.start)
     else:
-        os.kill(chance.choice(instance.pids(victim)), signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while not (pids := instance.pids(victim)):  # it may be coming back from another's death
+                await asyncio.sleep(0.05)
+        os.kill(chance.choice(pids), signal.SIGKILL)
         await asyncio.to_thread(instance.wait_ready)
 
 
