@@ -13,6 +13,7 @@ import pytest_asyncio
 from esp.config import sections
 from esp.core.errors import EspError, StorageFullError, UnavailableError
 from esp.native import Store
+from esp.services import batch as batch_module
 from esp.services import dispatch as dispatch_module
 from esp.services.checking import check
 from esp.services.dispatch import Dispatch, Incoming
@@ -192,12 +193,12 @@ async def test_a_database_that_is_away_refuses_and_leaves_nothing(
 
 
 async def with_short_search(delivery: "asyncio._CoroutineLike[object]") -> object:
-    before = dispatch_module.FIND_TIMEOUT
-    dispatch_module.FIND_TIMEOUT = 0.5
+    before = batch_module.FIND_TIMEOUT
+    batch_module.FIND_TIMEOUT = 0.5
     try:
         return await delivery
     finally:
-        dispatch_module.FIND_TIMEOUT = before
+        batch_module.FIND_TIMEOUT = before
 
 
 async def test_a_message_that_the_database_cannot_take_keeps_no_other_out(

@@ -46,9 +46,6 @@ MESSAGES_ACCEPTED_BYTES = _counter(
 )
 
 DISPATCH_BATCH = _histogram("esp_dispatch_batch_messages", "Messages committed together.", _COUNTS)
-DISPATCH_SECONDS = _histogram(
-    "esp_dispatch_seconds", "Time a message waits in dispatch until it is durable.", _FAST
-)
 DISPATCH_STEP_SECONDS = _histogram(
     "esp_dispatch_step_seconds", "Time of one step (files, rows) of a batch.", _FAST, "step"
 )

@@ -1,0 +1,332 @@
+"""What is done with a batch of messages: their files, their rows, and the way back.
+
+In: messages with their mailboxes, gathered by `dispatch`. Out: each is answered with its UIDs, or with an error, and
+then it is in no mailbox. Files come first, so a crash can leave a file without a row (an orphan, which `upkeep` puts
+aside) and never a row without a file. A connection to PostgreSQL lost during the commit leaves open whether the rows
+are there: that is looked up before anybody is answered, and while it cannot be, the files stay.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import asyncpg
+import msgspec
+
+from esp.core.errors import EspError, NotFoundError, OverQuotaError, StorageFullError, UnavailableError
+from esp.core.mailbox import MailboxId, ModSeq
+from esp.core.principal import AccountId
+from esp.native import DeliverItem, Failure, Spool, Store
+from esp.storage import maildir
+from esp.storage.postgres import delivery
+from esp.storage.postgres.delivery import Delivery, Outcome, Place, Placed, Refused
+from esp.storage.postgres.imports import Imported
+from esp.storage.postgres.pool import Database
+from esp.telemetry.log import get_logger
+
+FIND_TIMEOUT = 20.0
+"""How long a lost commit is looked for; a client waits ten minutes for our reply (RFC 5321 §4.5.3.2.6)."""
+FIND_PAUSE = 0.25
+
+log = get_logger(__name__)
+
+Changes = list[tuple[MailboxId, ModSeq]]
+"""Mailboxes, and the mod-sequences they are at now."""
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A mailbox that a message goes to."""
+
+    account: AccountId
+    mailbox: MailboxId
+    folder: str
+    """Its Maildir below `storage.path` (`storage.maildir.folder`)."""
+    flags: int = 0
+    """System flags, and keyword bits where the caller knows them."""
+    keywords: tuple[str, ...] = ()
+    """Keywords by name; new ones are added to the mailbox."""
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """A message on its way to one or many mailboxes."""
+
+    prefix: bytes
+    """Trace header lines, each ending in CRLF, to stand before the body."""
+    body: bytes | Spool
+    """The message as it came; a spool is used up, whatever the outcome."""
+    targets: tuple[Target, ...]
+    internal_date: datetime | None = None
+    """With time zone; `None` is now."""
+    imported: Imported | None = None
+    """Where it was imported from; noted with its rows, so that it is not brought twice."""
+
+
+class _UnknownOutcome(UnavailableError):  # noqa: N818 - an outcome
+    """The rows may or may not be there."""
+
+
+class Entry:
+    """A message in the works, and who waits for it."""
+
+    __slots__ = ("delivery", "future", "incoming", "octets", "places")
+
+    def __init__(self, incoming: Incoming, future: "asyncio.Future[tuple[Placed, ...]]") -> None:
+        self.incoming = incoming
+        self.future = future
+        self.octets = len(incoming.prefix)
+        if isinstance(incoming.body, bytes):
+            self.octets += len(incoming.body)
+        self.places = tuple(_unique(incoming.targets))
+        self.delivery: Delivery | None = None
+        """As soon as its files are there."""
+
+    def succeed(self, placed: tuple[Placed, ...]) -> None:
+        """Tell where it is."""
+        if self.future.done():
+            return  # The client went away; the message is there, as RFC 5321 §6.1 allows.
+        if len(placed) != len(self.incoming.targets):
+            there = {place.mailbox: place for place in placed}
+            placed = tuple(there[target.mailbox] for target in self.incoming.targets)
+        self.future.set_result(placed)
+
+    def fail(self, error: EspError) -> None:
+        """Tell that it is nowhere, or that nobody knows."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Batches:
+    """Carries batches out; several may be under way at once."""
+
+    def __init__(self, store: Store, database: Database, changed: Callable[[Changes], None]) -> None:
+        """`changed` is told of every batch whose rows are there, before its senders are."""
+        self._store = store
+        self._database = database
+        self._changed = changed
+        # One thread writes a batch (the store has its own threads for its files), one takes files away again.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="dispatch")
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown(wait=False)
+
+    async def write(self, batch: Sequence[Entry]) -> list[Entry]:
+        """Write the files of a batch, and return those entries that have them; the others have failed."""
+        now = datetime.now(UTC)
+        now_nanoseconds = _nanoseconds(now)
+        begun: list[tuple[Entry, datetime, list[str | None]]] = []
+        items: list[DeliverItem] = []
+        for entry in batch:
+            incoming = entry.incoming
+            when = incoming.internal_date or now
+            modified = now_nanoseconds if when is now else _nanoseconds(when)
+            letters = [maildir.file_letters(target.flags) for target in entry.places]
+            folders = [target.folder for target in entry.places]
+            try:
+                item = DeliverItem(incoming.prefix, incoming.body, folders, letters, modified)
+            except (ValueError, OverflowError) as error:
+                log.error("dispatch_item_unusable", error=repr(error))
+                entry.fail(UnavailableError("Internal error"))
+                continue
+            begun.append((entry, when, letters))
+            items.append(item)
+        try:
+            results = await self._in_thread(self._store.deliver, items)
+        except Exception:
+            log.exception("dispatch_write_failed")
+            for entry, _, _ in begun:
+                entry.fail(UnavailableError("Internal error"))
+            return []
+        written: list[Entry] = []
+        for (entry, when, letters), result in zip(begun, results, strict=True):
+            if isinstance(result, Failure):
+                log.error("dispatch_file_failed", reason=result.reason, error=str(result))
+                entry.fail(_file_error(result))
+                continue
+            entry.delivery = Delivery(
+                result.base,
+                result.size,
+                result.description,
+                when,
+                tuple(
+                    Place(target.account, target.mailbox, target.flags, letter)
+                    for target, letter in zip(entry.places, letters, strict=True)
+                ),
+                result.paths,
+                entry.incoming.imported,
+            )
+            written.append(entry)
+        return written
+
+    async def place(self, batch: list[Entry]) -> None:
+        """Answer every entry of the batch, one way or the other."""
+        try:
+            batch = await self._with_keywords(batch)
+            while batch:
+                outcome = await self._rows([_delivery(entry) for entry in batch])
+                if not isinstance(outcome, Refused):
+                    self._changed(list({p.mailbox: p.modseq for message in outcome for p in message}.items()))
+                    for entry, placed in zip(batch, outcome, strict=True):
+                        entry.succeed(placed)
+                    return
+                batch = await self._without(batch, outcome)
+        except _UnknownOutcome as error:
+            # 250 never came, so a copy that shows up after all is the lesser evil than one that is lost.
+            log.error("dispatch_outcome_unknown", files=[_delivery(entry).file for entry in batch])
+            for entry in batch:
+                entry.fail(error)
+        except EspError as error:
+            await self._undo(batch, error)
+        except Exception:
+            log.exception("dispatch_rows_failed", messages=len(batch))
+            if len(batch) > 1:
+                # One that PostgreSQL cannot take must not keep the others out.
+                for entry in batch:
+                    await self.place([entry])
+            else:
+                await self._undo(batch, UnavailableError("Internal error"))
+
+    async def _with_keywords(self, batch: list[Entry]) -> list[Entry]:
+        """Turn keywords into flag bits; entries whose mailbox takes no more of them fail."""
+        left: list[Entry] = []
+        for entry in batch:
+            wanted = {target.mailbox: target.keywords for target in entry.places if target.keywords}
+            if wanted:
+                try:
+                    async with self._database.connection() as connection:
+                        bits = await delivery.keyword_bits(connection, wanted)
+                except EspError as error:
+                    await self._undo([entry], error)
+                    continue
+                _add_bits(entry, bits)
+            left.append(entry)
+        return left
+
+    async def _rows(self, deliveries: Sequence[Delivery]) -> Outcome | Refused:
+        """Write the rows.
+
+        Raises:
+            _UnknownOutcome: the connection broke and for `FIND_TIMEOUT` there was no other to ask.
+            UnavailableError: nothing was kept.
+        """
+        for _ in range(2):
+            async with self._database.connection() as connection:
+                session = connection.get_server_pid()
+                try:
+                    return await delivery.place(connection, deliveries)
+                except Exception as error:
+                    if isinstance(error, asyncpg.TransactionRollbackError):
+                        continue  # a deadlock or the like: rolled back, and worth one more try
+                    if not delivery.is_unknown(error):
+                        raise
+                    log.warning("dispatch_connection_lost", error=repr(error), messages=len(deliveries))
+            found = await self._find(session, deliveries)
+            if found is not None:
+                log.warning("dispatch_commit_found", messages=len(deliveries))
+                return found
+        raise UnavailableError("The database does not answer")
+
+    async def _find(self, session: int, deliveries: Sequence[Delivery]) -> Outcome | None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + FIND_TIMEOUT
+        while True:
+            try:
+                async with self._database.connection() as connection:
+                    return await delivery.find(connection, session, deliveries)
+            except (EspError, asyncpg.PostgresError) as error:
+                if loop.time() >= deadline:
+                    raise _UnknownOutcome("The database does not answer") from error
+            await asyncio.sleep(FIND_PAUSE)
+
+    async def _without(self, batch: list[Entry], refused: Refused) -> list[Entry]:
+        """Answer those that stand in the way, and return the others."""
+        left: list[Entry] = []
+        rooms = {account: [room.octets, room.messages] for account, room in refused.rooms.items()}
+        for entry in batch:
+            if any(target.mailbox in refused.gone for target in entry.places):
+                await self._undo([entry], NotFoundError("Mailbox does not exist"))
+            elif rooms and not _take_room(entry, rooms):
+                await self._undo([entry], OverQuotaError("The account has no room left"))
+            else:
+                left.append(entry)
+        return left
+
+    async def _undo(self, batch: Iterable[Entry], error: EspError) -> None:
+        """Take the files of entries without rows away, then let them fail."""
+        batch = tuple(batch)
+        paths = [path for entry in batch for path in _delivery(entry).paths]
+        try:
+            failures = await self._in_thread(self._store.unlink, paths)
+        except Exception:
+            log.exception("dispatch_undo_failed")
+        else:
+            for failure in failures:
+                log.warning("dispatch_undo_failed", error=str(failure))
+        for entry in batch:
+            entry.fail(error)
+
+    async def _in_thread(self, call: Callable[[_T], _R], argument: _T) -> _R:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, argument)
+
+
+def _unique(targets: Iterable[Target]) -> Iterable[Target]:
+    """Drop mailboxes named twice: one mailbox holds a message once, whatever the aliases that lead to it."""
+    return {target.mailbox: target for target in targets}.values()
+
+
+def _delivery(entry: Entry) -> Delivery:
+    assert entry.delivery is not None
+    return entry.delivery
+
+
+def _nanoseconds(when: datetime) -> int:
+    # In two steps: a float has not the digits for both.
+    exact = int(when.replace(microsecond=0).timestamp()) * 1_000_000_000 + when.microsecond * 1000
+    # A file's time reaches from 1677 to 2262; the row has the true one.
+    return max(-(2**63), min(exact, 2**63 - 1))
+
+
+def _file_error(failure: Failure) -> EspError:
+    if failure.reason == "full":
+        return StorageFullError("The disk is full")
+    if failure.reason == "poisoned":
+        return UnavailableError("The disk failed; mail is refused until it was looked at")
+    return UnavailableError("The message could not be written")
+
+
+def _add_bits(entry: Entry, bits: dict[MailboxId, dict[str, int]]) -> None:
+    before = _delivery(entry)
+    places = tuple(
+        msgspec.structs.replace(
+            place, flags=place.flags | sum(1 << bit for bit in bits[place.mailbox].values())
+        )
+        if place.mailbox in bits
+        else place
+        for place in before.places
+    )
+    entry.delivery = msgspec.structs.replace(before, places=places)
+
+
+def _take_room(entry: Entry, rooms: dict[AccountId, list[int | None]]) -> bool:
+    """Take what the message needs from its accounts' rooms; tell whether all had it, else take nothing."""
+    size = _delivery(entry).size
+    needs: dict[AccountId, int] = {}
+    for target in entry.places:
+        if target.account in rooms:
+            needs[target.account] = needs.get(target.account, 0) + 1
+    for account, count in needs.items():
+        octets, messages = rooms[account]
+        if (octets is not None and size * count > octets) or (messages is not None and count > messages):
+            return False
+    for account, count in needs.items():
+        octets, messages = rooms[account]
+        rooms[account] = [
+            None if octets is None else octets - size * count,
+            None if messages is None else messages - count,
+        ]
+    return True
