@@ -190,6 +190,7 @@ class ImapServer:
         self._sessions.add(session)
         self._by_address[connection.peer] += 1
         self.wheel.add(connection)
+        metrics.IMAP_SESSIONS.set(len(self._sessions))
         metrics.IMAP_CONNECTIONS.labels("imaps" if connection.secure else "imap").inc()
         if self._draining:
             return "The server is going down"
@@ -220,6 +221,7 @@ class ImapServer:
         self.wheel.remove(session.connection)
         self._trimmer.closed()
         self._sessions.discard(session)
+        metrics.IMAP_SESSIONS.set(len(self._sessions))
         _decrease(self._by_address, session.connection.peer)
         self.dismiss_login(session)
         if not self._sessions:

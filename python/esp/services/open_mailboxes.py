@@ -18,7 +18,7 @@ from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres import messages as messages_sql
 from esp.storage.postgres.pool import Database
 from esp.storage.redis import Changes, Notifier
-from esp.telemetry import lasting
+from esp.telemetry import lasting, metrics
 from esp.telemetry.log import get_logger
 
 WARM_OCTETS = 64 * 1024 * 1024
@@ -189,6 +189,7 @@ class OpenMailboxes:
         if opened is None or opened.deleted:
             folder = self._root / maildir.folder(mailbox.home, mailbox.directory)
             opened = self._open[mailbox.id] = OpenMailbox(self._database, mailbox, str(folder))
+            metrics.IMAP_INDEXES.set(len(self._open))
         opened.users += 1
         try:
             opened.heard(mailbox.highest_modseq)
@@ -275,3 +276,4 @@ class OpenMailboxes:
     def _forget(self, opened: OpenMailbox) -> None:
         if self._open.get(opened.mailbox) is opened:
             del self._open[opened.mailbox]
+            metrics.IMAP_INDEXES.set(len(self._open))

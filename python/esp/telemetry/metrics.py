@@ -55,7 +55,7 @@ DELIVERY_FAILURES = _counter(
 )
 
 IMAP_CONNECTIONS = _counter("esp_imap_connections_total", "Connections taken, by door (imap, imaps).", "door")
-IMAP_SESSIONS = _gauge("esp_imap_sessions", "Sessions open now, by state.", "state")
+IMAP_SESSIONS = _gauge("esp_imap_sessions", "Sessions open now, with and without login.")
 IMAP_COMMANDS = _counter(
     "esp_imap_commands_total", "Commands answered, by name and outcome (OK, NO, BAD).", "command", "outcome"
 )
