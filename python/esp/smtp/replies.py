@@ -6,17 +6,15 @@
 from esp.core import errors
 
 _STATUS: dict[type[errors.EspError], str] = {
+    # An error that is not here is answered as its nearest ancestor.
     errors.InvalidError: "501 5.5.4",
     errors.AddressSyntaxError: "553 5.1.3",
     errors.NotFoundError: "550 5.1.1",
     errors.AlreadyExistsError: "550 5.3.5",
     errors.DeniedError: "550 5.7.1",
-    errors.HasChildrenError: "550 5.7.1",
     errors.AccountDisabledError: "550 5.2.1",
-    errors.RelayDeniedError: "550 5.7.1",
     errors.SenderDeniedError: "553 5.7.1",
     errors.AuthenticationError: "535 5.7.8",
-    errors.AuthorizationError: "535 5.7.8",
     # RFC 4954 §4.7.1: temporary, the password may be right.
     errors.ThrottledError: "454 4.7.0",
     # 4yz although RFC 3463 lists both: the owner may make room before the sender gives up.
@@ -57,5 +55,6 @@ FAULTS: dict[str, bytes] = {
 
 
 def reply_for(error: errors.EspError) -> bytes:
-    """Return the reply for `error`, or a temporary local error for one that the table lacks."""
-    return f"{_STATUS.get(type(error), '451 4.3.0')} {error.detail}".encode()
+    """Return the reply for `error`, or a temporary local error for one that neither it nor an ancestor has."""
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), "451 4.3.0")
+    return f"{status} {error.detail}".encode()
