@@ -133,3 +133,13 @@ async def test_closing_finishes_what_waits_however_much_it_is(dispatch: Dispatch
 
     placed = await asyncio.gather(*deliveries)
     assert sorted(place.uid for (place,) in placed) == list(range(1, 301))
+
+
+async def test_uids_rise_in_the_order_of_arrival_across_batches(
+    dispatch: Dispatch, database: Database
+) -> None:
+    box = await add_box(database)
+
+    placed = await asyncio.gather(*(dispatch.deliver(incoming(box.target())) for _ in range(300)))
+
+    assert [place.uid for (place,) in placed] == list(range(1, 301))

@@ -59,6 +59,8 @@ class Dispatch:
         self._octets = 0
         """Of all messages that were not answered yet."""
         self._running: set[asyncio.Task[None]] = set()
+        self._files, self._rows = asyncio.Lock(), asyncio.Lock()
+        """Held by the batch that writes files, and by the one that has its rows written."""
         self._starting = False
         """Whether one of these has not taken its messages yet."""
         self._expected = 0
@@ -151,10 +153,16 @@ class Dispatch:
         loop = asyncio.get_running_loop()
         began = middle = loop.time()
         try:
-            written = await self._batches.write(batch)
-            middle = loop.time()
-            if written:
-                await self._batches.place(written)
+            async with self._files:
+                written = await self._batches.write(batch)
+                # Before the next may write: what came first has the smaller UIDs.
+                await self._rows.acquire()
+            try:
+                middle = loop.time()
+                if written:
+                    await self._batches.place(written)
+            finally:
+                self._rows.release()
         except Exception:
             # A bug, and nobody may wait for ever because of it. Files without rows are orphans.
             log.exception("dispatch_failed", messages=len(batch))
