@@ -304,3 +304,35 @@ def test_sizes_are_written_for_people(octets: int | None, text: str) -> None:
 def test_strangers_text_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     console.fields([("subject", "a\x1b[2Jb\nc")])
     assert capsys.readouterr().out == "subject  a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}c\n"
+
+
+def test_access_to_a_mailbox_is_given_and_taken(cli: Cli, domain: str) -> None:
+    cli("user", "add", f"anna@{domain}", "--password-stdin", text="secret enough\n")
+    assert cli("user", "add", f"team@{domain}", "--shared").code == 0
+    assert cli("user", "show", f"team@{domain}", "--json").json["shared"] is True
+    box = (f"team@{domain}", "INBOX")
+    cli("mailbox", "acl", "set", *box, f"anna@{domain}", "lrs")
+    cli("mailbox", "acl", "set", *box, f"anna@{domain}", "+w")
+    cli("mailbox", "acl", "set", *box, f"anna@{domain}", "-s")
+    listed = cli("mailbox", "acl", "set", *box, "-anyone", "p", "--json").json
+    assert listed == [
+        {"identifier": f"team@{domain}", "rights": "lrswipkxtea"},
+        {"identifier": f"anna@{domain}", "rights": "lrw"},
+        {"identifier": "-anyone", "rights": "p"},
+    ]
+    cli("mailbox", "acl", "set", *box, f"anna@{domain}", "none")
+    assert f"anna@{domain}" not in cli("mailbox", "acl", "list", *box).out
+    assert cli("mailbox", "acl", "set", *box, f"nobody@{domain}", "lr").code == 1
+    assert cli("mailbox", "acl", "set", *box, f"anna@{domain}", "q").code == 2
+
+
+def test_help_imports_nothing_that_works() -> None:
+    """A command that only talks must not wait for what talks to databases."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "esp.cli.admin", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"asyncpg", "redis", "structlog", "prometheus_client", "esp.native"}

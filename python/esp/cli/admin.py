@@ -6,14 +6,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 from esp import config as configuration
-from esp.cli.console import Config, Json, as_json, fields, run, size
-from esp.cli.domains import alias, domain
-from esp.cli.mailboxes import mailbox
-from esp.cli.messages import message
-from esp.cli.users import user
 from esp.core.errors import EspError, InvalidError
-from esp.server.administration import Administration
-from esp.storage.postgres import reports
 
 FAILED = 1
 USAGE = 2
@@ -21,34 +14,24 @@ USAGE = 2
 app = App(
     "esp-cli", help="Administer ESP: domains, accounts, aliases, mailboxes, messages.", version_flags=[]
 )
-for group in (domain, user, alias, mailbox, message):
-    app.command(group)
-
-
-@app.command
-def stats(*, config: Config = None, json: Json = False) -> None:
-    """Count what the installation holds, and what its workers still have to do."""
-
-    async def work(esp: Administration) -> reports.Totals:
-        async with esp.database.connection() as connection:
-            return await reports.totals(connection)
-
-    found = run(config, work)
-    if json:
-        return as_json(found)
-    return fields(
-        [
-            ("domains", found.domains),
-            ("accounts", found.accounts),
-            ("aliases", found.aliases),
-            ("mailboxes", found.mailboxes),
-            ("messages", found.messages),
-            ("mail", size(found.octets)),
-            ("database", size(found.database_octets)),
-            ("not indexed yet", found.unindexed),
-            ("outbox", ", ".join(f"{topic} {rows}" for topic, rows in found.outbox.items()) or "empty"),
-        ]
-    )
+# Each is imported when it is asked for.
+for name, where, what in (
+    ("alias", "esp.cli.domains:alias", "Addresses that lead to others."),
+    ("domain", "esp.cli.domains:domain", "The domains that ESP takes mail for."),
+    (
+        "mailbox",
+        "esp.cli.mailboxes:mailbox",
+        "The mailboxes of an account, who may use them, and whether files and database agree.",
+    ),
+    ("message", "esp.cli.messages:message", "Messages of an account's mailbox, by UID; import and export."),
+    (
+        "stats",
+        "esp.cli.stats:stats",
+        "Count what the installation holds, and what its workers still have to do.",
+    ),
+    ("user", "esp.cli.users:user", "Accounts: who has mailboxes and may log in."),
+):
+    app.command(where, name=name, help=what)
 
 
 def main() -> None:

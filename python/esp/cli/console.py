@@ -6,7 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 from cyclopts import Parameter
@@ -16,8 +16,10 @@ from rich.table import Table
 from esp import config
 from esp.config.text import parse_size
 from esp.core.errors import InvalidError
-from esp.server.administration import Administration, administration
 from esp.telemetry import log
+
+if TYPE_CHECKING:
+    from esp.server.administration import Administration
 
 T = TypeVar("T")
 
@@ -41,8 +43,11 @@ PasswordStdin = Annotated[
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def run(path: Path | None, work: Callable[[Administration], Awaitable[T]]) -> T:
+def run(path: Path | None, work: "Callable[[Administration], Awaitable[T]]") -> T:
     """Do `work` with the services of the configured installation."""
+    # Not before a command is run: help and usage errors need no service.
+    from esp.server.administration import administration  # noqa: PLC0415
+
     settings = config.load(path)
     log.configure("warning", settings.logging.format)
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from esp.cli.acl import acl
 from esp.cli.console import Config, Json, as_json, run, size, table
 from esp.core.address import parse
 from esp.core.errors import InvalidError
@@ -14,7 +15,10 @@ from esp.services.mailboxes import Listed
 from esp.services.rebuilding import Rebuilt, rebuild
 from esp.storage.maildir import account_folder
 
-mailbox = App("mailbox", help="The mailboxes of an account, and whether files and database agree.")
+mailbox = App(
+    "mailbox", help="The mailboxes of an account, who may use them, and whether files and database agree."
+)
+mailbox.command(acl)
 
 Everyone = Annotated[bool, Parameter("--all", negative="", show_default=False, help="All accounts.")]
 
@@ -26,7 +30,7 @@ def list_mailboxes(user: str, /, *, config: Config = None, json: Json = False) -
     async def work(esp: Administration) -> list[Listed]:
         return await esp.mailboxes.listed(await esp.accounts.principal(parse(user)))
 
-    found = [listed for listed in run(config, work) if listed.mailbox is not None]
+    found = [listed for listed in run(config, work) if listed.mailbox is not None and listed.own]
     if json:
         return as_json(
             [{**_values(one.mailbox), "subscribed": one.subscribed} for one in found if one.mailbox]

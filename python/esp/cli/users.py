@@ -26,6 +26,7 @@ from esp.cli.console import (
 )
 from esp.core.address import parse
 from esp.core.errors import AlreadyExistsError, EspError, InvalidError, UnavailableError
+from esp.core.quota import Quota
 from esp.server.administration import Administration
 from esp.storage.postgres.directory import AccountRow
 
@@ -60,12 +61,21 @@ def add(
     password_stdin: PasswordStdin = False,
     quota: Annotated[str | None, Parameter(help="Room for mail: 500MiB, 1GiB. Default: no limit.")] = None,
     admin: Annotated[bool, Parameter(negative="", show_default=False, help="May administer ESP.")] = False,
+    shared: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="A shared account: others use its mailboxes, nobody logs in.",
+        ),
+    ] = False,
     config: Config = None,
     json: Json = False,
 ) -> None:
     """Make an account with its mailboxes; it receives at once."""
-    who, room, secret = parse(address), limit(quota), password(password_stdin)
-    made = run(config, lambda esp: esp.accounts.create(who, secret, quota=room, admin=admin))
+    who, room = parse(address), limit(quota)
+    secret = None if shared else password(password_stdin)
+    made = run(config, lambda esp: esp.accounts.create(who, secret, quota=room, admin=admin, shared=shared))
     as_json(made) if json else print(f"added {made.address}")
 
 
@@ -81,9 +91,12 @@ def list_users(
     if json:
         return as_json(found)
     return table(
-        "address", "messages", "used", "quota", "admin", "enabled",
+        "address", "messages", "used", "quota", "full", "admin", "shared", "enabled",
         rows=(
-            (a.address, a.quota.messages, size(a.quota.used), size(a.quota.limit), a.admin, a.enabled)
+            (
+                a.address, a.quota.messages, size(a.quota.used), size(a.quota.limit), _full(a.quota), a.admin,
+                a.shared, a.enabled,
+            )
             for a in found
         ),
         empty="no accounts; esp-cli user add ADDRESS",
@@ -103,8 +116,10 @@ def show(address: str, /, *, config: Config = None, json: Json = False) -> None:
             ("messages", found.quota.messages),
             ("used", size(found.quota.used)),
             ("quota", size(found.quota.limit)),
+            ("full", _full(found.quota)),
             ("most messages", found.quota.message_limit if found.quota.message_limit is not None else "none"),
             ("admin", found.admin),
+            ("shared", found.shared),
             ("enabled", found.enabled),
             ("can log in", found.has_password and found.enabled),
             ("since", found.created_at),
@@ -264,6 +279,10 @@ async def _have_domain(esp: Administration, name: str) -> None:
         await esp.domains.add(name)
     except AlreadyExistsError:
         return
+
+
+def _full(quota: Quota) -> str:
+    return "" if quota.percent is None else f"{quota.percent} %"
 
 
 def _switch(address: str, enabled: bool, config: Config, json: bool) -> None:

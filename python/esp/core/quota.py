@@ -20,6 +20,16 @@ class Quota(msgspec.Struct, frozen=True):
         """Whether anything fits."""
         return self.limit is None and self.message_limit is None
 
+    @property
+    def percent(self) -> int | None:
+        """How full it is, by the resource that is fuller; `None` without a limit."""
+        shares = [
+            100 if limit == 0 else used * 100 // limit
+            for used, limit in ((self.used, self.limit), (self.messages, self.message_limit))
+            if limit is not None
+        ]
+        return max(shares, default=None)
+
     def fits(self, octets: int, messages: int = 1) -> bool:
         """Return whether so much more may be kept."""
         if self.limit is not None and self.used + octets > self.limit:

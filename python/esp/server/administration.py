@@ -1,26 +1,65 @@
 """What `esp-cli` works with: the services of an installation, made for the length of one command."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from esp.config import sections
 from esp.config.sections import Settings
+from esp.core.change import AccountChange
+from esp.core.mailbox import MailboxId, ModSeq
 from esp.native import Store
 from esp.services.accounts import Accounts
+from esp.services.announcing import Announcer
 from esp.services.dispatch import Dispatch
 from esp.services.domains import Aliases, Domains
 from esp.services.mailboxes import Mailboxes
 from esp.services.messages import Messages
 from esp.services.passwords import Passwords
+from esp.services.sharing import Sharing
 from esp.storage.maildir import Maildirs
 from esp.storage.postgres.pool import Database
-from esp.storage.redis import Notifier, connect
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from esp.storage.redis import Notifier
+
+
+class LateNotifier:
+    """A `Notifier` that is made when there is something to tell: most commands only read, and its client takes longer
+    to import than they take to run."""
+
+    def __init__(self, settings: sections.Redis) -> None:
+        self._settings = settings
+        self._notifier: Notifier | None = None
+
+    async def publish(self, changes: Sequence[tuple[MailboxId, ModSeq]]) -> None:
+        """See `Announcer`."""
+        await self._made().publish(changes)
+
+    async def publish_directory(self) -> None:
+        """See `Announcer`."""
+        await self._made().publish_directory()
+
+    async def publish_account(self, change: AccountChange) -> None:
+        """See `Announcer`."""
+        await self._made().publish_account(change)
+
+    async def close(self) -> None:
+        """Send what still waits, and close the connection, if there is one."""
+        if self._notifier is not None:
+            await self._notifier.close()
+
+    def _made(self) -> "Notifier":
+        if self._notifier is None:
+            from esp.storage.redis import Notifier, connect  # noqa: PLC0415 - see above
+
+            self._notifier = Notifier(connect(self._settings))
+        return self._notifier
 
 
 class Administration(msgspec.Struct, frozen=True):
@@ -33,8 +72,9 @@ class Administration(msgspec.Struct, frozen=True):
     aliases: Aliases
     mailboxes: Mailboxes
     messages: Messages
+    sharing: Sharing
     store: Store
-    notifier: Notifier
+    notifier: Announcer
 
 
 @asynccontextmanager
@@ -48,7 +88,7 @@ async def administration(settings: Settings) -> AsyncIterator[Administration]:
     async with AsyncExitStack() as stack:
         database = await Database.open(settings.database)
         stack.push_async_callback(database.close)
-        notifier = Notifier(connect(settings.redis))
+        notifier = LateNotifier(settings.redis)
         stack.push_async_callback(notifier.close)
         passwords = Passwords()
         stack.callback(passwords.close)
@@ -67,6 +107,7 @@ async def administration(settings: Settings) -> AsyncIterator[Administration]:
             aliases=Aliases(database, notifier),
             mailboxes=Mailboxes(database, maildirs, messages, notifier, settings.worker.unlink_after),
             messages=messages,
+            sharing=Sharing(database, notifier),
             store=store,
             notifier=notifier,
         )

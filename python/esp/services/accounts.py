@@ -5,21 +5,18 @@ In: addresses and passwords as an administrator writes them. Out: rows, Maildirs
 """
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from esp.core.address import Address
 from esp.core.errors import InvalidError
 from esp.core.mailbox import DEFAULT_MAILBOXES, ModSeq
 from esp.core.principal import DomainId, Principal
+from esp.services.announcing import Announcer
 from esp.services.directory import Directory
 from esp.services.passwords import Passwords
 from esp.storage.maildir import Maildirs, account_folder
 from esp.storage.postgres import directory as rows
 from esp.storage.postgres.directory import AccountRow, NewPassword
 from esp.storage.postgres.pool import Connection, Database
-
-if TYPE_CHECKING:
-    from esp.storage.redis import Notifier
 
 __all__ = ["Accounts", "Directory"]
 
@@ -32,7 +29,7 @@ class Accounts:
     """Makes, lists, changes and removes accounts."""
 
     def __init__(
-        self, database: Database, maildirs: Maildirs, passwords: Passwords, notifier: "Notifier"
+        self, database: Database, maildirs: Maildirs, passwords: Passwords, notifier: Announcer
     ) -> None:
         self._database = database
         self._maildirs = maildirs
@@ -46,6 +43,7 @@ class Accounts:
         *,
         quota: int | None = None,
         admin: bool = False,
+        shared: bool = False,
         announce: bool = True,
     ) -> AccountRow:
         """Make an account with its default mailboxes, which is ready to receive when this returns.
@@ -55,6 +53,7 @@ class Accounts:
             password: `None` for an account that nobody can log in to.
             quota: octets; `None` is no limit.
             admin: whether it may administer the installation.
+            shared: whether its mailboxes are in the shared namespace, for those whom their lists name.
             announce: tell other processes; off where many are made and `announce` follows.
 
         Raises:
@@ -70,7 +69,7 @@ class Accounts:
                 raise InvalidError(
                     f"{domain.name} is another name of {domain.alias_of}: make the account there"
                 )
-            await self._create(tx, domain.id, address, kept, quota, admin=admin)
+            await self._create(tx, domain.id, address, kept, quota, admin=admin, shared=shared)
         if announce:
             await self.announce()
         return await self.find(address)
@@ -167,10 +166,11 @@ class Accounts:
         quota: int | None,
         *,
         admin: bool,
+        shared: bool,
     ) -> None:
         maildir = await self._free_folder(tx, address)
         account = await rows.add_account(
-            tx, domain_id, address.local_part, maildir, quota_octets=quota, admin=admin
+            tx, domain_id, address.local_part, maildir, quota_octets=quota, admin=admin, shared=shared
         )
         if kept is not None:
             await rows.set_password(tx, account, kept)

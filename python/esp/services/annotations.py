@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from esp.core import annotation
+from esp.core.change import AccountChange
 from esp.core.errors import (
     InvalidError,
     LongAnnotationError,
@@ -21,10 +22,10 @@ from esp.core.principal import Principal
 from esp.core.rights import Rights
 from esp.services import access
 from esp.services.access import Reached
+from esp.services.announcing import Announcer
 from esp.services.mailboxes import Listed, Mailboxes
 from esp.storage.postgres import annotations as sql
 from esp.storage.postgres.pool import Database
-from esp.storage.redis import AccountChange, Notifier
 
 READERS = Rights.READ | Rights.SEEN | Rights.WRITE | Rights.INSERT | Rights.POST
 """RFC 5464 §3.3: `l` and one of these."""
@@ -43,7 +44,7 @@ class Found(msgspec.Struct, frozen=True):
 class Annotations:
     """Reads and sets annotations."""
 
-    def __init__(self, database: Database, mailboxes: Mailboxes, notifier: Notifier) -> None:
+    def __init__(self, database: Database, mailboxes: Mailboxes, notifier: Announcer) -> None:
         self._database = database
         self._notifier = notifier
         self._mailboxes = mailboxes

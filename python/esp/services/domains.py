@@ -5,23 +5,20 @@ alias is followed is the business of `services.directory`.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from esp.core.address import Address, parse, parse_domain
 from esp.core.errors import DeniedError, InvalidError
+from esp.services.announcing import Announcer
 from esp.services.directory import MAX_ADDRESSES
 from esp.storage.postgres import directory as rows
 from esp.storage.postgres.directory import AliasRow, DomainRow
 from esp.storage.postgres.pool import Database
 
-if TYPE_CHECKING:
-    from esp.storage.redis import Notifier
-
 
 class Domains:
     """Makes, lists, changes and removes domains."""
 
-    def __init__(self, database: Database, notifier: "Notifier") -> None:
+    def __init__(self, database: Database, notifier: Announcer) -> None:
         self._database = database
         self._notifier = notifier
 
@@ -91,7 +88,7 @@ class Domains:
 class Aliases:
     """Makes, lists and removes aliases."""
 
-    def __init__(self, database: Database, notifier: "Notifier") -> None:
+    def __init__(self, database: Database, notifier: Announcer) -> None:
         self._database = database
         self._notifier = notifier
 

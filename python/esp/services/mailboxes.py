@@ -8,6 +8,7 @@ the call returns, and other processes have been told.
 import msgspec
 
 from esp.core import mailbox_name, namespace, rights
+from esp.core.change import AccountChange
 from esp.core.errors import (
     AlreadyExistsError,
     DeniedError,
@@ -22,6 +23,7 @@ from esp.core.principal import AccountId, Principal
 from esp.core.rights import ALL, Rights
 from esp.services import access
 from esp.services.access import Reached, Room
+from esp.services.announcing import Announcer
 from esp.services.lookup import Lookup
 from esp.services.messages import Messages, file_errors, leave_to_unlink
 from esp.storage.maildir import Maildirs, folder_stem
@@ -30,7 +32,6 @@ from esp.storage.postgres import annotations as annotations_sql
 from esp.storage.postgres import mailboxes as sql
 from esp.storage.postgres import messages as messages_sql
 from esp.storage.postgres.pool import Connection, Database
-from esp.storage.redis import AccountChange, Notifier
 
 MOST_MAILBOXES = 10_000
 """Of one account: every LIST walks through them."""
@@ -73,7 +74,7 @@ class Mailboxes:
         database: Database,
         maildirs: Maildirs,
         messages: Messages,
-        notifier: Notifier,
+        notifier: Announcer,
         unlink_after: float,
     ) -> None:
         self._database = database

@@ -24,6 +24,7 @@ from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS
 from esp.core.principal import AccountId
 from esp.core.rights import allows_keywords
 from esp.native import MessageSection
+from esp.services.announcing import Announcer
 from esp.storage import maildir
 from esp.storage.maildir import Maildirs
 from esp.storage.postgres import directory, outbox
@@ -31,7 +32,6 @@ from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres import messages as sql
 from esp.storage.postgres.outbox import Topic
 from esp.storage.postgres.pool import Connection, Database
-from esp.storage.redis import Notifier
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -61,7 +61,7 @@ class Messages:
     """Changes messages; one for each process."""
 
     def __init__(
-        self, database: Database, maildirs: Maildirs, notifier: Notifier, unlink_after: float
+        self, database: Database, maildirs: Maildirs, notifier: Announcer, unlink_after: float
     ) -> None:
         self._database = database
         self._maildirs = maildirs

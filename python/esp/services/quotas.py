@@ -13,11 +13,11 @@ from esp.core.principal import AccountId, Principal
 from esp.core.quota import WARNINGS, Quota
 from esp.core.rights import Rights, effective
 from esp.services.access import Reached
+from esp.services.announcing import Announcer
 from esp.storage.postgres import acl
 from esp.storage.postgres import directory as rows
 from esp.storage.postgres import quota as sql
 from esp.storage.postgres.pool import Connection, Database
-from esp.storage.redis import Notifier
 from esp.telemetry.log import get_logger
 
 STORAGE, MESSAGE = "STORAGE", "MESSAGE"
@@ -37,7 +37,7 @@ class Root(msgspec.Struct, frozen=True):
 class Quotas:
     """Reads, sets and watches the limits of accounts."""
 
-    def __init__(self, database: Database, notifier: Notifier) -> None:
+    def __init__(self, database: Database, notifier: Announcer) -> None:
         self._database = database
         self._notifier = notifier
 

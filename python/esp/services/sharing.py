@@ -7,16 +7,17 @@ which every process has heard of a moment after it changed.
 import msgspec
 
 from esp.core import rights
+from esp.core.change import EVERYBODY, AccountChange
 from esp.core.errors import InvalidError, NotFoundError
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq
 from esp.core.principal import AccountId, Principal
 from esp.core.rights import ALL, ANYONE, KEPT_BY_OWNER, Grant, Rights
 from esp.services import access
 from esp.services.access import Reached
+from esp.services.announcing import Announcer
 from esp.storage.postgres import acl
 from esp.storage.postgres import mailboxes as sql
 from esp.storage.postgres.pool import Connection, Database
-from esp.storage.redis import EVERYBODY, AccountChange, Notifier
 
 MOST_GRANTS = 500
 """Entries of one mailbox."""
@@ -47,7 +48,7 @@ class Grantable(msgspec.Struct, frozen=True):
 class Sharing:
     """Reads and changes access control lists."""
 
-    def __init__(self, database: Database, notifier: Notifier) -> None:
+    def __init__(self, database: Database, notifier: Announcer) -> None:
         self._database = database
         self._notifier = notifier
 
@@ -166,10 +167,10 @@ async def _identified(connection: Connection, identifier: str) -> tuple[AccountI
         NotFoundError: nobody has this name.
     """
     negative = identifier.startswith("-")
-    name = identifier.removeprefix("-").strip().lower()
+    name = identifier.removeprefix("-").strip()
     if not name:
         raise InvalidError("An identifier is an address, or anyone")
-    if name == ANYONE:
+    if name.lower() == ANYONE:
         return None, negative
     owner = await acl.owner(connection, name)
     if owner is None:

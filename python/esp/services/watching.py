@@ -13,13 +13,14 @@ from typing import Protocol
 import msgspec
 
 from esp.core import annotation, mailbox_name
+from esp.core.change import EVERYBODY, AccountChange
 from esp.core.errors import EspError
 from esp.core.mailbox import Mailbox, MailboxId
 from esp.core.principal import AccountId, Principal
 from esp.services.mailboxes import Listed, Mailboxes
 from esp.storage.postgres import mailboxes as sql
 from esp.storage.postgres.pool import Database
-from esp.storage.redis import EVERYBODY, AccountChange, Changes, Notifier
+from esp.storage.redis import Changes, Notifier
 from esp.telemetry import lasting
 from esp.telemetry.log import get_logger
 

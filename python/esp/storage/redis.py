@@ -14,8 +14,8 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from esp.config import sections
+from esp.core.change import AccountChange
 from esp.core.mailbox import MailboxId, ModSeq
-from esp.core.principal import AccountId
 from esp.telemetry import lasting
 from esp.telemetry.log import get_logger
 
@@ -36,21 +36,6 @@ CHECK_INTERVAL = 15.0
 """A subscription over a dead network gives no sign of it, so a ping is sent when it was silent for this long."""
 
 Changes = Sequence[tuple[MailboxId, ModSeq]]
-
-
-EVERYBODY = AccountId(0)
-"""No account has this id."""
-
-
-class AccountChange(msgspec.Struct, frozen=True, array_like=True):
-    """Something about an account's mailboxes that is no change of their messages."""
-
-    account: AccountId
-    """Whose mailboxes, or who changed annotations that may be private; `EVERYBODY`: all accounts' may be others."""
-    mailbox: MailboxId | None = None
-    """Whose annotations changed; `None`: names or subscriptions did, or annotations of the server."""
-    annotations: tuple[str, ...] = ()
-    """Entries that changed (RFC 5464); none: names or subscriptions did."""
 
 
 log = get_logger(__name__)

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from esp.core import rights
+from esp.core.address import Address, parse
+from esp.core.errors import AddressSyntaxError
 from esp.core.mailbox import Mailbox, MailboxId
 from esp.core.principal import AccountId
 from esp.core.rights import Grant, Rights
@@ -35,15 +37,19 @@ class Visible(msgspec.Struct, frozen=True):
 
 async def owner(connection: Connection, address: str) -> Owner | None:
     """Return the account of that address."""
+    try:
+        wanted = parse(address).folded()
+    except AddressSyntaxError:
+        return None
     row = await connection.fetchrow(
         """
-        SELECT a.id, a.local_part || '@' || d.name AS address, a.shared
-        FROM account AS a JOIN domain AS d ON d.id = a.domain_id
-        WHERE d.name = split_part($1, '@', -1) AND a.local_part || '@' || d.name = $1
+        SELECT a.id, a.shared FROM account AS a JOIN domain AS d ON d.id = a.domain_id
+        WHERE d.name = $1 AND a.local_part = $2
         """,
-        address,
+        wanted.domain,
+        wanted.local_part,
     )
-    return Owner(*row) if row is not None else None
+    return Owner(row["id"], str(wanted), row["shared"]) if row is not None else None
 
 
 async def grants(connection: Connection, mailboxes: Iterable[MailboxId]) -> dict[MailboxId, list[Grant]]:
@@ -63,19 +69,20 @@ async def _grants(
 ) -> dict[MailboxId, list[Grant]]:
     rows = await connection.fetch(
         """
-        SELECT e.mailbox_id, e.account_id, a.local_part || '@' || d.name AS address, e.negative, e.rights
+        SELECT e.mailbox_id, e.account_id, a.local_part, d.name, e.negative, e.rights
         FROM mailbox_acl AS e
         LEFT JOIN account AS a ON a.id = e.account_id LEFT JOIN domain AS d ON d.id = a.domain_id
         WHERE e.mailbox_id = ANY($1) AND ($2::bigint IS NULL OR e.account_id = $2
             OR e.domain_id = (SELECT domain_id FROM account WHERE id = $2))
-        ORDER BY e.account_id IS NULL, address, e.negative
+        ORDER BY e.account_id IS NULL, d.name, a.local_part, e.negative
         """,
         list(mailboxes),
         account,
     )
     found: dict[MailboxId, list[Grant]] = defaultdict(list)
-    for mailbox, *entry in rows:
-        found[mailbox].append(_grant(*entry))
+    for mailbox, whose, local_part, domain, negative, letters in rows:
+        address = None if whose is None else str(Address(local_part, domain))
+        found[mailbox].append(_grant(whose, address, negative, letters))
     return found
 
 
@@ -90,7 +97,7 @@ async def visible(connection: Connection, account: AccountId) -> list[Visible]:
             WHERE e.account_id = $1 OR e.domain_id = (SELECT domain_id FROM account WHERE id = $1)
             GROUP BY e.mailbox_id
         ), box AS (SELECT {COLUMNS} FROM mailbox WHERE id IN (SELECT mailbox_id FROM entry))
-        SELECT box.*, o.local_part || '@' || d.name AS owner_address, o.shared AS owner_shared,
+        SELECT box.*, o.local_part AS owner_local_part, d.name AS owner_domain, o.shared AS owner_shared,
             entry.accounts, entry.negatives, entry.rights
         FROM box JOIN entry ON entry.mailbox_id = box.id
         JOIN account AS o ON o.id = box.account_id JOIN domain AS d ON d.id = o.domain_id
@@ -101,7 +108,11 @@ async def visible(connection: Connection, account: AccountId) -> list[Visible]:
     return [
         Visible(
             mailbox=mailbox_of(row),
-            owner=Owner(row["account_id"], row["owner_address"], row["owner_shared"]),
+            owner=Owner(
+                row["account_id"],
+                str(Address(row["owner_local_part"], row["owner_domain"])),
+                row["owner_shared"],
+            ),
             grants=tuple(
                 _grant(whose, None, negative, letters)
                 for whose, negative, letters in zip(

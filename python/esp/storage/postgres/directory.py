@@ -42,6 +42,8 @@ class AccountRow(msgspec.Struct, frozen=True):
     maildir: str
     enabled: bool
     admin: bool
+    shared: bool
+    """Whether its mailboxes are in the shared namespace; nobody logs in."""
     quota: Quota
     has_password: bool
     created_at: datetime
@@ -268,7 +270,7 @@ async def remove_domain(connection: Connection, domain_id: DomainId) -> None:
 # ---- Accounts ----------------------------------------------------------------------------------------------
 
 _ACCOUNT = """
-    SELECT a.id, a.local_part, d.name, a.maildir, a.enabled, a.admin,
+    SELECT a.id, a.local_part, d.name, a.maildir, a.enabled, a.admin, a.shared,
            coalesce(used.octets, 0)::bigint, a.quota_octets, coalesce(used.messages, 0)::bigint,
            a.quota_messages, a.password_hash IS NOT NULL, a.created_at
     FROM account AS a
@@ -281,7 +283,7 @@ _ACCOUNT = """
 
 
 def _account(row: asyncpg.Record) -> AccountRow:
-    identity, local_part, domain_name, maildir, enabled, admin, *rest = row.values()
+    identity, local_part, domain_name, maildir, enabled, admin, shared, *rest = row.values()
     used, limit, messages, message_limit, has_password, created_at = rest
     return AccountRow(
         id=identity,
@@ -289,6 +291,7 @@ def _account(row: asyncpg.Record) -> AccountRow:
         maildir=maildir,
         enabled=enabled,
         admin=admin,
+        shared=shared,
         quota=Quota(used, limit, messages, message_limit),
         has_password=has_password,
         created_at=created_at,
@@ -307,6 +310,7 @@ async def add_account(
     *,
     quota_octets: int | None,
     admin: bool,
+    shared: bool = False,
 ) -> AccountId:
     """Make an account without mailboxes and without a password.
 
@@ -316,8 +320,8 @@ async def add_account(
     try:
         account: AccountId = await connection.fetchval(
             """
-            INSERT INTO account (domain_id, local_part, maildir, quota_octets, admin)
-            VALUES ($1, $2, $3, $4, $5)
+            INSERT INTO account (domain_id, local_part, maildir, quota_octets, admin, shared)
+            VALUES ($1, $2, $3, $4, $5, $6)
             RETURNING id
             """,
             domain_id,
@@ -325,6 +329,7 @@ async def add_account(
             maildir,
             quota_octets,
             admin,
+            shared,
         )
     except asyncpg.UniqueViolationError as error:
         raise AlreadyExistsError("An account with this address already exists") from error

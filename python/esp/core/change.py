@@ -1,0 +1,20 @@
+"""What processes tell each other of accounts and mailboxes."""
+
+import msgspec
+
+from esp.core.mailbox import MailboxId
+from esp.core.principal import AccountId
+
+EVERYBODY = AccountId(0)
+"""No account has this id."""
+
+
+class AccountChange(msgspec.Struct, frozen=True, array_like=True):
+    """Something about an account's mailboxes that is no change of their messages."""
+
+    account: AccountId
+    """Whose mailboxes, or who changed annotations that may be private; `EVERYBODY`: all accounts' may be others."""
+    mailbox: MailboxId | None = None
+    """Whose annotations changed; `None`: names or subscriptions did, or annotations of the server."""
+    annotations: tuple[str, ...] = ()
+    """Entries that changed (RFC 5464); none: names or subscriptions did."""
