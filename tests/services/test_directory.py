@@ -10,8 +10,10 @@ from esp.core.errors import LimitError, NotFoundError
 from esp.core.mailbox import DEFAULT_MAILBOXES
 from esp.core.principal import AccountId
 from esp.core.quota import Quota
+from esp.core.rights import Grant, Rights
 from esp.core.routing import Disabled, Local, NoSuchUser, Remote, Resolution
 from esp.services.directory import CAPACITY, Directory
+from esp.storage.postgres import acl, mailboxes
 from esp.storage.postgres import directory as rows
 from esp.storage.postgres.pool import Database
 
@@ -284,3 +286,31 @@ def test_a_quota_is_used_up_to_its_last_octet() -> None:
     assert not quota.fits(101)
     assert not quota.fits(10, messages=2)
     assert Quota(10**15, None, 10**9, None).fits(10**9)
+
+
+async def test_a_tag_leads_to_a_mailbox_where_the_sender_may_post(town: Town) -> None:
+    alice, bert, carl = [await town.account(name) for name in ("alice", "bert", "carl")]
+    inbox, elsewhere = (await _local(town, "alice+ARCHIVE")).targets[0], await _local(town, "alice+other")
+    assert inbox.detail == "ARCHIVE"
+
+    async def goes_to_inbox(poster: AccountId | None) -> bool:
+        return (await town.directory.folder(inbox, poster)).mailbox == inbox.mailbox
+
+    assert not await goes_to_inbox(alice)
+    assert await goes_to_inbox(bert)
+    assert await goes_to_inbox(None)
+    async with town.database.transaction() as tx:
+        box = (await mailboxes.by_names(tx, alice, ["Archive"]))[0]
+        await acl.put(tx, box, Grant(bert, "", False, Rights.POST))
+    assert not await goes_to_inbox(bert)
+    assert await goes_to_inbox(carl)
+    assert await goes_to_inbox(None)
+    async with town.database.transaction() as tx:
+        await acl.put(tx, box, Grant(None, "", False, Rights.POST))
+        await acl.put(tx, box, Grant(carl, "", True, Rights.POST))
+    assert not await goes_to_inbox(None)
+    assert await goes_to_inbox(carl)
+    found = await town.directory.folder(inbox, None)
+    assert (found.mailbox, found.folder) == (box.id, f"{town.name}/alice/.Archive")
+    # A tag that names no mailbox is only a tag.
+    assert await town.directory.folder(elsewhere.targets[0], alice) == elsewhere.targets[0]

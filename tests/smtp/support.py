@@ -43,7 +43,8 @@ class FakeDirectory:
             return Remote()
         match recipient.local_part.partition("+")[0].lower():
             case "alice":
-                return Local((ALICE,))
+                detail = recipient.local_part.partition("+")[2]
+                return Local((msgspec.structs.replace(ALICE, detail=detail),))
             case "bob":
                 return Local((BOB,))
             case "team":
@@ -66,6 +67,12 @@ class FakeDirectory:
 
     async def postmaster(self) -> Resolution:
         return Local((ADMIN,))
+
+    async def folder(self, target: LocalTarget, poster: AccountId | None) -> LocalTarget:
+        # The tag names a mailbox where only bob may post.
+        if target.detail and poster == 2:
+            return inbox(int(target.account) + 100, target.detail)
+        return target
 
     async def quota(self, account: AccountId) -> Quota:
         return self.quotas.get(account, Quota(0, None, 0, None))

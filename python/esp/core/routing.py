@@ -22,6 +22,8 @@ class LocalTarget(msgspec.Struct, frozen=True):
     """Its Maildir, below `storage.path`."""
     address: str
     """The account's own address, normalised."""
+    detail: str = ""
+    """What parted from the address as its tag (RFC 5233): a mailbox of the account may have this name."""
 
 
 class Local(msgspec.Struct, frozen=True):

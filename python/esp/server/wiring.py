@@ -31,7 +31,7 @@ from esp.services.messages import Messages
 from esp.services.open_mailboxes import OpenMailboxes
 from esp.services.passwords import Passwords
 from esp.services.presence import Presence
-from esp.services.quotas import Quotas
+from esp.services.quotas import Quotas, QuotaWatch
 from esp.services.search import Searching
 from esp.services.sharing import Sharing
 from esp.services.throttling import Throttle
@@ -55,7 +55,8 @@ POISON_CHECK = 1.0
 WORKER_NICENESS = 5
 JANITOR = "janitor"
 HISTORY = "history"
-PERIODIC = {JANITOR: 6 * 3600.0, HISTORY: 3600.0}
+QUOTA = "quota"
+PERIODIC = {JANITOR: 6 * 3600.0, HISTORY: 3600.0, QUOTA: 600.0}
 """What workers do by the clock, in seconds; the janitor reads all folders that changed, and leftovers can wait."""
 
 _logger = log.get_logger(__name__)
@@ -190,13 +191,17 @@ async def _worker(settings: Settings) -> AsyncIterator[Server]:
         os.nice(WORKER_NICENESS)
         database = await _database(settings, stack)
         # What a crash takes from the index it takes from `done`, too: it is done again.
-        indexing = Indexing(await _database(settings, stack, durable=False), settings.storage.path)
+        watch = QuotaWatch(database)
+        indexing = Indexing(
+            await _database(settings, stack, durable=False), settings.storage.path, delivered=watch.look
+        )
         upkeep = Upkeep(database, _store(settings, stack), settings.storage.path, batch=settings.worker.batch)
         handlers: dict[str, Handler] = {
             Topic.INDEX: indexing.work,
             Topic.RENAME: upkeep.rename_files,
             Topic.UNLINK: upkeep.unlink_files,
             JANITOR: upkeep.janitor,
+            QUOTA: watch.look,
             HISTORY: History(database, settings.imap.expunged_retention).forget,
         }
         yield WorkerServer(settings.redis.url, handlers)

@@ -13,12 +13,16 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from esp.core import rights
 from esp.core.address import Address, fold, parse
 from esp.core.errors import LimitError, UnavailableError
 from esp.core.expiring import Expiring
 from esp.core.principal import AccountId
 from esp.core.quota import Quota
+from esp.core.rights import Rights
 from esp.core.routing import Disabled, Local, LocalTarget, NoSuchUser, Remote, Resolution
+from esp.storage import maildir
+from esp.storage.postgres import acl, mailboxes
 from esp.storage.postgres import directory as rows
 from esp.storage.postgres.directory import Match
 from esp.storage.postgres.pool import Database
@@ -27,6 +31,8 @@ REMEMBERED = 10.0
 QUOTA_REMEMBERED = 1.0
 """Only for the early answer at RCPT; the delivery itself counts exactly."""
 CAPACITY = 20_000
+NOBODY = AccountId(0)
+"""No account has this id."""
 MAX_DEPTH = 10
 MAX_ADDRESSES = 1000
 """That one address may lead to."""
@@ -142,6 +148,41 @@ class Directory:
             self._quotas.put(account, quota, self._clock() + lasting)
         return quota
 
+    async def folder(self, target: LocalTarget, poster: AccountId | None) -> LocalTarget:
+        """Return the mailbox that the tag of an address names, where the poster may send to it; else the inbox.
+
+        RFC 4314 §2.1, right `p`. Mail from outside is posted by `anyone`.
+
+        Args:
+            target: an inbox that a tagged address leads to.
+            poster: who sends; `None` for somebody that nobody knows.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        if not target.detail:
+            return target
+        async with self._database.connection() as connection:
+            mailbox = await mailboxes.by_detail(connection, target.account, target.detail)
+            if mailbox is None or (mailbox.acl_version == 0 and poster != target.account):
+                return target
+            if poster is None:
+                grants = (await acl.grants(connection, [mailbox.id])).get(mailbox.id, [])
+                granted = rights.effective([g for g in grants if g.account is None], NOBODY, owner=False)
+            else:
+                grants = (await acl.grants_for(connection, [mailbox.id], poster)).get(mailbox.id, [])
+                granted = rights.effective(grants, poster, owner=poster == target.account)
+        if Rights.POST not in granted:
+            return target
+        return msgspec.structs.replace(
+            target, mailbox=mailbox.id, folder=maildir.folder(mailbox.home, mailbox.directory)
+        )
+
+    def _detail(self, address: Address, found: "_Found") -> str:
+        base, tag = address.split(self._delimiter)
+        # Not where the whole local part is the account's, and the delimiter only a character in it.
+        return tag if tag is not None and fold(base.local_part) == found.key[1] else ""
+
     async def _owns(self, account: AccountId, address: Address) -> bool:
         (found,) = await self._look_up([address])
         if not isinstance(found, _Found) or not found.match.domain_enabled:
@@ -178,7 +219,7 @@ class Directory:
                 elif not match.domain_enabled or match.account_enabled is False:
                     disabled = True
                 elif match.account is not None:
-                    targets[match.account] = _target(match)
+                    targets[match.account] = _target(match, self._detail(step.address, found))
             steps = following
         if recipient in forwards:
             return Remote()
@@ -217,7 +258,7 @@ def _names(address: Address, delimiter: str) -> list[str]:
     return [fold(name) for name in names if name] + [""]
 
 
-def _target(match: Match) -> LocalTarget:
+def _target(match: Match, detail: str) -> LocalTarget:
     assert match.account is not None
     assert match.maildir is not None
     if match.inbox is None:
@@ -225,4 +266,4 @@ def _target(match: Match) -> LocalTarget:
         raise UnavailableError("The mailbox is not ready")
     assert match.local_part is not None
     address = Address(match.local_part, match.domain)
-    return LocalTarget(match.account, match.inbox, match.maildir, str(address))
+    return LocalTarget(match.account, match.inbox, match.maildir, str(address), detail)

@@ -6,13 +6,13 @@ the process down, it gets a row with no text, and a log event.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from esp.core import thread
 from esp.core.errors import EspError
 from esp.core.mailbox import ContentId
+from esp.core.principal import AccountId
 from esp.core.thread import Threaded
 from esp.native import Indexed, index_batch, index_message
 from esp.storage.postgres import indexing as rows
@@ -22,9 +22,6 @@ from esp.storage.postgres.outbox import Index, Leased, Topic
 from esp.storage.postgres.pool import Database
 from esp.telemetry import metrics
 from esp.telemetry.log import get_logger
-
-if TYPE_CHECKING:
-    from esp.core.principal import AccountId
 
 TOGETHER = 128
 """Contents in one transaction."""
@@ -46,8 +43,18 @@ class Indexing:
         root: Path,
         *,
         read: Callable[[Sequence[str]], list[Indexed | None]] = index_batch,
+        delivered: Callable[[Collection[AccountId]], Awaitable[None]] | None = None,
     ) -> None:
+        """Make it.
+
+        Args:
+            database: where the rows are.
+            root: below which the files are.
+            read: reads files.
+            delivered: told of accounts that have had messages, when these are indexed.
+        """
         self._database = database
+        self._delivered = delivered
         self._root = root
         self._read = read
 
@@ -95,6 +102,8 @@ class Indexing:
         whole = [row.id for row in leased if failed.isdisjoint(_items(row))]
         await outbox.done(self._database, whole)
         metrics.OUTBOX_HANDLED.labels(Topic.INDEX).inc(len(whole))
+        if self._delivered is not None:
+            await self._delivered({account for account, _ in items})
         for row in leased:
             rest = [item for item in _items(row) if item in failed]
             if rest:

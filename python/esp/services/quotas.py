@@ -35,7 +35,7 @@ class Root(msgspec.Struct, frozen=True):
 
 
 class Quotas:
-    """Reads, sets and watches the limits of accounts."""
+    """Reads and sets the limits of accounts."""
 
     def __init__(self, database: Database, notifier: Announcer) -> None:
         self._database = database
@@ -87,7 +87,27 @@ class Quotas:
         await self._notifier.publish_directory()
         return found
 
-    async def watch(self, accounts: Collection[AccountId] | None = None) -> None:
+    async def _account(self, connection: Connection, principal: Principal, name: str) -> AccountId:
+        if name in {"", principal.address}:
+            return principal.account
+        owner = await acl.owner(connection, name)
+        if owner is not None:
+            if principal.admin:
+                return owner.account
+            for one in await acl.visible(connection, principal.account):
+                granted = effective(one.grants, principal.account, owner=False)
+                if one.owner.account == owner.account and Rights.READ in granted:
+                    return owner.account
+        raise NotFoundError("No such quota root")
+
+
+class QuotaWatch:
+    """Says when an account fills up; what is delivered is looked at soon after, all else by the clock."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def look(self, accounts: Collection[AccountId] | None = None) -> None:
         """Warn once for each account (`None`: of all) that has become fuller than a level of `WARNINGS`."""
         async with self._database.connection() as connection:
             crossed = await sql.crossings(connection, accounts, WARNINGS)
@@ -101,16 +121,3 @@ class Quotas:
                 messages=one.quota.messages,
                 messages_limit=one.quota.message_limit,
             )
-
-    async def _account(self, connection: Connection, principal: Principal, name: str) -> AccountId:
-        if name in {"", principal.address}:
-            return principal.account
-        owner = await acl.owner(connection, name)
-        if owner is not None:
-            if principal.admin:
-                return owner.account
-            for one in await acl.visible(connection, principal.account):
-                granted = effective(one.grants, principal.account, owner=False)
-                if one.owner.account == owner.account and Rights.READ in granted:
-                    return owner.account
-        raise NotFoundError("No such quota root")

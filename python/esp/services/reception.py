@@ -38,6 +38,7 @@ class Directory(Protocol):
 
     async def resolve(self, recipient: Address) -> Resolution: ...
     async def postmaster(self) -> Resolution: ...
+    async def folder(self, target: LocalTarget, poster: AccountId | None) -> LocalTarget: ...
     async def quota(self, account: AccountId) -> Quota: ...
     async def owns(self, account: AccountId, address: Address) -> bool: ...
 
@@ -130,6 +131,13 @@ class Reception:
         )
         if isinstance(decision, EspError):
             raise decision
+        principal = transaction.client.principal
+        decision = tuple(
+            [
+                await self._directory.folder(target, principal.account if principal is not None else None)
+                for target in decision
+            ]
+        )
         for target in decision:
             quota = await self._directory.quota(target.account)
             if not quota.fits(max(transaction.parameters.size, 1)):

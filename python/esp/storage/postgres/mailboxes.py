@@ -92,6 +92,19 @@ async def by_accounts(
     return {(row["account_id"], row["name"]): mailbox_of(row) for row in rows}
 
 
+async def by_detail(connection: Connection, account: AccountId, detail: str) -> Mailbox | None:
+    """Return the mailbox that an address's tag names: of this name, or else of this name in another case."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT {COLUMNS} FROM mailbox WHERE account_id = $1 AND lower(name) = lower($2)
+        ORDER BY name <> $2 LIMIT 1
+        """,  # noqa: S608 - our constant
+        account,
+        detail,
+    )
+    return None if row is None else mailbox_of(row)
+
+
 async def by_id(connection: Connection, mailbox: MailboxId) -> Mailbox:
     """Return the mailbox.
 
