@@ -25,6 +25,7 @@ AUTHENTICATED: Final = (
     "METADATA",
     "METADATA-SERVER",
     "MOVE",
+    "MULTISEARCH",
     "MULTIAPPEND",
     "NAMESPACE",
     "NOTIFY",

@@ -15,6 +15,7 @@ from esp.core.rights import Rights
 from esp.imap.fetching import write
 from esp.imap.listing import name_line
 from esp.imap.responses import Refusal
+from esp.imap.scopes import covers
 from esp.native import (
     Command,
     EventGroup,
@@ -106,18 +107,7 @@ class _Group:
 
     def has(self, name: Listed) -> bool:
         """Whether the mailbox is among those of the group (RFC 5465 §6)."""
-        match self.filter:
-            case "SUBSCRIBED":
-                return name.subscribed
-            case "SUBTREE":
-                return any(
-                    name.name == above or mailbox_name.is_inferior(name.name, above) for above in self.names
-                )
-            case "MAILBOXES":
-                return name.name in self.names
-            case _:
-                # RFC 5465 §6.3: filters may deliver anywhere, so that inboxes are the personal mailboxes.
-                return name.own
+        return covers(self.filter, self.names, name)
 
 
 class Notification:

@@ -122,6 +122,7 @@ class Command:
         SEARCH                                           SearchArguments
         SORT                                             SortArguments
         THREAD                                           ThreadArguments
+        ESEARCH                                          EsearchArguments
         CANCELUPDATE                                     CancelUpdateArguments
         COMPRESS                                         CompressArguments
         NOTIFY                                           NotifyArguments
@@ -158,6 +159,7 @@ class Command:
         | SearchArguments
         | SortArguments
         | ThreadArguments
+        | EsearchArguments
         | CancelUpdateArguments
         | CompressArguments
         | NotifyArguments
@@ -592,6 +594,32 @@ class EventGroup:
         """What MessageNew asks to be told of new messages; sets no `\\Seen`."""
 
 @final
+class EsearchArguments:
+    """RFC 7377 §2.1."""
+
+    @property
+    def scope(self) -> tuple[MailboxFilter, ...] | None:
+        """Of IN; `None` for the selected mailbox."""
+    @property
+    def program(self) -> SearchProgram: ...
+    @property
+    def returns(self) -> ReturnOptions | None: ...
+    @property
+    def charset(self) -> bool:
+        """Whether a `CHARSET` was given."""
+
+@final
+class MailboxFilter:
+    """Which mailboxes are meant (RFC 5465 §6, RFC 7377 §2.2)."""
+
+    @property
+    def filter(self) -> str:
+        """`SELECTED SELECTED-DELAYED INBOXES PERSONAL SUBSCRIBED SUBTREE SUBTREE-ONE MAILBOXES`."""
+    @property
+    def mailboxes(self) -> tuple[str, ...]:
+        """Of the last three."""
+
+@final
 class CancelUpdateArguments:
     @property
     def tags(self) -> tuple[str, ...]:
@@ -695,6 +723,9 @@ class SearchProgram:
     @property
     def numbers(self) -> bool:
         """Whether messages are named by sequence numbers, in which UIDONLY sees none (RFC 9586 §3.5)."""
+    @property
+    def needs_selected(self) -> bool:
+        """Whether messages are named as only the selected mailbox has them: by sequence numbers or `$`."""
     @property
     def threads(self) -> list[int]:
         """Numbers of the threads that keys THREADID name (RFC 8474 §5.4)."""
@@ -1099,9 +1130,20 @@ class Search:
         """The highest mod-sequence in the result, or 0."""
     def saved(self, returns: ReturnOptions) -> list[int]:
         """Return the UIDs that become `$` with SAVE (RFC 5182 §2.4, RFC 9394 §3.4)."""
-    def response(self, *, uid: bool, tag: str, returns: ReturnOptions | None = None) -> bytes:
+    def response(
+        self,
+        *,
+        uid: bool,
+        tag: str,
+        returns: ReturnOptions | None = None,
+        mailbox: tuple[bytes, int] | None = None,
+    ) -> bytes:
         """Return the untagged SEARCH, SORT or THREAD response, or ESEARCH if `returns` is given (RFC 4731
-        §3.1), with MODSEQ if the program has that key (RFC 7162 §3.1.5); `b""` when no result is asked for."""
+        §3.1), with MODSEQ if the program has that key (RFC 7162 §3.1.5); `b""` when no result is asked for.
+
+        `mailbox` is its name on the wire and its UIDVALIDITY, for responses that have to say which it is (RFC
+        7377 §2.1).
+        """
 
 @final
 class Context:

@@ -7,6 +7,7 @@ use crate::flags::FlagList;
 use crate::names::{self, Annotations};
 use crate::notify::{self, Notify};
 use crate::returns::Returns;
+use crate::scope::MailboxFilter;
 use crate::search_program::{SearchError, SearchProgram};
 use crate::set::SequenceSet;
 use crate::sort::SortKey;
@@ -158,6 +159,13 @@ pub enum Arguments {
         program: Arc<SearchProgram>,
     },
     Compress(String),
+    Esearch {
+        /// `None` without IN: the selected mailbox.
+        scope: Option<Vec<MailboxFilter>>,
+        program: Arc<SearchProgram>,
+        returns: Option<Arc<Returns>>,
+        charset: bool,
+    },
     /// Tags of commands whose results are no longer to be kept up to date.
     CancelUpdate(Vec<String>),
     Notify(Notify),
@@ -329,6 +337,7 @@ impl Reader<'_, '_> {
             ("LOGIN", false) => ("LOGIN", self.after_space(Self::login)?),
             ("AUTHENTICATE", false) => ("AUTHENTICATE", self.after_space(Self::authenticate)?),
             ("ID", false) => ("ID", self.after_space(Self::id)?),
+            ("ESEARCH", false) => ("ESEARCH", self.after_space(Self::esearch)?),
             ("ENABLE", false) => ("ENABLE", self.after_space(Self::enable)?),
             ("SELECT", false) => ("SELECT", self.after_space(Self::select)?),
             ("EXAMINE", false) => ("EXAMINE", self.after_space(Self::select)?),
@@ -690,6 +699,20 @@ impl Reader<'_, '_> {
         let charset = self.cursor.clone().take_word("CHARSET");
         let program = Arc::new(SearchProgram::read(self.cursor)?);
         Ok(Arguments::Search {
+            program,
+            returns,
+            charset,
+        })
+    }
+
+    /// `"ESEARCH" [SP scope] [SP return] SP search-program` (RFC 7377 §3).
+    fn esearch(&mut self) -> Read<Arguments> {
+        let scope = MailboxFilter::read_scope(self.cursor, self.utf8)?;
+        let returns = self.returns()?;
+        let charset = self.cursor.clone().take_word("CHARSET");
+        let program = Arc::new(SearchProgram::read(self.cursor)?);
+        Ok(Arguments::Esearch {
+            scope,
             program,
             returns,
             charset,

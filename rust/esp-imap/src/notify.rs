@@ -1,8 +1,8 @@
 //! What NOTIFY asks for (RFC 5465 §8).
 
-use crate::command;
 use crate::cursor::{Cursor, SyntaxError};
 use crate::fetch_items::FetchItems;
+use crate::scope::MailboxFilter;
 use std::sync::Arc;
 
 /// `notify-set`; NOTIFY NONE has no groups.
@@ -26,16 +26,6 @@ pub struct EventGroup {
     /// Of MessageNew; they never set `\Seen`.
     pub fetch: Option<Arc<FetchItems>>,
 }
-
-const FILTERS: [&str; 7] = [
-    "SELECTED-DELAYED",
-    "SELECTED",
-    "INBOXES",
-    "PERSONAL",
-    "SUBSCRIBED",
-    "SUBTREE",
-    "MAILBOXES",
-];
 
 /// `"SET" [SP "STATUS"] SP event-group *(SP event-group) / "NONE"`.
 pub(crate) fn read(cursor: &mut Cursor<'_>, utf8: bool) -> Result<Notify, SyntaxError> {
@@ -62,24 +52,17 @@ pub(crate) fn read(cursor: &mut Cursor<'_>, utf8: bool) -> Result<Notify, Syntax
 /// `"(" filter-mailboxes SP events ")"`.
 fn group(cursor: &mut Cursor<'_>, utf8: bool) -> Result<EventGroup, SyntaxError> {
     cursor.expect(b'(')?;
-    let Some(filter) = FILTERS.into_iter().find(|filter| cursor.take_word(filter)) else {
-        return Err(cursor.error("which mailboxes"));
-    };
+    let MailboxFilter { filter, mailboxes } = MailboxFilter::read(cursor, utf8)?;
+    if filter == "SUBTREE-ONE" {
+        return Err(cursor.error("a filter of RFC 5465"));
+    }
     cursor.space()?;
     let mut group = EventGroup {
         filter,
-        mailboxes: Vec::new(),
+        mailboxes,
         events: None,
         fetch: None,
     };
-    if matches!(filter, "SUBTREE" | "MAILBOXES") {
-        group.mailboxes = if cursor.peek() == Some(b'(') {
-            cursor.list(false, |cursor| command::mailbox(cursor, utf8))?
-        } else {
-            vec![command::mailbox(cursor, utf8)?]
-        };
-        cursor.space()?;
-    }
     if !cursor.take_word("NONE") {
         let mut events = Vec::new();
         if cursor.peek() == Some(b'(') {

@@ -12,6 +12,8 @@ pub struct Correlation<'a> {
     pub tag: &'a str,
     /// Whether numbers are UIDs.
     pub uid: bool,
+    /// Its name on the wire and its UIDVALIDITY, where the response has to say which mailbox it is about.
+    pub mailbox: Option<(&'a [u8], u32)>,
 }
 
 impl Search {
@@ -131,6 +133,11 @@ fn write_esearch(
 ) {
     out.extend_from_slice(b"* ESEARCH (TAG ");
     crate::write_nstring(out, Some(told.tag.as_bytes()));
+    if let Some((name, uidvalidity)) = told.mailbox {
+        out.extend_from_slice(b" MAILBOX ");
+        out.extend_from_slice(name);
+        let _ = write!(out, " UIDVALIDITY {uidvalidity}");
+    }
     out.extend_from_slice(if told.uid { b") UID" } else { b")" });
     if let (Some(first), Some(last)) = (found.first(), found.last()) {
         if returns.has("MIN") {

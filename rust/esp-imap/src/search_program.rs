@@ -162,6 +162,16 @@ impl SearchProgram {
         )
     }
 
+    /// Whether messages are named as the selected mailbox has them: by sequence numbers or `$`.
+    #[must_use]
+    pub fn needs_selected(&self) -> bool {
+        Self::any(&self.key, &|key| match key {
+            Key::Numbers(_) => true,
+            Key::Uids(set) => set.saved(),
+            _ => false,
+        })
+    }
+
     /// Threads that are looked for.
     #[must_use]
     pub fn threads(&self) -> Vec<i64> {

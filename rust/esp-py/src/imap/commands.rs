@@ -161,6 +161,20 @@ pub(super) struct CompressArguments {
 }
 
 #[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct EsearchArguments {
+    scope: Option<Py<PyTuple>>,
+    program: SearchProgram,
+    returns: Option<ReturnOptions>,
+    charset: bool,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
+pub(super) struct MailboxFilter {
+    filter: &'static str,
+    mailboxes: Py<PyTuple>,
+}
+
+#[pyclass(frozen, get_all, module = "esp.native")]
 pub(super) struct CancelUpdateArguments {
     tags: Py<PyTuple>,
 }
@@ -271,6 +285,11 @@ impl SearchProgram {
     #[getter]
     fn numbers(&self) -> bool {
         self.0.numbers()
+    }
+
+    #[getter]
+    fn needs_selected(&self) -> bool {
+        self.0.needs_selected()
     }
 
     #[getter]
@@ -409,6 +428,20 @@ fn to_python(py: Python<'_>, event: imap::Event) -> PyResult<Py<PyAny>> {
     }
 }
 
+fn filters(py: Python<'_>, scope: Vec<imap::MailboxFilter>) -> PyResult<Py<PyTuple>> {
+    let filters = scope
+        .into_iter()
+        .map(|one| {
+            let filter = MailboxFilter {
+                filter: one.filter,
+                mailboxes: texts(py, &one.mailboxes)?,
+            };
+            Py::new(py, filter)
+        })
+        .collect::<PyResult<Vec<_>>>()?;
+    Ok(PyTuple::new(py, filters)?.unbind())
+}
+
 fn set(set: imap::SequenceSet) -> SequenceSet {
     SequenceSet(Arc::new(set))
 }
@@ -485,6 +518,20 @@ fn arguments_to_python(py: Python<'_>, arguments: imap::Arguments) -> PyResult<P
             },
         ),
         A::Mailbox(mailbox) => any(py, MailboxArguments { mailbox }),
+        A::Esearch {
+            scope,
+            program,
+            returns,
+            charset,
+        } => any(
+            py,
+            EsearchArguments {
+                scope: scope.map(|scope| filters(py, scope)).transpose()?,
+                program: SearchProgram(program),
+                returns: returns.map(ReturnOptions),
+                charset,
+            },
+        ),
         A::CancelUpdate(tags) => any(
             py,
             CancelUpdateArguments {

@@ -132,15 +132,16 @@ impl Search {
         returns.0.saved(&lock(&self.0).uids())
     }
 
-    #[pyo3(signature = (*, uid, tag, returns = None))]
+    #[pyo3(signature = (*, uid, tag, returns = None, mailbox = None))]
     fn response(
         &self,
         py: Python<'_>,
         uid: bool,
         tag: &str,
         returns: Option<&ReturnOptions>,
+        mailbox: Option<(&[u8], u32)>,
     ) -> Py<PyBytes> {
-        let told = imap::Correlation { tag, uid };
+        let told = imap::Correlation { tag, uid, mailbox };
         let response =
             py.detach(|| lock(&self.0).response(told, returns.map(|returns| &*returns.0)));
         octets(py, &response)
@@ -155,7 +156,11 @@ impl Context {
     #[new]
     #[pyo3(signature = (search, *, uid, tag))]
     fn new(search: &Search, uid: bool, tag: &str) -> Self {
-        let told = imap::Correlation { tag, uid };
+        let told = imap::Correlation {
+            tag,
+            uid,
+            mailbox: None,
+        };
         Self(Mutex::new(imap::Context::new(&lock(&search.0), told)))
     }
 

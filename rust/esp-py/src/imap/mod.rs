@@ -124,6 +124,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         SortArguments,
         ThreadArguments,
         CancelUpdateArguments,
+        EsearchArguments,
+        MailboxFilter,
         Context,
         CompressArguments,
         NotifyArguments,
