@@ -2,23 +2,26 @@
 
 import asyncio
 import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from esp.core.mailbox import SpecialUse
-from esp.core.message import SystemFlag
+from esp.core.message import MAX_KEYWORDS, SystemFlag
 from esp.native import DeliverItem, Entry, Store, Stored
 from esp.services.checking import Kind, Report, check
 from esp.services.dispatch import Dispatch, Incoming
+from esp.services.messages import Messages
 from esp.services.rebuilding import rebuild
 from esp.services.upkeep import Upkeep
 from esp.storage import maildir
 from esp.storage.maildir import Card
 from esp.storage.postgres import outbox
 from esp.storage.postgres.pool import Database
-from tests.services.conftest import Box, add_box
+from tests.services.conftest import Box, Publications, add_box
 
 BODY = b"From: a@example.test\r\nSubject: Hello\r\nMessage-ID: <1@example.test>\r\n\r\nHi\r\n"
 
@@ -305,3 +308,148 @@ async def test_a_lost_database_is_made_again_from_the_maildirs(
     }
     assert await rebuild(database, store, root, account=box.folder) == ()
     assert (await check(database, store, root, account=box.folder, grace=0)).findings == ()
+
+
+async def letters_and_flags(database: Database, root: Path, box: Box) -> list[tuple[str, int]]:
+    """Return for each message the letters of its file, and what the database says."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT file, flags FROM message WHERE mailbox_id = $1 ORDER BY uid", box.mailbox
+        )
+    names = {path.name.partition(":")[0]: path.name.partition(":2,")[2] for path in files(root, box)}
+    return [(names[row["file"]], row["flags"]) for row in rows]
+
+
+async def test_names_agree_with_flags_after_workers_that_overtake_each_other(
+    dispatch: Dispatch, database: Database, store: Store, root: Path, publications: Publications
+) -> None:
+    box, _ = await filled(dispatch, database, root, *[0] * 20)
+    messages = Messages(database, maildir.Maildirs(store, root), publications, 60.0)  # type: ignore[arg-type]
+    await messages.add_keywords(box.mailbox, ("Later", "$Forwarded"))
+    async with database.connection() as connection:
+        await connection.execute("UPDATE outbox SET not_before = now() WHERE topic = 'rename'")
+    changing = True
+
+    async def change() -> None:
+        nonlocal changing
+        random = Random(5321)
+        for _ in range(60):
+            uids = random.sample(range(1, 21), 8)
+            bits = random.choice([8, 2, 16, 1 << 8, 1 << 9, 8 | 1 << 9])
+            await messages.store(box.mailbox, uids, random.choice(["add", "remove", "replace"]), bits)
+            async with database.connection() as connection:
+                await connection.execute("UPDATE outbox SET not_before = now() WHERE topic = 'rename'")
+        changing = False
+
+    async def work() -> None:
+        # One row at a time, so that four workers have rows of the same messages in their hands.
+        worker = Upkeep(database, store, root, batch=1)
+        while changing:
+            await worker.rename_files()
+            await asyncio.sleep(0)
+
+    await asyncio.gather(change(), *(work() for _ in range(4)))
+    await Upkeep(database, store, root).rename_files()
+
+    for letters, flags in await letters_and_flags(database, root, box):
+        assert maildir.flags_of(letters, 2) == flags
+    card = maildir.read_card(root, box.folder)
+    assert card is not None and card.keywords == ("Later", "$Forwarded")
+    assert await checked(database, store, root, box) == []
+
+
+class Held:
+    """A store whose first renaming waits to be let go."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def rename(self, *arguments: object) -> object:
+        self.begun.set()
+        assert self.go_on.wait(30)
+        return self._store.rename(*arguments)  # type: ignore[arg-type]
+
+
+async def test_a_worker_with_older_flags_is_not_the_last_to_rename(
+    dispatch: Dispatch, database: Database, store: Store, root: Path, publications: Publications
+) -> None:
+    box, _ = await filled(dispatch, database, root, 0)
+    messages = Messages(database, maildir.Maildirs(store, root), publications, 60.0)  # type: ignore[arg-type]
+    held = Held(store)
+
+    async def changed(bits: int) -> None:
+        await messages.store(box.mailbox, [1], "add", bits)
+        async with database.connection() as connection:
+            await connection.execute("UPDATE outbox SET not_before = now() WHERE topic = 'rename'")
+
+    await changed(SystemFlag.SEEN)
+    slow = asyncio.create_task(Upkeep(database, held, root).rename_files())  # type: ignore[arg-type]
+    await asyncio.to_thread(held.begun.wait)
+    await changed(SystemFlag.FLAGGED)
+    quick = asyncio.create_task(Upkeep(database, store, root).rename_files())
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with database.connection() as connection:
+        while not quick.done() and not await connection.fetchval(waiting):
+            pass
+    held.go_on.set()
+    await asyncio.gather(slow, quick)
+
+    assert await letters_and_flags(database, root, box) == [("FS", SystemFlag.SEEN | SystemFlag.FLAGGED)]
+
+
+async def test_keywords_survive_the_loss_of_the_database(
+    dispatch: Dispatch, database: Database, store: Store, root: Path, upkeep: Upkeep
+) -> None:
+    box, _ = await filled(dispatch, database, root)
+    words = tuple(f"Word{n}" for n in range(MAX_KEYWORDS))
+    for number in range(0, MAX_KEYWORDS, 5):
+        target = box.target(SystemFlag.SEEN, *words[number : number + 5])
+        await dispatch.deliver(Incoming(b"", BODY, (target,)))
+    await dispatch.deliver(Incoming(b"", BODY, (box.target(SystemFlag.FLAGGED),)))
+    await upkeep.rename_files()
+    assert await checked(database, store, root, box) == []
+    before = [flags for _, flags in await letters_and_flags(database, root, box)]
+    async with database.connection() as connection:
+        for table in ("message", "content", "mailbox", "account"):
+            await connection.execute(f"DELETE FROM {table}")
+
+    await rebuild(database, store, root, account=box.folder)
+
+    async with database.connection() as connection:
+        row = await connection.fetchrow(
+            """
+            SELECT b.keywords, array_agg(m.flags ORDER BY m.uid)
+            FROM mailbox AS b JOIN message AS m ON m.mailbox_id = b.id GROUP BY b.id
+            """
+        )
+    assert row is not None
+    assert tuple(row[0]) == words
+    assert row[1] == before
+    assert before[0] == SystemFlag.SEEN | 0b11111 << 8
+    assert (await check(database, store, root, account=box.folder, grace=0)).findings == ()
+
+
+async def test_a_maildir_of_dovecot_is_rebuilt_with_its_keywords(
+    database: Database, store: Store, root: Path
+) -> None:
+    folder = "example.test/dovecot"
+    for part in ("cur", "new", "tmp"):
+        (root / folder / part).mkdir(parents=True)
+    (root / folder / "dovecot-keywords").write_text("0 Later\n2 $Junk\n")
+    (root / folder / "cur" / "1700000000.M1P1.host,S=3,W=3:2,PSac").write_bytes(BODY)
+
+    await rebuild(database, store, root, account=folder)
+
+    async with database.connection() as connection:
+        row = await connection.fetchrow(
+            """
+            SELECT b.keywords, m.flags FROM account AS a JOIN mailbox AS b ON b.account_id = a.id
+            JOIN message AS m ON m.mailbox_id = b.id WHERE a.maildir = $1
+            """,
+            folder,
+        )
+    assert row is not None
+    words = {word for n, word in enumerate(row["keywords"]) if row["flags"] >> (8 + n) & 1}
+    assert all(row["keywords"])
+    assert (words, row["flags"] & 0xFF) == ({"Later", "$Junk"}, SystemFlag.SEEN)

@@ -7,12 +7,15 @@ they once came, with the flags and the date that they show.
 import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+from esp.core import mbox
 from esp.core.errors import NotFoundError, OverQuotaError
-from esp.core.mailbox import MailboxId
+from esp.core.mailbox import Mailbox, MailboxId
 from esp.core.principal import AccountId
 from esp.native import Entry, Store, describe
-from esp.storage import maildir
+from esp.services.upkeep import wanted_letters
+from esp.storage import maildir, other_maildir
 from esp.storage.postgres import delivery
 from esp.storage.postgres.delivery import Delivery, Place, Refused
 from esp.storage.postgres.pool import Database
@@ -31,8 +34,11 @@ async def adopt(
     mailbox: MailboxId,
     folder: str,
     entries: Sequence[Entry],
+    keywords: int = 0,
 ) -> int:
     """Give files of one Maildir rows, oldest first, and return how many got one.
+
+    Letters stand for the first so many `keywords` of the mailbox.
 
     Raises:
         OverQuotaError: the account has no room for more; those before have their rows.
@@ -40,7 +46,7 @@ async def adopt(
     """
     count = 0
     for batch in _batches(sorted(entries, key=_order)):
-        described = await asyncio.to_thread(_described, store, account, mailbox, folder, batch)
+        described = await asyncio.to_thread(_described, store, (account, mailbox), folder, batch, keywords)
         if not described:
             continue
         async with database.connection() as connection:
@@ -51,6 +57,19 @@ async def adopt(
             raise OverQuotaError("The account has no room left")
         count += len(outcome)
     return count
+
+
+def keywords_of(path: Path) -> tuple[str, ...]:
+    """Return the keywords for a mailbox made of a Maildir; letters that nobody explains get made-up ones."""
+    return tuple(
+        word if mbox.is_keyword(word) else f"Keyword{number}"
+        for number, word in enumerate(other_maildir.keywords_of(path))
+    )
+
+
+def known_keywords(mailbox: Mailbox, words: tuple[str, ...]) -> int:
+    """Return how many keyword letters can be read, where a folder says that they stand for `words`."""
+    return len(words) if mailbox.keywords[: len(words)] == words else 0
 
 
 def _order(entry: Entry) -> tuple[int, int, int]:
@@ -72,23 +91,29 @@ def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
 
 
 def _described(
-    store: Store, account: AccountId, mailbox: MailboxId, folder: str, entries: Sequence[Entry]
+    store: Store, place: tuple[AccountId, MailboxId], folder: str, entries: Sequence[Entry], keywords: int
 ) -> list[Delivery]:
     found: list[Delivery] = []
     for entry in entries:
-        letters = entry.letters
-        if entry.part == "cur" and letters is None:
-            # Another program's habit; a row can only say "in new" or which letters.
-            letters = ""
-            store.rename(folder, [(entry.base, None, letters)])
+        flags = maildir.flags_of(entry.letters, keywords)
+        # Another program's habit is no letters at all in `cur`; a row can only say "in new" or which letters.
+        letters = wanted_letters(flags, (entry.letters or "") if entry.part == "cur" else None)
+        if letters != entry.letters:
+            store.rename(folder, [(entry.base, entry.letters, letters)])
         try:
             octets = store.read(folder, entry.base, letters)
         except FileNotFoundError:
             continue
-        place = Place(account, mailbox, maildir.flags_of(letters), letters)
         path = maildir.file_path(folder, entry.base, letters)
         found.append(
-            Delivery(entry.base, len(octets), describe(octets), _date(entry.mtime_ns), (place,), (path,))
+            Delivery(
+                entry.base,
+                len(octets),
+                describe(octets),
+                _date(entry.mtime_ns),
+                (Place(*place, flags, letters),),
+                (path,),
+            )
         )
     return found
 

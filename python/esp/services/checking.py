@@ -15,12 +15,12 @@ from pathlib import Path
 import msgspec
 
 from esp.core.errors import EspError, NotFoundError
-from esp.core.mailbox import Mailbox, MailboxId
-from esp.core.message import SystemFlag
+from esp.core.mailbox import Mailbox
+from esp.core.message import FIRST_KEYWORD_BIT, SystemFlag
 from esp.core.principal import AccountId
 from esp.native import Entry, Store, describe
 from esp.services import upkeep as jobs
-from esp.services.adoption import adopt
+from esp.services.adoption import adopt, keywords_of, known_keywords
 from esp.storage import maildir
 from esp.storage.maildir import Card
 from esp.storage.postgres import upkeep
@@ -176,6 +176,7 @@ class Check:
 
     async def _make_mailbox(self, account: Account, name: str, directory: str, card: Card | None) -> bool:
         folder = maildir.folder(account.maildir, directory)
+        words = await asyncio.to_thread(keywords_of, self._root / folder)
         async with self._database.transaction() as tx:
             made, _ = await upkeep.ensure_mailbox(
                 tx,
@@ -185,12 +186,13 @@ class Check:
                 special_use=card.special_use if card else None,
                 subscribed=card.subscribed if card else True,
                 above=card.uidvalidity if card else 0,
+                keywords=words,
             )
         files = maildir.Maildirs(self._store, self._root)
         await files.describe(account.maildir, made, subscribed=card.subscribed if card else True)
         entries = [e for e in await asyncio.to_thread(self._store.scan, folder) if e.part != "tmp"]
         return await _adopted(
-            self._database, self._store, account.id, made.id, folder=folder, entries=entries
+            self._database, self._store, account.id, made, folder=folder, entries=entries, keywords=words
         )
 
 
@@ -216,6 +218,8 @@ class _Mailbox:
         self._snapshot = snapshot
         self._mailbox = snapshot.mailbox
         self._fix = fix
+        self._keywords: tuple[str, ...] = ()
+        """What the letters of file names stand for, by the card."""
         self.findings: list[Finding] = []
 
     def _found(self, kind: Kind, detail: str, *, uid: int | None = None, mended: bool = False) -> None:
@@ -227,15 +231,29 @@ class _Mailbox:
         """Compare what the folder says about itself."""
         mailbox, subscribed = self._mailbox, self._snapshot.subscribed
         card = await asyncio.to_thread(maildir.read_card, self._root, self._folder)
-        expected = Card(mailbox.name, mailbox.uidvalidity, mailbox.special_use, subscribed)
-        if not missing and card == expected:
+        self._keywords = card.keywords if card is not None else ()
+        expected = Card(mailbox.name, mailbox.uidvalidity, mailbox.special_use, subscribed, mailbox.keywords)
+        lags = self._may_lag(card, expected)
+        if not missing and (card == expected or (lags and not self._fix)):
             return
         # The root must be there: an empty mount point is no reason to expunge all mail.
         mend = self._fix and (not missing or (self._root / self._account.maildir).is_dir())
         if mend:
             files = maildir.Maildirs(self._store, self._root)
             await files.describe(self._account.maildir, mailbox, subscribed=subscribed)
-        self._found(Kind.MISSING_FOLDER if missing else Kind.WRONG_CARD, self._folder, mended=mend)
+        if missing or not lags:
+            self._found(Kind.MISSING_FOLDER if missing else Kind.WRONG_CARD, self._folder, mended=mend)
+
+    def _may_lag(self, card: Card | None, expected: Card) -> bool:
+        """Tell whether all that the card lacks are keywords of which no file name has a letter yet."""
+        if card is None or msgspec.structs.replace(card, keywords=expected.keywords) != expected:
+            return False
+        known = len(card.keywords)
+        every = len(maildir.KEYWORD_LETTERS)
+        return card.keywords == expected.keywords[:known] and not any(
+            maildir.flags_of(row.file_flags, every) >> (FIRST_KEYWORD_BIT + known)
+            for row in self._snapshot.rows
+        )
 
     async def messages(self, entries: Sequence[Entry]) -> None:
         """Compare each message with its file."""
@@ -302,9 +320,10 @@ class _Mailbox:
                 self._database,
                 self._store,
                 self._account.id,
-                self._mailbox.id,
+                self._mailbox,
                 folder=self._folder,
                 entries=[entry],
+                keywords=self._keywords,
             )
         else:
             mended = False
@@ -321,13 +340,14 @@ class _Mailbox:
         if self._fix:
             if not is_named:
                 wanted = wanted or ""
-            (failure,) = await asyncio.to_thread(self._store.rename, self._folder, [(row.file, now, wanted)])
-            if failure is None:
-                async with self._database.connection() as connection:
-                    await upkeep.set_file_flags(
-                        connection, self._account.id, self._mailbox.id, row.uid, wanted
-                    )
-                mended = True
+            async with self._database.transaction() as tx:
+                await upkeep.lock_names(tx, self._mailbox.id)
+                (failure,) = await asyncio.to_thread(
+                    self._store.rename, self._folder, [(row.file, now, wanted)]
+                )
+                if failure is None:
+                    await upkeep.set_file_flags(tx, self._account.id, self._mailbox.id, row.uid, wanted)
+                    mended = True
         detail = f"{entry.part}/{jobs.file_name(entry)}: should have the letters {wanted or 'none'}"
         self._found(Kind.WRONG_NAME, detail, uid=row.uid, mended=mended)
 
@@ -359,9 +379,10 @@ class _Mailbox:
                     self._database,
                     self._store,
                     self._account.id,
-                    self._mailbox.id,
+                    self._mailbox,
                     folder=self._folder,
                     entries=[entry],
+                    keywords=self._keywords if maildir.is_ours(entry.base) else (),
                 )
             elif self._fix:
                 mended = await asyncio.to_thread(self._aside, entry)
@@ -404,15 +425,17 @@ async def _adopted(
     database: Database,
     store: Store,
     account: AccountId,
-    mailbox: MailboxId,
+    mailbox: Mailbox,
     *,
     folder: str,
     entries: list[Entry],
+    keywords: tuple[str, ...],
 ) -> bool:
     try:
         return len(entries) == await adopt(
-            database, store, account=account, mailbox=mailbox, folder=folder, entries=entries
-        )
+            database, store, account=account, mailbox=mailbox.id, folder=folder, entries=entries,
+            keywords=known_keywords(mailbox, keywords),
+        )  # fmt: skip
     except EspError:
         return False
 

@@ -47,7 +47,7 @@ class MaildirSource:
         """Yield messages in the order of their UIDs, or of their arrival."""
         here = self._folders[folder.name]
         listed = await asyncio.to_thread(other_maildir.files, here)
-        keywords = await asyncio.to_thread(other_maildir.keywords, here)
+        keywords = await asyncio.to_thread(other_maildir.keywords_of, here.path)
         for start in range(0, len(listed), BATCH):
             batch = [other_maildir.stored(here, keywords, *one) for one in listed[start : start + BATCH]]
             wanted = await missing([one.base for one in batch])

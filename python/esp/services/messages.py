@@ -332,7 +332,7 @@ async def _add_copies(
         contents = await sql.adopt_contents(
             tx, source.account, target.account, [copy.row.content for copy in linked]
         )
-    return await sql.add_copies(
+    copied = await sql.add_copies(
         tx,
         source,
         target,
@@ -341,3 +341,9 @@ async def _add_copies(
         settable=settable,
         contents=contents,
     )
+    worded = {copy.row.uid for copy in linked if copy.row.flags >> FIRST_KEYWORD_BIT}
+    late = [uid for before, uid in zip(copied.sources, copied.uids, strict=True) if before in worded]
+    if bits and late:
+        # The linked files have no letters of keywords: a keyword's letter is another one in each mailbox.
+        await outbox.add(tx, Topic.RENAME, outbox.Rename(target.account, target.id, late))
+    return copied

@@ -3,7 +3,7 @@
 In: folders. Out: domains, accounts, mailboxes (from `esp-mailbox.json`), subscriptions and messages with their flags
 and dates. UIDs are given anew in the order in which the messages came, under a UIDVALIDITY greater than the old one, so
 that every client starts afresh (RFC 3501 §2.3.1.1). What no Maildir knows stays lost: passwords, aliases, quotas,
-keywords, mod-sequences. Accounts made again by an administrator beforehand keep what they have and get their mail.
+mod-sequences. Accounts made again by an administrator beforehand keep what they have and get their mail.
 
 May be run again, and beside a living server: a file that has a message is passed over.
 """
@@ -15,7 +15,7 @@ import msgspec
 
 from esp.native import Store
 from esp.services import upkeep as jobs
-from esp.services.adoption import adopt
+from esp.services.adoption import adopt, keywords_of, known_keywords
 from esp.storage import maildir
 from esp.storage.maildir import Maildirs
 from esp.storage.postgres import upkeep
@@ -55,6 +55,7 @@ async def rebuild(
             folder = maildir.folder(home, directory)
             card = await asyncio.to_thread(maildir.read_card, root, folder)
             entries = [e for e in await asyncio.to_thread(store.scan, folder) if e.part != "tmp"]
+            words = await asyncio.to_thread(keywords_of, root / folder)
             if card is None and not entries and directory != maildir.INBOX_DIRECTORY:
                 continue  # what is left of a deleted mailbox
             async with database.transaction() as tx:
@@ -66,6 +67,7 @@ async def rebuild(
                     special_use=card.special_use if card else None,
                     subscribed=card.subscribed if card else True,
                     above=card.uidvalidity if card else 0,
+                    keywords=words,
                 )
                 # In this order: what is expunged between the two is known to one of them.
                 known = set(await upkeep.known_files(tx, mailbox, [entry.base for entry in entries]))
@@ -74,7 +76,13 @@ async def rebuild(
                 await maildirs.describe(home, mailbox, subscribed=card.subscribed if card else True)
             missing = [entry for entry in entries if entry.base not in known]
             count = await adopt(
-                database, store, account=identity, mailbox=mailbox.id, folder=folder, entries=missing
+                database,
+                store,
+                account=identity,
+                mailbox=mailbox.id,
+                folder=folder,
+                entries=missing,
+                keywords=known_keywords(mailbox, words),
             )
             if made or count:
                 address = f"{local_part}@{domain}"

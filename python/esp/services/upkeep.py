@@ -17,12 +17,13 @@ from pathlib import Path
 import msgspec
 
 from esp.core.mailbox import Mailbox, MailboxId, Uid
+from esp.core.message import FIRST_KEYWORD_BIT
 from esp.core.principal import AccountId
 from esp.native import Entry, Store
 from esp.storage import maildir
 from esp.storage.postgres import outbox, upkeep
 from esp.storage.postgres.outbox import Topic
-from esp.storage.postgres.pool import Database
+from esp.storage.postgres.pool import Connection, Database
 from esp.storage.postgres.upkeep import Account
 from esp.telemetry.log import get_logger
 
@@ -71,29 +72,43 @@ class Upkeep:
         return count
 
     async def _rename(self, account: AccountId, mailbox: MailboxId, uids: list[Uid]) -> int:
-        async with self._database.connection() as connection:
-            folder, rows = await upkeep.names_to_mend(connection, account, mailbox, uids)
-        changes = [
-            (row.uid, row.file, row.file_flags, wanted)
-            for row in rows
-            if (wanted := wanted_letters(row.flags, row.file_flags)) != row.file_flags
-        ]
-        if folder is None or not changes:
-            return 0
-        try:
-            results = await asyncio.to_thread(self._store.rename, folder, [change[1:] for change in changes])
-        except FileNotFoundError:
-            return 0
-        done: list[tuple[Uid, str | None]] = []
-        for (uid, _, _, letters), failure in zip(changes, results, strict=True):
-            if failure is None:
-                done.append((uid, letters))
-            elif failure.reason != "missing":
-                log.warning("upkeep_rename_failed", error=str(failure))
-        # After the renaming: a crash between leaves a row that is behind, and reading looks for such a file.
-        async with self._database.connection() as connection:
-            await upkeep.note_names(connection, account, mailbox, done)
+        async with self._database.transaction() as tx:
+            await upkeep.lock_names(tx, mailbox)
+            folder, rows = await upkeep.names_to_mend(tx, account, mailbox, uids)
+            changes = [
+                (row.uid, row.file, row.file_flags, wanted)
+                for row in rows
+                if (wanted := wanted_letters(row.flags, row.file_flags)) != row.file_flags
+            ]
+            if folder is None or not changes:
+                return 0
+            if any(row.flags >> FIRST_KEYWORD_BIT for row in rows):
+                await self._write_down_keywords(tx, mailbox, folder)
+            try:
+                results = await asyncio.to_thread(
+                    self._store.rename, folder, [change[1:] for change in changes]
+                )
+            except FileNotFoundError:
+                return 0
+            done: list[tuple[Uid, str | None]] = []
+            for (uid, _, _, letters), failure in zip(changes, results, strict=True):
+                if failure is None:
+                    done.append((uid, letters))
+                elif failure.reason != "missing":
+                    log.warning("upkeep_rename_failed", error=str(failure))
+            # After the renaming: a crash between leaves a row that is behind, and reading looks for such a file.
+            await upkeep.note_names(tx, account, mailbox, done)
         return len(done)
+
+    async def _write_down_keywords(self, tx: Connection, mailbox: MailboxId, folder: str) -> None:
+        """Have the card say what the letters of keywords stand for, before file names have them."""
+        found = await upkeep.described(tx, mailbox)
+        card = await asyncio.to_thread(maildir.read_card, self._root, folder)
+        if found is None or (card is not None and card.keywords == found[0].keywords):
+            return
+        one, subscribed = found
+        card = maildir.Card(one.name, one.uidvalidity, one.special_use, subscribed, one.keywords)
+        await asyncio.to_thread(maildir.make_mailbox, self._store, self._root, folder, card)
 
     async def unlink_files(self) -> int:
         """Remove the files of expunged messages whose time has come; return how many."""
@@ -181,10 +196,14 @@ class Upkeep:
 
 def wanted_letters(flags: int, now: str | None) -> str | None:
     """Return the letters a file should have; one that left `new` does not come back."""
-    letters = maildir.flag_letters(flags)
-    if now is not None and maildir.flags_of(now) == maildir.flags_of(letters):
+    letters = maildir.all_letters(flags)
+    if now is not None and _flags(now) == _flags(letters):
         return now  # another program's letters may stay
     return letters if letters or now is not None else None
+
+
+def _flags(letters: str) -> int:
+    return maildir.flags_of(letters, len(maildir.KEYWORD_LETTERS))
 
 
 def base_of(path: str) -> str:

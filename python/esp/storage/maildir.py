@@ -75,7 +75,7 @@ class Maildirs:
 
     async def describe(self, account: str, mailbox: Mailbox, *, subscribed: bool) -> None:
         """Make the mailbox's Maildir where it is missing, and write its card; both are durable then."""
-        card = Card(mailbox.name, mailbox.uidvalidity, mailbox.special_use, subscribed)
+        card = Card(mailbox.name, mailbox.uidvalidity, mailbox.special_use, subscribed, mailbox.keywords)
         where = folder(account, mailbox.directory)
         await asyncio.to_thread(make_mailbox, self._store, self._root, where, card)
 
@@ -119,7 +119,7 @@ class Maildirs:
 
 
 def flag_letters(flags: int) -> str:
-    """Return the letters after `:2,` for a flag set; keywords have none."""
+    """Return the letters after `:2,` for the system flags of a set."""
     return _LETTERS_OF[flags & _SYSTEM]
 
 
@@ -129,7 +129,10 @@ def file_path(folder_: str, file: str, letters: str | None) -> str:
 
 
 def file_letters(flags: int) -> str | None:
-    """Return the letters a new message's file gets; `None` puts it in `new`."""
+    """Return the letters a new message's file gets; `None` puts it in `new`.
+
+    Those of keywords are left to the worker, which first writes down what they stand for.
+    """
     return _LETTERS_OF[flags & _SYSTEM] or None
 
 
@@ -147,9 +150,13 @@ def nanoseconds(when: datetime) -> int:
     return max(-(2**63), min(exact, 2**63 - 1))
 
 
-def flags_of(file_flags: str | None) -> int:
-    """Return the flag set that letters stand for; unknown ones (P, Dovecot's a to z) stand for nothing."""
-    return sum(flag for letter, flag in _LETTERS if letter in (file_flags or ""))
+def flags_of(file_flags: str | None, keywords: int = 0) -> int:
+    """Return the flag set that letters stand for, in a mailbox with so many keywords; others stand for nothing."""
+    letters = file_flags or ""
+    flags = int(sum(flag for letter, flag in _LETTERS if letter in letters))
+    for n, letter in enumerate(KEYWORD_LETTERS[:keywords]):
+        flags |= (letter in letters) << (FIRST_KEYWORD_BIT + n)
+    return flags
 
 
 def account_folder(domain: str, local_part: str) -> str:

@@ -100,14 +100,14 @@ def stored(folder: Folder, keywords: tuple[str, ...], part: str, name: str) -> S
     return Stored(folder.path / part / name, base, maildir.flags_of(letters), usable)
 
 
-def keywords(folder: Folder) -> tuple[str, ...]:
-    """Return the keywords that the letters of a folder's file names stand for, in the order of the letters."""
-    card = maildir.read_card(folder.path.parent, folder.path.name)
+def keywords_of(path: Path) -> tuple[str, ...]:
+    """Return the keywords that the letters of a Maildir's file names stand for, in the order of the letters."""
+    card = maildir.read_card(path.parent, path.name)
     if card is not None and card.keywords:
         return card.keywords
     found: dict[int, str] = {}
     try:
-        lines = (folder.path / DOVECOT_KEYWORDS).read_text("utf-8", "replace").splitlines()
+        lines = (path / DOVECOT_KEYWORDS).read_text("utf-8", "replace").splitlines()
     except OSError:
         return ()
     for line in lines:

@@ -256,7 +256,7 @@ impl Target {
     /// When the path would leave the root, or the letters would not be letters.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let letters = self.letters.as_deref().unwrap_or_default();
-        if is_below(&self.folder) && letters.bytes().all(|letter| letter.is_ascii_alphabetic()) {
+        if is_below(&self.folder) && letters.bytes().all(|letter| letter.is_ascii_alphanumeric()) {
             Ok(())
         } else {
             Err(Failure::internal("deliver", &self.folder))

@@ -195,7 +195,7 @@ impl Store {
                 || !letters
                     .unwrap_or_default()
                     .bytes()
-                    .all(|b| b.is_ascii_alphabetic())
+                    .all(|b| b.is_ascii_alphanumeric())
             {
                 return Err(Failure::internal("rename", &change.base));
             }

@@ -19,7 +19,7 @@ from esp.core.mailbox import MailboxId, ModSeq, Uid
 from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS, SystemFlag
 from esp.core.principal import AccountId
 from esp.native import Description
-from esp.storage.postgres import imports
+from esp.storage.postgres import imports, outbox
 from esp.storage.postgres.imports import Imported
 from esp.storage.postgres.pool import Connection
 
@@ -87,13 +87,28 @@ _DELIVER = f"SELECT * FROM deliver({', '.join(f'${n}' for n in range(1, 21))})" 
 async def place(connection: Connection, deliveries: Sequence[Delivery]) -> Outcome | Refused:
     """Make every message of the batch visible in its mailboxes, in one transaction."""
     notes = [(one.places[0].account, one.imported) for one in deliveries if one.imported is not None]
-    if not notes:
+    with_keywords = any(there.flags >> FIRST_KEYWORD_BIT for one in deliveries for there in one.places)
+    if not notes and not with_keywords:
         return await _place(connection, deliveries)
     async with connection.transaction():
         outcome = await _place(connection, deliveries)
         if not isinstance(outcome, Refused):
-            await imports.note(connection, notes)
+            if notes:
+                await imports.note(connection, notes)
+            if with_keywords:
+                await _leave_to_rename(connection, deliveries, outcome)
     return outcome
+
+
+async def _leave_to_rename(tx: Connection, deliveries: Sequence[Delivery], outcome: Outcome) -> None:
+    """Have a worker give file names the letters of keywords."""
+    wanted: dict[tuple[AccountId, MailboxId], list[Uid]] = {}
+    for delivery, placed in zip(deliveries, outcome, strict=True):
+        for there, at in zip(delivery.places, placed, strict=True):
+            if there.flags >> FIRST_KEYWORD_BIT:
+                wanted.setdefault((there.account, there.mailbox), []).append(at.uid)
+    payloads = [outbox.Rename(account, mailbox, uids) for (account, mailbox), uids in wanted.items()]
+    await outbox.add_all(tx, outbox.Topic.RENAME, payloads)
 
 
 async def _place(connection: Connection, deliveries: Sequence[Delivery]) -> Outcome | Refused:

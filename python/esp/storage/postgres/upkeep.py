@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from esp.native import Description
 
 
+_LOCK_CLASS = 0x45535052
+"""Class of the advisory locks for mailboxes whose files are renamed: "ESPR"."""
+
+
 class Account(msgspec.Struct, frozen=True):
     """An account and its folder."""
 
@@ -151,6 +155,34 @@ async def set_file_flags(
         uid,
         file_flags,
     )
+
+
+async def lock_names(tx: Connection, mailbox: MailboxId) -> None:
+    """Keep others who bring file names in line with flags out of a mailbox until `tx` ends.
+
+    Else one with older flags could be the last to rename. Who changes flags is not kept waiting: it leaves a row in
+    the outbox, and whoever takes that comes after.
+    """
+    await tx.execute(
+        "SELECT pg_advisory_xact_lock($1::int, ($2::bigint % 2147483647)::int)", _LOCK_CLASS, mailbox
+    )
+
+
+async def described(tx: Connection, mailbox: MailboxId) -> tuple[Mailbox, bool] | None:
+    """Return a mailbox, locked, and whether its name is subscribed to; `None` when it is no more."""
+    row = await tx.fetchrow(
+        f"SELECT {COLUMNS} FROM mailbox WHERE id = $1 FOR NO KEY UPDATE",  # noqa: S608
+        mailbox,
+    )
+    if row is None:
+        return None
+    found = mailbox_of(row)
+    subscribed = await tx.fetchval(
+        "SELECT EXISTS (SELECT FROM subscription WHERE account_id = $1 AND name = $2)",
+        found.account,
+        found.name,
+    )
+    return found, bool(subscribed)
 
 
 async def names_to_mend(
@@ -338,6 +370,7 @@ async def ensure_mailbox(
     special_use: SpecialUse | None,
     subscribed: bool,
     above: int,
+    keywords: Sequence[str] = (),
 ) -> tuple[Mailbox, bool]:
     """Return the mailbox with this folder, and whether it was made now, with a UIDVALIDITY greater than `above`."""
     row = await tx.fetchrow(
@@ -360,13 +393,14 @@ async def ensure_mailbox(
     )
     row = await tx.fetchrow(
         f"""
-        INSERT INTO mailbox (account_id, name, directory, special_use) VALUES ($1, $2, $3, $4)
+        INSERT INTO mailbox (account_id, name, directory, special_use, keywords) VALUES ($1, $2, $3, $4, $5)
         RETURNING {COLUMNS}
         """,  # noqa: S608
         account,
         free,
         directory,
         special_use.value if special_use else None,
+        list(keywords),
     )
     assert row is not None
     if subscribed:
