@@ -336,3 +336,14 @@ def test_help_imports_nothing_that_works() -> None:
     )
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not imported & {"asyncpg", "redis", "structlog", "prometheus_client", "esp.native"}
+
+
+def test_the_quarantine_is_listed_and_emptied(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mail" / "quarantine" / "example.test").mkdir(parents=True)
+    (tmp_path / "mail" / "quarantine" / "example.test" / "orphan").write_bytes(b"mail")
+
+    assert "example.test/orphan" in cli("mailbox", "quarantine", "list").out
+    assert cli("mailbox", "quarantine", "delete", "--older", "1d").out == "deleted 0 files\n"
+    assert cli("mailbox", "quarantine", "delete", "--older", "soon").code == 2
+    assert cli("mailbox", "quarantine", "delete", "--older", "0", "--json").json == {"deleted": 1}
+    assert cli("mailbox", "quarantine", "list", "--json").json == []

@@ -302,9 +302,8 @@ def test_an_export_goes_on_where_it_was_and_overwrites_nothing_else(
     filled(cli, user, tmp_path / "source")
     out = tmp_path / "out"
     assert cli("message", "export", user, "--to", str(out)).code == 0
-    cut_off = next((out / ".A" / "cur").iterdir())
+    cut_off, *_, gone = sorted((out / ".A" / "cur").iterdir())
     cut_off.write_bytes(b"half")
-    gone = sorted((out / ".A" / "cur").iterdir())[-1]
     gone.unlink()
 
     again = cli("message", "export", user, "--to", str(out), "--json").json

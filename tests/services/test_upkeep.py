@@ -17,7 +17,7 @@ from esp.services.dispatch import Dispatch, Incoming
 from esp.services.messages import Messages
 from esp.services.rebuilding import rebuild
 from esp.services.upkeep import Upkeep
-from esp.storage import maildir
+from esp.storage import maildir, quarantine
 from esp.storage.maildir import Card
 from esp.storage.postgres import outbox
 from esp.storage.postgres.pool import Database
@@ -453,3 +453,23 @@ async def test_a_maildir_of_dovecot_is_rebuilt_with_its_keywords(
     words = {word for n, word in enumerate(row["keywords"]) if row["flags"] >> (8 + n) & 1}
     assert all(row["keywords"])
     assert (words, row["flags"] & 0xFF) == ({"Later", "$Junk"}, SystemFlag.SEEN)
+
+
+async def test_the_quarantine_is_emptied_when_its_time_has_come(
+    database: Database, store: Store, root: Path
+) -> None:
+    for part in ("new", "cur", "tmp"):
+        (root / "example.test/gone" / part).mkdir(parents=True)
+    (root / "example.test/gone/new/orphan").write_bytes(BODY)
+    maildir.put_aside(root, "example.test/gone", "new", "orphan")
+    (root / "quarantine" / "removed-1").mkdir()
+    (root / "quarantine" / "removed-1" / "left").touch()
+
+    await Upkeep(database, store, root, retention=3600.0).janitor()
+    assert [one.path for one in quarantine.held(root)] == ["example.test/gone/orphan"]
+    await Upkeep(database, store, root).janitor()  # no retention: for ever
+    assert [one.size for one in quarantine.held(root)] == [len(BODY)]
+    assert (root / "quarantine" / "removed-1").exists()
+
+    await Upkeep(database, store, root, retention=1e-6).janitor()
+    assert list((root / "quarantine").iterdir()) == []

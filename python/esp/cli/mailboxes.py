@@ -1,11 +1,13 @@
 """`esp-cli mailbox`."""
 
+import asyncio
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from esp.cli.acl import acl
 from esp.cli.console import Config, Json, as_json, run, size, table
+from esp.config.text import parse_duration
 from esp.core.address import parse
 from esp.core.errors import InvalidError
 from esp.core.mailbox import Mailbox, SpecialUse
@@ -14,6 +16,7 @@ from esp.services.checking import Report, check
 from esp.services.mailboxes import Listed
 from esp.services.rebuilding import Rebuilt, rebuild
 from esp.storage.maildir import account_folder
+from esp.storage.quarantine import Held, empty, held
 
 mailbox = App(
     "mailbox", help="The mailboxes of an account, who may use them, and whether files and database agree."
@@ -159,6 +162,51 @@ def rebuild_mailboxes(
         rows=((r.account, r.mailbox, r.messages, r.made) for r in done),
         empty="nothing was missing",
     )  # fmt: skip
+
+
+quarantine = App(
+    "quarantine", help="Files that belong to no message, put aside by the janitor and `check --fix`."
+)
+mailbox.command(quarantine)
+
+
+@quarantine.command(name="list")
+def list_quarantine(*, config: Config = None, json: Json = False) -> None:
+    """List what is in quarantine."""
+
+    async def work(esp: Administration) -> list[Held]:
+        return await asyncio.to_thread(lambda: list(held(esp.settings.storage.path)))
+
+    found = run(config, work)
+    if json:
+        return as_json(found)
+    return table(
+        "since",
+        "size",
+        "file",
+        rows=((one.since, size(one.size), one.path) for one in found),
+        empty="nothing",
+    )
+
+
+@quarantine.command(name="delete")
+def delete_quarantine(
+    *,
+    older: Annotated[str, Parameter(help="Only what has been there for so long, as 7d; 0 for everything.")],
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Delete files in quarantine for good."""
+    try:
+        seconds = parse_duration(older)
+    except ValueError:
+        raise InvalidError(f"{older!r} is no duration: write 7d, 12h, or 0") from None
+
+    async def work(esp: Administration) -> int:
+        return await asyncio.to_thread(empty, esp.settings.storage.path, seconds)
+
+    count = run(config, work)
+    as_json({"deleted": count}) if json else print(f"deleted {count} files")
 
 
 def _one_or_all(user: str | None, everyone: bool) -> None:

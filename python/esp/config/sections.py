@@ -67,6 +67,8 @@ class Storage(_Section, frozen=True):
     """Fsync before the 250. Off only for throw-away tests: mail is lost with the machine's power."""
     sync_threads: Positive = 16
     """Threads that write message files of one process; the disk, not the cores, is the limit."""
+    quarantine_retention: Duration = 30 * 86400.0
+    """How long files that belong to no message are kept in `quarantine`; 0: until an administrator removes them."""
 
 
 class Tls(_Section, frozen=True):

@@ -195,7 +195,10 @@ async def _worker(settings: Settings) -> AsyncIterator[Server]:
         indexing = Indexing(
             await _database(settings, stack, durable=False), settings.storage.path, delivered=watch.look
         )
-        upkeep = Upkeep(database, _store(settings, stack), settings.storage.path, batch=settings.worker.batch)
+        upkeep = Upkeep(
+            database, _store(settings, stack), settings.storage.path,
+            batch=settings.worker.batch, retention=settings.storage.quarantine_retention,
+        )  # fmt: skip
         handlers: dict[str, Handler] = {
             Topic.INDEX: indexing.work,
             Topic.RENAME: upkeep.rename_files,

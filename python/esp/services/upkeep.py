@@ -20,7 +20,7 @@ from esp.core.mailbox import Mailbox, MailboxId, Uid
 from esp.core.message import FIRST_KEYWORD_BIT
 from esp.core.principal import AccountId
 from esp.native import Entry, Store
-from esp.storage import maildir
+from esp.storage import maildir, quarantine
 from esp.storage.postgres import outbox, upkeep
 from esp.storage.postgres.outbox import Topic
 from esp.storage.postgres.pool import Connection, Database
@@ -52,11 +52,15 @@ class Swept(msgspec.Struct, frozen=True):
 class Upkeep:
     """The jobs of a worker that touch message files; each may run in several workers at once."""
 
-    def __init__(self, database: Database, store: Store, root: Path, *, batch: int = 500) -> None:
+    def __init__(
+        self, database: Database, store: Store, root: Path, *, batch: int = 500, retention: float = 0.0
+    ) -> None:
+        """Make them; `retention` is how many seconds files stay in quarantine (0: for ever)."""
         self._database = database
         self._store = store
         self._root = root
         self._batch = batch
+        self._retention = retention
 
     async def rename_files(self) -> int:
         """Bring file names in line with flags, as far as the outbox asks for it; return how many messages."""
@@ -150,6 +154,10 @@ class Upkeep:
                 quarantined += await self._put_orphans_aside(account, mailbox, folder, entries, grace)
                 old = [e for e in entries if e.part == "tmp" and is_older(e, TMP_AGE)]
                 leftovers += await asyncio.to_thread(remove_leftovers, self._root, folder, old)
+        if self._retention and (
+            count := await asyncio.to_thread(quarantine.empty, self._root, self._retention)
+        ):
+            log.info("upkeep_quarantine_emptied", files=count)
         if quarantined or leftovers:
             log.warning("upkeep_orphans_found", quarantined=quarantined, leftovers=leftovers)
         return Swept(mailboxes, tuple(quarantined), leftovers)

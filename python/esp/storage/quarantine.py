@@ -1,0 +1,60 @@
+"""The folder for files that belong to nobody: what is in it, and how it is emptied.
+
+A file keeps below `<storage.path>/quarantine` the place it had (`maildir.put_aside`). Blocking: call it in a thread.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from esp.storage.maildir import QUARANTINE
+
+_REMOVED = "removed-"
+"""What `maildir.remove_account` begins the name of a folder with; only a crash leaves one."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A file in quarantine."""
+
+    path: str
+    """Below the quarantine: the Maildir it was in, and its name."""
+    size: int
+    since: datetime
+
+
+def held(root: Path) -> Iterator[Held]:
+    """Yield every file that is there."""
+    home = root / QUARANTINE
+    for directory, folders, names in os.walk(home):
+        folders[:] = sorted(name for name in folders if not name.startswith(_REMOVED))
+        for name in sorted(names):
+            path = Path(directory, name)
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            # The time of the renaming; the file's own is that of the message.
+            since = datetime.fromtimestamp(int(status.st_ctime), UTC)
+            yield Held(str(path.relative_to(home)), status.st_size, since)
+
+
+def empty(root: Path, older: float) -> int:
+    """Remove files that have been there for so many seconds, and folders that are empty then; return how many files."""
+    home, until = root / QUARANTINE, time.time() - older
+    count = 0
+    for one in list(held(root)):
+        if one.since.timestamp() <= until:
+            (home / one.path).unlink(missing_ok=True)
+            count += 1
+    for folder in home.glob(f"{_REMOVED}*"):
+        if folder.stat().st_ctime <= until:
+            shutil.rmtree(folder, ignore_errors=True)
+    for directory, _, _ in os.walk(home, topdown=False):
+        if Path(directory) != home and not os.listdir(directory):  # noqa: PTH208
+            Path(directory).rmdir()
+    return count
