@@ -234,7 +234,14 @@ pub(crate) fn tag_of(octets: &[u8]) -> Option<String> {
 
 /// `mailbox = "INBOX" / astring`, as Unicode.
 pub(crate) fn mailbox(cursor: &mut Cursor<'_>, utf8: bool) -> Result<String, SyntaxError> {
+    let start = cursor.offset();
     let name = cursor.astring_text()?;
+    if !utf8 && utf7::is_second_spelling(&name) {
+        return Err(SyntaxError {
+            offset: start,
+            expected: "a mailbox name in modified UTF-7".into(),
+        });
+    }
     Ok(mailbox_name(name, utf8))
 }
 

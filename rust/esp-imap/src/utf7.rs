@@ -86,6 +86,19 @@ pub fn decode(name: &str) -> Option<String> {
     (encode(&out) == name).then_some(out)
 }
 
+/// Whether a name is meant to be modified UTF-7 and is no canonical one: it has a shifted run, and does not decode.
+///
+/// RFC 3501 §5.1.3: such a name would be a second spelling of another, or of none. A lone `&`, as in `AT&T`, shifts nothing.
+#[must_use]
+pub(crate) fn is_second_spelling(name: &str) -> bool {
+    let shifts = name.split('&').skip(1).any(|shifted| {
+        shifted.split_once('-').is_some_and(|(run, _)| {
+            !run.is_empty() && run.bytes().all(|octet| ALPHABET.contains(&octet))
+        })
+    });
+    shifts && decode(name).is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +118,22 @@ mod tests {
     fn a_second_spelling_of_a_name_is_no_name() {
         for bad in ["&Jjo!", "&U,BTFw-&ZeVnLIqe-", "a&", "&AGE-", "&====-", "é"] {
             assert_eq!(decode(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_what_shifts_is_a_second_spelling() {
+        for (name, second) in [
+            ("&AGE-", true),
+            ("&U,BTFw-&ZeVnLIqe-", true),
+            ("&Jjo-&", true),
+            ("AT&T", false),
+            ("R&D - old", false),
+            ("&-", false),
+            ("Entw&APw-rfe", false),
+            ("\u{e9}", false),
+        ] {
+            assert_eq!(is_second_spelling(name), second, "{name}");
         }
     }
 
