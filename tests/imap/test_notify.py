@@ -238,3 +238,29 @@ async def test_nothing_is_left_when_the_last_watcher_goes(world: World, imap: Im
     )
     for connected in (first, second):
         await connected.close()
+
+
+async def test_a_search_that_is_kept_up_to_date_fetches_what_is_new(world: World, imap: Imap) -> None:
+    # RFC 5465 §7
+    address = await world.account()
+    client, other = await imap.login(address), await imap.login(address)
+    await other.append("INBOX", b"Subject: an old one\r\n\r\n", "(\\Seen)")
+    await client.ok("SELECT INBOX")
+    wanted = "(UID BODY.PEEK[HEADER.FIELDS (SUBJECT)])"
+    lines = await client.ok(f"UID SEARCH RETURN (COUNT UPDATE {wanted}) UNSEEN")
+    assert lines[-2].endswith("COUNT 0")
+    client.send("i IDLE\r\n")
+    await client.until("+ ")
+    await other.append("INBOX", b"Subject: boss\r\n\r\nx")
+    lines = await client.until("* 2 FETCH")
+    assert [line for line in lines if "ADDTO (" in line and line.endswith(" 2)")]
+    assert lines[-1].startswith("* 2 FETCH (UID 2 BODY[HEADER.FIELDS (SUBJECT)] {")
+    # What comes to the result by its flags is no news.
+    await other.ok("SELECT INBOX")
+    await other.ok("STORE 1 -FLAGS.SILENT (\\Seen)")
+    lines = await client.until("* ESEARCH")
+    await other.append("INBOX", b"Subject: chief\r\n\r\nx")
+    lines += await client.until("* 3 FETCH (UID 3 BODY")
+    assert not [line for line in lines if line.startswith("* 1 FETCH") and "BODY" in line]
+    for connected in (client, other):
+        await connected.close()

@@ -5,6 +5,8 @@ import statistics
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.imap.client import Client
 from tests.imap.world import Imap, World
 
@@ -73,6 +75,31 @@ async def test_without_redis_mail_is_seen_by_polling(world: World, imap: Imap, t
     # And at once, when the client asks.
     await sender.append("INBOX", b"x")
     assert "* 2 EXISTS" in await client.ok("NOOP")
+    for connected in (client, sender):
+        await connected.close()
+    await world.close_door(alone)
+
+
+async def test_looking_for_changes_outlives_an_error_that_nobody_thought_of(
+    world: World, imap: Imap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = await world.account()
+    alone = await world.open_door(valkey=f"unix://{tmp_path}/nothing.sock", poll_interval=0.1)
+    client = await idling(alone, address)
+    look = alone.door.open_mailboxes._look
+    failures = []
+
+    async def fail_once() -> None:
+        if not failures:
+            failures.append(True)
+            raise ZeroDivisionError
+        await look()
+
+    monkeypatch.setattr(alone.door.open_mailboxes, "_look", fail_once)
+    sender = await imap.login(address)
+    await sender.append("INBOX", b"x")
+    assert await client.line() == "* 1 EXISTS"
+    assert failures
     for connected in (client, sender):
         await connected.close()
     await world.close_door(alone)

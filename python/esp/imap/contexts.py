@@ -9,8 +9,19 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from esp.core.errors import EspError
+from esp.imap.fetching import write
 from esp.imap.responses import Refusal
-from esp.native import CancelUpdateArguments, Command, Context, Search, SearchOrder, SearchProgram
+from esp.native import (
+    CancelUpdateArguments,
+    Command,
+    Context,
+    FetchItems,
+    Search,
+    SearchOrder,
+    SearchProgram,
+    SequenceSet,
+    encode_set,
+)
 from esp.telemetry.log import get_logger
 
 if TYPE_CHECKING:
@@ -27,17 +38,22 @@ class _Kept(NamedTuple):
     context: Context
     program: SearchProgram
     order: SearchOrder | None
+    fetch: FetchItems | None
 
 
 class Contexts:
     """The contexts of a selected mailbox, which end with it."""
 
-    __slots__ = ("_found", "_kept", "_searched", "_searching", "_told")
+    __slots__ = ("_found", "_kept", "_last", "_searched", "_searching", "_told", "_wanted")
 
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}
-        self._found: dict[str, Search] = {}
-        """Searches done again and not yet told of."""
+        self._last: dict[str, int] = {}
+        """Of each context, the UID up to which messages are no new ones."""
+        self._wanted: list[tuple[list[int], FetchItems]] = []
+        """New messages that are still to be told of (RFC 5465 §7)."""
+        self._found: dict[str, tuple[Search, int]] = {}
+        """Searches done again and not yet told of, and the last UID that they looked at."""
         self._searched = 0
         """The mod-sequence up to which the mailbox was searched."""
         self._told = 0
@@ -59,6 +75,9 @@ class Contexts:
         program: SearchProgram,
         order: SearchOrder | None,
         searched: int,
+        *,
+        fetch: FetchItems | None,
+        last_uid: int,
     ) -> None:
         """Keep telling how the result of a finished search changes.
 
@@ -68,14 +87,17 @@ class Contexts:
             program: what was looked for.
             order: of a SORT.
             searched: the mod-sequence of the mailbox when the search began.
+            fetch: what to tell of new messages that come to the result.
+            last_uid: of the mailbox when the search began.
         """
         self._searched = min(self._searched, searched) if self._kept else searched
         context = Context(search, uid=command.uid, tag=command.tag)
-        self._kept[command.tag] = _Kept(context, program, order)
+        self._kept[command.tag] = _Kept(context, program, order, fetch)
+        self._last[command.tag] = last_uid
 
     def cancel(self, tag: str) -> None:
         """Tell no more."""
-        del self._kept[tag]
+        del self._kept[tag], self._last[tag]
         self._found.pop(tag, None)
 
     def before(self, session: "Session", *, expunges: bool) -> None:
@@ -96,6 +118,7 @@ class Contexts:
             while self._kept and session.selected is selected and self._told != self._searched:
                 self._searched = self._told
                 for tag, kept in tuple(self._kept.items()):
+                    last_uid = selected.view.last_uid
                     found = await session.door.searching.search(
                         selected.view,
                         selected.opened.index,
@@ -107,7 +130,7 @@ class Contexts:
                         wanted=lambda: session.selected is selected,
                     )
                     if tag in self._kept and session.selected is selected:
-                        self._found[tag] = found
+                        self._found[tag] = (found, last_uid)
                 if not session.connection.busy and not session.connection.paused:
                     self._write(session)
         except (EspError, ValueError) as error:
@@ -118,8 +141,24 @@ class Contexts:
 
     def _write(self, session: "Session") -> None:
         while self._found:
-            tag, found = self._found.popitem()
-            session.connection.write(self._kept[tag].context.update(found))
+            tag, (found, last_uid) = self._found.popitem()
+            kept = self._kept[tag]
+            session.connection.write(kept.context.update(found))
+            last, self._last[tag] = self._last[tag], last_uid
+            # Not of messages that come to the result by a change of flags: the client knows these.
+            if kept.fetch is not None and (new := [uid for uid in found.uids if uid > last]):
+                self._wanted.append((new, kept.fetch))
+        if self._wanted:
+            session.connection.begin(lambda: self.fetch(session))
+
+    async def fetch(self, session: "Session") -> None:
+        """Write what is wanted of new messages, behind the update that names them (RFC 5465 §5.2)."""
+        selected = session.selected
+        while self._wanted and selected is not None and session.selected is selected:
+            uids, items = self._wanted.pop(0)
+            wanted = SequenceSet(encode_set(sorted(uids)))
+            fetching = selected.view.fetch(wanted, items, uid=True, contents=session.door.contents)
+            await write(session, selected, fetching, items)
 
 
 async def cancel_update(session: "Session", command: Command) -> str:

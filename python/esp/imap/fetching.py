@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from esp.core.message import SystemFlag
 from esp.imap.enabling import enable_condstore
 from esp.imap.responses import Refusal
-from esp.imap.selected import Selected
 from esp.native import Command, Fetch, FetchArguments, FetchItems, SequenceSet, encode_set
 from esp.telemetry.log import get_logger
 
 if TYPE_CHECKING:
+    from esp.imap.selected import Selected
     from esp.imap.session import Session
 
 log = get_logger(__name__)
@@ -62,7 +62,7 @@ async def fetch(session: "Session", command: Command) -> str:
     return f"OK {'UID ' if command.uid else ''}FETCH completed"
 
 
-async def write(session: "Session", selected: Selected, fetching: Fetch, items: FetchItems) -> None:
+async def write(session: "Session", selected: "Selected", fetching: Fetch, items: FetchItems) -> None:
     """Write the responses of a FETCH as the client takes them, in a thread those that read files."""
     try:
         await (_write_from_files if items.reads_files else _write_rows)(session, selected, fetching, items)
@@ -70,7 +70,7 @@ async def write(session: "Session", selected: Selected, fetching: Fetch, items: 
         session.progress.paused = False
 
 
-async def _write_rows(session: "Session", selected: Selected, fetching: Fetch, items: FetchItems) -> None:
+async def _write_rows(session: "Session", selected: "Selected", fetching: Fetch, items: FetchItems) -> None:
     connection = session.connection
     while (step := fetching.step(STEP)) is not None:
         if isinstance(step, bytes):
@@ -83,7 +83,7 @@ async def _write_rows(session: "Session", selected: Selected, fetching: Fetch, i
 
 
 async def _write_from_files(
-    session: "Session", selected: Selected, fetching: Fetch, items: FetchItems
+    session: "Session", selected: "Selected", fetching: Fetch, items: FetchItems
 ) -> None:
     """Write pieces that are read in a thread, each while the client takes the one before."""
     step = _read(fetching)
@@ -101,7 +101,7 @@ async def _write_from_files(
         step.cancel()  # what is being read for a client that left is of no use
 
 
-async def _load(session: "Session", selected: Selected, contents: list[int], items: FetchItems) -> None:
+async def _load(session: "Session", selected: "Selected", contents: list[int], items: FetchItems) -> None:
     # Only between two responses is anything asked for.
     session.progress.paused = False
     await session.door.load_contents(selected.opened.account, contents, items, session.progress)

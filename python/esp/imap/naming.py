@@ -11,7 +11,7 @@ from esp.core.namespace import OTHER_USERS, SHARED
 from esp.core.rights import Rights
 from esp.imap.annotating import long_entries, metadata_line
 from esp.imap.enabling import enable_condstore
-from esp.imap.listing import list_lines, write_list
+from esp.imap.listing import list_lines, name_line, write_list
 from esp.imap.responses import Refusal
 from esp.imap.sharing import my_rights_line
 from esp.native import (
@@ -56,6 +56,12 @@ async def delete(session: "Session", command: Command) -> str:
         if session.selected is not None and session.selected.opened.mailbox == reached.mailbox.id:
             session.select(None)
     await session.door.mailboxes.delete(session.owner, arguments.mailbox)
+    canonical = mailbox_name.canonical(arguments.mailbox)
+    if session.imap4rev2 and canonical != arguments.mailbox:
+        # RFC 9051 §6.3.5: it is another name that is gone.
+        gone = Listed(name=canonical, mailbox=None, subscribed=False, has_children=False)
+        utf8 = session.connection.reader.utf8
+        session.connection.write(name_line(gone, utf8=utf8, old_name=arguments.mailbox))
     return "OK DELETE completed"
 
 

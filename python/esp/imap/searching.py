@@ -35,7 +35,7 @@ async def search(session: "Session", command: Command) -> str:
     try:
         await session.refresh()
         connection = session.connection
-        searched = selected.opened.index.modseq
+        searched, last_uid = selected.opened.index.modseq, selected.view.last_uid
         found = await session.door.searching.search(
             selected.view,
             selected.opened.index,
@@ -59,6 +59,15 @@ async def search(session: "Session", command: Command) -> str:
     if updates and selected.contexts.full:
         session.untagged(f'NO [NOUPDATE "{command.tag}"] Too many contexts')
     elif updates:
-        selected.contexts.add(command, found, arguments.program, order, searched)
+        assert returns is not None
+        selected.contexts.add(
+            command,
+            found,
+            arguments.program,
+            order,
+            searched,
+            fetch=returns.fetch,
+            last_uid=last_uid,
+        )
     name = f"UID {command.name}" if command.uid else command.name
     return f"OK {name} completed{', result saved' if saves else ''}"

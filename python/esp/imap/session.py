@@ -141,6 +141,8 @@ class Session:
                 self._bad(event)
         if self.notification is not None:
             await self.notification.push()
+        if self.selected is not None:
+            await self.selected.contexts.fetch(self)
 
     async def _command(self, command: Command) -> None:
         started = asyncio.get_running_loop().time()

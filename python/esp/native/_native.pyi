@@ -642,6 +642,9 @@ class ReturnOptions:
     @property
     def silent(self) -> bool:
         """Whether no result is asked for, so that no untagged response is due (RFC 5182 §2.1)."""
+    @property
+    def fetch(self) -> FetchItems | None:
+        """What UPDATE wants to be told of new messages that come to the result (RFC 5465 §7); sets no `\\Seen`."""
     def __contains__(self, option: str, /) -> bool:
         """Whether an option was given."""
 

@@ -1,6 +1,8 @@
 //! What a SEARCH or SORT is to answer (RFC 4731 §3.1, RFC 5182 §2.1, RFC 5267 §3 and §4, RFC 6203 §4, RFC 9394 §3.1).
 
 use crate::cursor::{Cursor, SyntaxError};
+use crate::fetch_items::FetchItems;
+use std::sync::Arc;
 
 /// `partial-range`: the first and last place of the results wanted, from 1; below zero from the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Returns {
     pub options: Vec<&'static str>,
     /// Of the option PARTIAL.
     pub partial: Option<Partial>,
+    /// Of the option UPDATE: what to tell of messages that come to the result as new ones (RFC 5465 §7).
+    pub fetch: Option<Arc<FetchItems>>,
 }
 
 const OPTIONS: [&str; 9] = [
@@ -91,6 +95,9 @@ impl Returns {
                     return Err(cursor.error("PARTIAL once"));
                 }
                 returns.partial = Some(read_partial(cursor)?);
+            }
+            if option == "UPDATE" {
+                returns.fetch = read_update(cursor)?;
             }
             if !returns.options.contains(&option) {
                 returns.options.push(option);
@@ -144,6 +151,17 @@ impl Returns {
     }
 }
 
+/// `modifier-update = "UPDATE" ["(" fetch-att *(SP fetch-att) ")"]`, in the RFC's own examples with a space between.
+fn read_update(cursor: &mut Cursor<'_>) -> Result<Option<Arc<FetchItems>>, SyntaxError> {
+    let mut ahead = cursor.clone();
+    ahead.take_octet(b' ');
+    if ahead.peek() != Some(b'(') {
+        return Ok(None);
+    }
+    cursor.take_octet(b' ');
+    Ok(Some(Arc::new(FetchItems::read_peeking(cursor)?)))
+}
+
 /// `partial-range = (nz-number ":" nz-number) / ("-" nz-number ":" "-" nz-number)` (RFC 9394 §5).
 pub(crate) fn read_partial(cursor: &mut Cursor<'_>) -> Result<Partial, SyntaxError> {
     let from_end = cursor.peek() == Some(b'-');
@@ -181,6 +199,11 @@ mod tests {
         assert_eq!(options(""), ["ALL"]);
         assert_eq!(options("SAVE"), ["SAVE"]);
         assert_eq!(options("UPDATE"), ["UPDATE", "ALL"]);
+        assert_eq!(
+            options("COUNT UPDATE (UID FLAGS) MIN"),
+            ["COUNT", "UPDATE", "MIN"]
+        );
+        assert_eq!(options("UPDATE(UID)"), ["UPDATE", "ALL"]);
         assert_eq!(options("COUNT update count"), ["COUNT", "UPDATE"]);
         assert!(Returns::parse("SAVE").unwrap().is_silent());
     }

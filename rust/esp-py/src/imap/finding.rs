@@ -1,6 +1,6 @@
 //! SEARCH, SORT and THREAD being answered.
 
-use super::commands::SearchProgram;
+use super::commands::{FetchItems, SearchProgram};
 use super::{invalid, lock, octets};
 use esp_imap as imap;
 use pyo3::prelude::*;
@@ -28,6 +28,11 @@ impl ReturnOptions {
     #[getter]
     fn silent(&self) -> bool {
         self.0.is_silent()
+    }
+
+    #[getter]
+    fn fetch(&self) -> Option<FetchItems> {
+        self.0.fetch.clone().map(FetchItems)
     }
 
     fn __contains__(&self, option: &str) -> bool {
