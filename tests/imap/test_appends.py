@@ -204,6 +204,41 @@ async def test_a_file_renamed_since_is_found_by_a_url(world: World, imap: Imap) 
     await client.close()
 
 
+async def test_a_file_renamed_between_two_fetches_is_found(world: World, imap: Imap) -> None:
+    address = await world.account()
+    client = await imap.login(address)
+    for number in range(3):
+        await client.append("INBOX", b"Subject: %d\r\n\r\n" % number)
+    await client.ok("SELECT INBOX")
+    for letters in ("S", "FS", "RS"):
+        for path in files(world, address):
+            renamed = path.parent.parent / "cur" / f"{path.name.partition(':')[0]}:2,{letters}"
+            await asyncio.to_thread(path.rename, renamed)
+        lines = await client.ok("FETCH 1:* BODY.PEEK[]")
+        assert [line.split("Subject: ")[1][0] for line in lines[:-1]] == ["0", "1", "2"]
+    await client.close()
+
+
+async def test_a_large_part_comes_the_same_in_pieces(client: Client) -> None:
+    content = os.urandom(600_000)
+    encoded = base64.encodebytes(content).replace(b"\n", b"\r\n").removesuffix(b"\r\n")
+    head = (
+        b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhello\r\n--b\r\n"
+    )
+    kind = b"Content-Transfer-Encoding: base64\r\n\r\n"
+    await client.append("INBOX", head + kind + encoded + b"\r\n--b--\r\n")
+    await client.ok("SELECT INBOX")
+    for item, whole in (("BODY", encoded), ("BINARY", content)):
+        pieces = [
+            body_of(await client.ok(f"FETCH 1 {item}.PEEK[2]<{start}.65536>"))
+            for start in range(0, len(whole), 65_536)
+        ]
+        assert b"".join(pieces) == whole
+        assert body_of(await client.ok(f"FETCH 1 {item}.PEEK[1]<1.3>")) == b"ell"
+        assert body_of(await client.ok(f"FETCH 1 {item}.PEEK[2]<{len(whole)}.1>")) == b""
+    assert body_of(await client.ok("FETCH 1 BODY.PEEK[2.MIME]<0.7>")) == b"Content"
+
+
 @pytest.mark.parametrize(
     ("url", "named"),
     [
