@@ -69,8 +69,8 @@ class FakeDirectory:
         return Local((ADMIN,))
 
     async def folder(self, target: LocalTarget, poster: AccountId | None) -> LocalTarget:
-        # The tag names a mailbox where only bob may post.
-        if target.detail and poster == 2:
+        # The tag names a mailbox where only alice may post.
+        if target.detail and poster == 1:
             return inbox(int(target.account) + 100, target.detail)
         return target
 

@@ -344,3 +344,20 @@ async def test_a_drain_waits_for_a_delivery_only_so_long() -> None:
         await made.door.drain(0.1)
         assert await talk.closed()
         made.dispatch.gate.set()
+
+
+async def test_who_sends_decides_where_a_tag_leads() -> None:
+    """RFC 4314 §2.1, right `p`: asked for the principal, or for somebody that nobody knows."""
+    networks = Security(plaintext_login_networks=("127.0.0.0/8",))
+    right = "AUTH PLAIN " + base64.b64encode(b"\0alice@example.test\0secret").decode()
+    async with world() as outside, world(submission=FakeAuthentication(), security=networks) as inside:
+        for made, login, sender, mailbox in (
+            (outside, [], "sender@other.test", 1),
+            (inside, [right], "alice@example.test", 101),
+        ):
+            talk = await Talk.to(made)
+            await talk.all_of(["EHLO client.test", *login])
+            codes = await talk.all_of([f"MAIL FROM:<{sender}>", "RCPT TO:<alice+box@example.test>", "DATA"])
+            assert codes == ["250", "250", "354"]
+            assert (await talk.ask("Subject: x\r\n\r\nx\r\n.")).startswith("250")
+            assert [target.mailbox for target in made.dispatch.delivered[0][0].targets] == [mailbox]
