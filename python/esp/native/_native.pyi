@@ -637,7 +637,7 @@ class ReturnOptions:
         """
     @property
     def options(self) -> tuple[str, ...]:
-        """Of `MIN MAX ALL COUNT SAVE PARTIAL UPDATE CONTEXT RELEVANCY`; `ALL` when none asks for a result,
+        """Of `MIN MAX ALL COUNT SAVE PARTIAL UPDATE CONTEXT`; `ALL` when none asks for a result,
         unless SAVE does something with it."""
     @property
     def silent(self) -> bool:

@@ -1,4 +1,4 @@
-//! What a SEARCH or SORT is to answer (RFC 4731 §3.1, RFC 5182 §2.1, RFC 5267 §3 and §4, RFC 6203 §4, RFC 9394 §3.1).
+//! What a SEARCH or SORT is to answer (RFC 4731 §3.1, RFC 5182 §2.1, RFC 5267 §3 and §4, RFC 9394 §3.1).
 
 use crate::cursor::{Cursor, SyntaxError};
 use crate::fetch_items::FetchItems;
@@ -50,16 +50,8 @@ pub struct Returns {
     pub fetch: Option<Arc<FetchItems>>,
 }
 
-const OPTIONS: [&str; 9] = [
-    "MIN",
-    "MAX",
-    "ALL",
-    "COUNT",
-    "SAVE",
-    "PARTIAL",
-    "UPDATE",
-    "CONTEXT",
-    "RELEVANCY",
+const OPTIONS: [&str; 8] = [
+    "MIN", "MAX", "ALL", "COUNT", "SAVE", "PARTIAL", "UPDATE", "CONTEXT",
 ];
 /// Those that ask for no result.
 const SILENT: [&str; 3] = ["SAVE", "UPDATE", "CONTEXT"];
@@ -217,6 +209,7 @@ mod tests {
             "PARTIAL -1:1",
             "PARTIAL 1",
             "FOO",
+            "RELEVANCY",
         ] {
             assert!(Returns::parse(text).is_err(), "{text}");
         }

@@ -147,12 +147,6 @@ impl SearchProgram {
         Self::any(&self.key, &|key| matches!(key, Key::Contains(..)))
     }
 
-    /// Whether some key looks at `Date:`.
-    #[must_use]
-    pub fn needs_sent(&self) -> bool {
-        Self::any(&self.key, &|key| matches!(key, Key::Day(DateOf::Sent, ..)))
-    }
-
     /// Whether messages are named by sequence numbers.
     #[must_use]
     pub fn numbers(&self) -> bool {
