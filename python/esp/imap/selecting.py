@@ -80,7 +80,7 @@ async def close(session: "Session", command: Command) -> str:
     code = ""
     # RFC 4314 §4: without the right to, nothing is expunged, and the mailbox is closed all the same.
     if not selected.view.read_only and Rights.EXPUNGE in selected.rights:
-        await session.refresh()
+        await session.refresh(ask=True)
         if uids := selected.view.deleted():
             told, pending = selected.view.told, selected.view.pending
             modseq = await session.door.messages.expunge(selected.opened.mailbox, uids)

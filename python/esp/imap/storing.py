@@ -35,7 +35,8 @@ async def store(session: "Session", command: Command) -> str:
     selected = writable(session, Rights.NONE)
     if arguments.unchanged_since is not None:
         enable_condstore(session)
-    await session.refresh()
+    # Asked, not only heard: what another session was told OK must not be taken for what was before it.
+    await session.refresh(ask=True)
     bits = await _permitted_bits(session, selected, arguments)
     plan = _plan(selected, command, arguments, bits)
     modified, numbers = plan.modified, plan.modified_numbers
@@ -83,7 +84,7 @@ async def expunge(session: "Session", command: Command) -> str:
     """EXPUNGE and UID EXPUNGE (RFC 4315 §2.1)."""
     arguments = command.arguments
     selected = writable(session, Rights.EXPUNGE)
-    await session.refresh()
+    await session.refresh(ask=True)
     wanted = arguments.set if isinstance(arguments, ExpungeArguments) else None
     uids = selected.view.deleted(wanted)
     if uids:
