@@ -1,0 +1,137 @@
+"""Where ESP's answer may differ from Dovecot's, each with its name in `docs/reference/imap-differences.md`."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from tests.scenarios.twins import Answer
+
+Rule = Callable[[str, Answer, Answer], bool]
+
+TAKEN_BY_DOVECOT = frozenset({
+    "SELECT {p} {p}", "FETCH 1 BODY[]<0>", "FETCH 1 BODY[]<0.0>", "FETCH 1 BODY[0]", "STORE 1 FLAGS",
+    "SEARCH BEFORE 32-Jan-2024", "SEARCH KEYWORD \\Seen", "COPY 1 {p} {p}", "EXPUNGE 1", "NOOP NOOP",
+    "CLOSE 1", "ENABLE",
+    "CREATE a*b", "CREATE a%b", "ID", "ID foo", "ID (a)", "UNSELECT 1",
+})  # fmt: skip
+"""Syntax errors (RFC 9051 §9) that Dovecot passes over."""
+
+
+def _syntax(command: str, esp: Answer, dovecot: Answer) -> bool:
+    return command in TAKEN_BY_DOVECOT and (esp.condition, dovecot.condition) == ("BAD", "OK")
+
+
+def _name(command: str, esp: Answer, dovecot: Answer) -> bool:
+    return "&" in command and (esp.condition, dovecot.condition) == ("OK", "NO")
+
+
+def _recent(command: str, esp: Answer, dovecot: Answer) -> bool:
+    return "\\Recent" in command and (esp.condition, dovecot.condition) == ("OK", "BAD")
+
+
+def _code(command: str, esp: Answer, dovecot: Answer) -> bool:
+    refused = esp.condition == dovecot.condition == "NO"
+    return refused and replace(esp, code="") == replace(dovecot, code="")
+
+
+def _unsubscribe(command: str, esp: Answer, dovecot: Answer) -> bool:
+    return command.startswith("UNSUBSCRIBE") and (esp.condition, dovecot.condition) == ("NO", "OK")
+
+
+def _read_only(command: str, esp: Answer, dovecot: Answer) -> bool:
+    return esp.code == "CANNOT" and dovecot.condition == "OK" and not dovecot.expunged and not dovecot.fetched
+
+
+def _store(command: str, esp: Answer, dovecot: Answer) -> bool:
+    same = replace(esp, fetched=()) == replace(dovecot, fetched=())
+    told = {number: set(items) for number, items in esp.fetched}
+    return (
+        "STORE" in command and same and all(set(items) <= told.get(n, set()) for n, items in dovecot.fetched)
+    )
+
+
+def _absent(command: str, esp: Answer, dovecot: Answer) -> bool:
+    def without(answer: Answer) -> Answer:
+        fetched = tuple(
+            (
+                number,
+                tuple(
+                    (name, None if name.startswith("BODY[") and not value else value) for name, value in items
+                ),
+            )
+            for number, items in answer.fetched
+        )
+        return replace(answer, fetched=fetched)
+
+    return "FETCH" in command and without(esp) == without(dovecot)
+
+
+def _children(command: str, esp: Answer, dovecot: Answer) -> bool:
+    """RFC 5258 §3.2: children may be told unasked."""
+
+    def without(answer: Answer) -> Answer:
+        data = tuple(
+            (name, tuple(each for each in entry[0] if "children" not in each), *entry[1:])
+            if name in {"LIST", "LSUB"}
+            else (name, *entry)
+            for name, *entry in answer.data
+        )
+        return replace(answer, data=tuple(sorted(data, key=repr)))
+
+    return (
+        command.startswith(("LIST", "LSUB"))
+        and "CHILDREN" not in command
+        and without(esp) == without(dovecot)
+    )
+
+
+def _beyond(command: str, esp: Answer, dovecot: Answer) -> bool:
+    # RFC 9051 §9, seq-number: BAD for numbers beyond EXISTS is a SHOULD. ESP is lenient when a range begins inside,
+    # Dovecot when a SEARCH names them, or several ranges do.
+    return {esp.condition, dovecot.condition} == {"OK", "BAD"} and _SET.search(command) is not None
+
+
+def _saved(command: str, esp: Answer, dovecot: Answer) -> bool:
+    alone = "RETURN (SAVE)" in command and esp.condition == dovecot.condition == "OK"
+    return alone and not esp.data and dovecot.data == (("ESEARCH", "UID SEARCH" in command, ()),)
+
+
+def _modseq(command: str, esp: Answer, dovecot: Answer) -> bool:
+    less = tuple((n, tuple(item for item in items if item[0] != "MODSEQ")) for n, items in esp.fetched)
+    return replace(esp, fetched=less) == dovecot
+
+
+def _enabled(command: str, esp: Answer, dovecot: Answer) -> bool:
+    return command.startswith("ENABLE") and not esp.data and replace(esp, data=dovecot.data) == dovecot
+
+
+def _charset(command: str, esp: Answer, dovecot: Answer) -> bool:
+    return esp.code.startswith("BADCHARSET") and dovecot.condition == "BAD"
+
+
+_SET = re.compile(r"(?<![^\s(])(?:[\d*]+[:,])*[\d*]+(?![^\s)])")
+
+RULES: dict[str, Rule] = {
+    "syntax": _syntax,
+    "recent": _recent,
+    "name": _name,
+    "code": _code,
+    "unsubscribe": _unsubscribe,
+    "read-only": _read_only,
+    "store": _store,
+    "absent": _absent,
+    "children": _children,
+    "beyond": _beyond,
+    "saved": _saved,
+    "enabled": _enabled,
+    "charset": _charset,
+    "modseq": _modseq,
+}
+"""By the name in the page."""
+
+
+def allowed(command: str, esp: Answer, dovecot: Answer) -> str | None:
+    """Return what allows two answers to be different, empty when they are the same, `None` when nothing does."""
+    if esp == dovecot:
+        return ""
+    return next((name for name, rule in RULES.items() if rule(command, esp, dovecot)), None)
