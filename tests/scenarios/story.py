@@ -535,9 +535,10 @@ class Story:
         )
         actor.box = box
         actor.read_only = self.chance.random() < 0.15
-        parameter = b""
+        parameter = known = b""
         if cache is not None:
-            parameter = b" (QRESYNC (%d %d%b))" % (cache.uidvalidity, cache.modseq, self._known(cache))
+            known = self._known(cache)
+            parameter = b" (QRESYNC (%d %d%b))" % (cache.uidvalidity, cache.modseq, known)
         elif actor.condstore and self.chance.random() < 0.3:
             parameter = b" (CONDSTORE)"
         name = "EXAMINE" if actor.read_only else "SELECT"
@@ -555,7 +556,7 @@ class Story:
         _check(box.uidvalidity in (0, actor.view.uidvalidity), "another UIDVALIDITY")
         _check(actor.view.uidnext > box.highest, f"UIDNEXT {actor.view.uidnext} after UID {box.highest}")
         if cache is not None:
-            self._resynchronise(actor, cache, responses)
+            self._resynchronise(actor, cache, responses, new=not known)
         self.compare(actor)
         if self.chance.random() < 0.7:
             await actor.fill()
@@ -570,7 +571,7 @@ class Story:
         some = sorted(self.chance.sample(range(len(uids)), min(len(uids), 3)))
         return b" %b (%b %b)" % (_set(uids), _set([n + 1 for n in some]), _set([uids[n] for n in some]))
 
-    def _resynchronise(self, actor: Actor, cache: Cache, responses: list[Response]) -> None:
+    def _resynchronise(self, actor: Actor, cache: Cache, responses: list[Response], *, new: bool) -> None:
         """Bring what was kept up to date with what SELECT said, and compare (RFC 7162 §3.2.5)."""
         box = actor.box
         assert box is not None
@@ -588,7 +589,8 @@ class Story:
                 values = items["FLAGS"]
                 assert isinstance(values, list)
                 flags[int(str(items["UID"]))] = frozenset(str(flag) for flag in values if flag != "\\Recent")
-        now = {uid: message.flags for uid, message in box.messages.items()}
+        # RFC 7162 §3.2.5.1: a client that says which UIDs it knows hears of no others.
+        now = {uid: message.flags for uid, message in box.messages.items() if new or uid in cache.flags}
         difference = {uid for uid in flags.keys() | now.keys() if flags.get(uid) != now.get(uid)}
         _check(
             not difference,
