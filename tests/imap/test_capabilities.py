@@ -41,6 +41,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "CHILDREN": ("CREATE parent/child", 'LIST "" parent', r"\\HasChildren"),
     "CONDSTORE": ("STORE 1 (UNCHANGEDSINCE 1) +FLAGS ($x)", r"\[MODIFIED 1\]"),
     "CONTEXT=SEARCH": ("UID SEARCH RETURN (UPDATE ALL) ALL", r'ESEARCH \(TAG "t\d+"\) UID ALL 1:2'),
+    "CONTEXT=SORT": ("UID SORT RETURN (UPDATE ALL) (REVERSE DATE) UTF-8 ALL", r"ESEARCH .*UID ALL 2[,:]1"),
     "CREATE-SPECIAL-USE": (
         "DELETE Archive",
         "CREATE mine (USE (\\Archive))",

@@ -13,6 +13,8 @@ PACKAGES = {
     "mbsync": "isync",
     "mutt": "mutt",
     "offlineimap": "offlineimap3",
+    "go": "golang-go",
+    "node": "nodejs",
     "postfix": "postfix",
     "smtp-source": "postfix",
     "swaks": "swaks",
