@@ -96,6 +96,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "RIGHTS=texk": ("MYRIGHTS box", r"\* MYRIGHTS box (?=\w*t)(?=\w*e)(?=\w*x)\w*k"),
     "SASL-IR": ("UNAUTHENTICATE", f"AUTHENTICATE PLAIN {_PLAIN}", r" OK "),
     "SAVEDATE": ("FETCH 1 SAVEDATE", r'SAVEDATE "'),
+    "SAVELIMIT": ("UID SEARCH RETURN (SAVE) ALL", r" OK "),
     "SEARCH=FUZZY": ("SEARCH FUZZY BODY computer", r"\* SEARCH 2"),
     "SEARCHRES": ("SEARCH RETURN (SAVE) SUBJECT Re", "FETCH $ UID", r"\* 2 FETCH \(UID 2\)"),
     "SORT": ("SORT (REVERSE DATE) UTF-8 ALL", r"\* SORT 2 1"),
