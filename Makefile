@@ -44,7 +44,8 @@ check: lint test ## All that CI runs
 soak: $(STAMPS)/dev $(STAMPS)/package ## Kill processes at random for long, and run the stories again and again
 	ESP_CRASH_KILLS=$${ESP_CRASH_KILLS:-300} ESP_MODEL_STEPS=$${ESP_MODEL_STEPS:-10000} $(BIN)/python -m pytest tests/scenarios $(PYTEST_ARGS)
 
-fuzz: $(STAMPS)/dev $(STAMPS)/package ## Fuzz the parsers (FUZZ_SECONDS for each; cargo-fuzz where it is installed)
+fuzz: $(STAMPS)/dev $(STAMPS)/package ## Fuzz both doors and the parsers (FUZZ_SECONDS for each; cargo-fuzz where it is installed)
+	ESP_FUZZ_SECONDS=$(FUZZ_SECONDS) ESP_FUZZ_SEED=$${ESP_FUZZ_SEED:-$$$$} $(BIN)/python -m pytest tests/scenarios/test_imap_fuzz.py $(PYTEST_ARGS)
 	PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --workspace --exclude esp-py --release --quiet
 	@if [ -d rust/fuzz ] && cargo fuzz --version >/dev/null 2>&1; then \
 	  for target in $$(cd rust/fuzz && cargo fuzz list); do \

@@ -71,7 +71,7 @@ def parse(raw: bytes) -> Response:
     tag, _, rest = raw[:-2].partition(b" ")
     if tag == b"+":
         return Response("+", "+", raw=raw)
-    if not re.fullmatch(rb"[^\s(){%*\"\\+\]]+|\*", tag) or not rest:
+    if not re.fullmatch(rb"[^\s(){%*\"\\+]+|\*", tag) or not rest:
         raise MalformedError(raw)
     name, _, rest = rest.partition(b" ")
     number = None
