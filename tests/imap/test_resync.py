@@ -202,7 +202,9 @@ async def test_no_mod_sequence_overtakes_an_expunge_that_is_held_back(world: Wor
     lines = await client.ok("SEARCH ALL")
     assert lines[:-1] == ["* SEARCH 2 3 4"]
     lines = await client.ok("STORE 3 +FLAGS (\\Seen)")  # which it asked for
-    assert len(lines) == 2 and "FETCH (UID 3 FLAGS (\\Seen" in lines[0]
+    assert len(lines) == 3 and "FETCH (UID 3 FLAGS (\\Seen" in lines[0]
+    # RFC 7162 §5: else the client would take the one it has just seen.
+    assert lines[1].startswith("* OK [HIGHESTMODSEQ 5]")
     lines = await client.ok("NOOP")
     assert lines[0] == "* VANISHED 1"
     assert "UID 2 FLAGS (\\Flagged" in lines[1]
