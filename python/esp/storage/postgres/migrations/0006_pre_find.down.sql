@@ -1,1 +1,1 @@
-ALTER TABLE content_index DROP COLUMN words, DROP COLUMN head;
+ALTER TABLE content_index DROP COLUMN head;

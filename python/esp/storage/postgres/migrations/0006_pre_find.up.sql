@@ -1,5 +1,5 @@
--- What SORT, THREAD and header searches look at, and what FUZZY searches do. NULL: a worker has not come to it yet.
-ALTER TABLE content_index ADD COLUMN head bytea, ADD COLUMN words tsvector;
+-- What SORT, THREAD and header searches look at. NULL: a worker has not come to it yet.
+ALTER TABLE content_index ADD COLUMN head bytea;
 -- Rows that were written before are made again.
 INSERT INTO outbox (topic, payload)
 SELECT 'index', jsonb_build_object('accounts', array_agg(account_id), 'contents', array_agg(content_id))
