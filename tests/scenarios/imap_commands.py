@@ -149,7 +149,7 @@ APPEND = st.tuples(
         f"{{{len(drawn[3])}+}}\r\n{drawn[3].decode('latin-1')}"
     )
 )
-OTHER = _words("CLOSE", "UNSELECT", "CHECK", "NAMESPACE", "ENABLE CONDSTORE", "ENABLE NONSENSE", "NOOP")
+OTHER = _words("CLOSE", "UNSELECT", "CHECK", "ENABLE CONDSTORE", "ENABLE NONSENSE", "NOOP")
 
 BROKEN = (
     "", "FROBNICATE", "SELECT", "SELECT ", "SELECT {p} {p}", "EXAMINE (a)", "CREATE", "CREATE ", "DELETE",

@@ -12,7 +12,7 @@ from tests.support.wire import Response, Value, numbers
 
 FUTURE = 2**62
 """No mod-sequence is that high."""
-DATA = frozenset({"LIST", "LSUB", "STATUS", "SEARCH", "ESEARCH", "SORT", "THREAD", "ENABLED", "NAMESPACE"})
+DATA = frozenset({"LIST", "LSUB", "STATUS", "SEARCH", "ESEARCH", "SORT", "THREAD", "ENABLED"})
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _code(response: Response) -> str:
             return f"{response.code} {' '.join(str(numbers(each)) for each in uids)}"
         case "MODIFIED":
             return f"MODIFIED {numbers(response.argument)}"
-        case "HIGHESTMODSEQ" | "CLOSED" | "CLIENTBUG":
+        case "HIGHESTMODSEQ" | "CLOSED" | "CLIENTBUG" | "MAILBOXID":
             return ""  # told when the server likes to (RFC 7162 §3.1.2, RFC 5530 §3)
     return f"{response.code} {response.argument}".strip()
 
