@@ -361,3 +361,16 @@ async def test_who_sends_decides_where_a_tag_leads() -> None:
             assert codes == ["250", "250", "354"]
             assert (await talk.ask("Subject: x\r\n\r\nx\r\n.")).startswith("250")
             assert [target.mailbox for target in made.dispatch.delivered[0][0].targets] == [mailbox]
+
+
+@pytest.mark.parametrize("last", ["", "NOO", "EHLO x\r\n", "AUTH LOGIN\r\n", "AUTH LOGIN\r\nYWx"])
+async def test_who_has_said_all_is_let_go(last: str) -> None:
+    networks = Security(plaintext_login_networks=("127.0.0.0/8",))
+    async with world(submission=FakeAuthentication(), security=networks) as made:
+        talk = await Talk.to(made)
+        await talk.ask("EHLO x")
+        talk.send(last)
+        talk.writer.write_eof()
+        async with asyncio.timeout(5):
+            await talk.reader.read()
+        await talk.close()

@@ -125,7 +125,8 @@ class SmtpConnection(SMTP):
     def eof_received(self) -> bool:
         """Answer what came before the end; then go."""
         self._eof = True
-        if self._task is None and not self._scheduled:
+        if (self._task is None and not self._scheduled) or self._line is not None:
+            # Nothing is under way; or the line that AUTH waits for will not come.
             self._close()
         # A TLS transport closes whatever is returned, and complains when told not to.
         return self._tls_protocol is None and not self._closing
