@@ -25,8 +25,6 @@ MESSAGES = (
 )
 
 _PLAIN = b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()
-_ACCESS = b64encode(f"n,a={USER},\1auth=Bearer none\1\1".encode()).decode()
-_XACCESS = b64encode(f"user={USER}\1auth=Bearer none\1\1".encode()).decode()
 _SCRAM_PLUS = b64encode(f"p=tls-server-end-point,,n={USER},r=abc".encode()).decode()
 _SCRAM = b64encode(f"n,,n={USER},r=abc".encode()).decode()
 

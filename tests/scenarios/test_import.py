@@ -8,6 +8,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,11 +39,15 @@ def letter(folder: str, number: int) -> bytes:
 
 @pytest.fixture(scope="module", params=["", "INBOX."])
 def dovecot(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
 ) -> Iterator[DovecotServer]:
     """Carol's account, with and without a prefix of all names."""
     prefix = request.param
-    with DovecotServer(tmp_path_factory.mktemp("dovecot"), CAROL, DAVE, prefix=prefix) as server:
+    # Not below pytest's own folder: each run of pytest closes that to Dovecot's user, also while another is under way.
+    with (
+        tempfile.TemporaryDirectory() as home,
+        DovecotServer(Path(home), CAROL, DAVE, prefix=prefix) as server,
+    ):
         client = login(server)
         for folder, count in FOLDERS.items():
             name = folder if folder == "INBOX" else f'"{prefix}{folder}"'
@@ -259,7 +264,7 @@ def test_an_exported_maildir_is_good_for_mbsync_mutt_and_dovecot(
             f"IMAPAccount esp\nHost localhost\nPort {esp_instance.ports['imaps']}\nUser {other}\n"
             f'Pass "secret of hers"\nSSLType IMAPS\nCertificateFile {esp_instance.ca_file}\n'
             f"\nIMAPStore there\nAccount esp\n"
-            f"\nMaildirStore here\nPath {out}/\nInbox {out}\nSubFolders Maildir++\n"
+            f"\nMaildirStore here\nInbox {out}\nSubFolders Maildir++\n"
             "\nChannel all\nFar :there:\nNear :here:\nPatterns INBOX Sent\nCreate Far\nSync Push\nCopyArrivalDate yes\n"
             f"SyncState {tmp_path}/state/\n"
         )
