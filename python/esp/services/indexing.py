@@ -148,8 +148,9 @@ class Indexing:
         """Return what is in the files that are there; add to `failed` what cannot be borne."""
         if not paths:
             return {}
+        files = list(dict.fromkeys(paths.values()))
         try:
-            entries = await asyncio.to_thread(self._read_files, list(paths.values()))
+            entries = dict(zip(files, await asyncio.to_thread(self._read_files, files), strict=True))
         except EspError:
             raise
         except Exception as error:
@@ -161,7 +162,7 @@ class Indexing:
             for item, path in paths.items():
                 found |= await self._entries({item: path}, failed)
             return found
-        return {item: entry for item, entry in zip(paths, entries, strict=True) if entry is not None}
+        return {item: entry for item, path in paths.items() if (entry := entries[path]) is not None}
 
     def _read_files(self, paths: Sequence[str]) -> list[Indexed | None]:
         try:

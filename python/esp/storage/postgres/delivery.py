@@ -151,12 +151,14 @@ def _arguments(deliveries: Sequence[Delivery]) -> tuple[list[object], list[tuple
             described.bodystructure,
             described.body,
             delivery.internal_date,
+            # The same for every account: whoever indexes it reads it once.
+            delivery.paths[0],
         )
         content_of: dict[AccountId, int] = {}
-        for there, path in zip(delivery.places, delivery.paths, strict=True):
+        for there in delivery.places:
             content = content_of.get(there.account)
             if content is None:
-                contents.append((there.account, *about, path))
+                contents.append((there.account, *about))
                 content = content_of[there.account] = len(contents)
             number_of_box = number[there.mailbox]
             box = boxes[number_of_box]
