@@ -313,6 +313,12 @@ def test_no_part_of_a_text_is_denied(octets: bytes, data: st.DataObject) -> None
         assert native.may_contain_batch([indexed.signature], needle) == [True]
 
 
+def test_a_field_name_is_folded_like_its_value() -> None:
+    indexed = native.index_message("ΆΒΓ: x\r\n\r\n".encode())
+    assert native.search_batch([indexed.text], "άβγ: x", "headers") == [True]
+    assert native.may_contain_batch([indexed.signature], "ΆΒΓ") == [True]
+
+
 def test_a_signature_denies_what_is_not_there() -> None:
     signatures = [native.index_message(message.octets).signature for message in corpus.messages()]
     denied = native.may_contain_batch(signatures, "zyxwvut-nowhere").count(False)

@@ -238,11 +238,7 @@ fn add_fields(structure: &Structure<'_>, header: std::ops::Range<usize>, out: &m
 
 /// Add a field as a line `name: value`, decoded and folded.
 pub(crate) fn add_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(String::from_utf8_lossy(name).as_bytes());
-    if let Some(added) = out.get_mut(start..) {
-        added.make_ascii_lowercase();
-    }
+    fold_into(out, &String::from_utf8_lossy(name));
     out.extend_from_slice(b": ");
     fold_into(out, &encoded_word::decode(value));
     out.push(b'\n');
