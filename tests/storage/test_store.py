@@ -254,3 +254,11 @@ def test_an_account_is_found_again_from_its_folder(name: str) -> None:
 @given(flags=st.integers(0, 2**63 - 1))
 def test_letters_say_the_system_flags_and_nothing_else(flags: int) -> None:
     assert maildir.flags_of(maildir.flag_letters(flags)) == flags & 31
+
+
+def test_names_tell_the_order_of_a_batch(tmp_path: Path) -> None:
+    store = Store(tmp_path, 4, True, "host.test")
+    for _ in range(20):
+        items = [DeliverItem(b"", b"x" * 5000, ["a"], [None], 0) for _ in range(3)]
+        made = [maildir.received_at(stored(result).base) or () for result in store.deliver(items)]
+        assert made == sorted(made)

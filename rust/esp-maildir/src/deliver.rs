@@ -132,9 +132,14 @@ impl Store {
         } else {
             usize::MAX
         };
-        let written = self
-            .pool
-            .map_with(threads, items, move |item| shared.write(item, inspect));
+        // Named before they go to threads: names tell the order in which messages came.
+        let named = items
+            .into_iter()
+            .map(|item| (self.shared.unique(), item))
+            .collect();
+        let written = self.pool.map_with(threads, named, move |(unique, item)| {
+            shared.write(unique, item, inspect)
+        });
         let written: Vec<_> = written
             .into_iter()
             .map(|done| done.unwrap_or_else(|| Err(Failure::internal("parse", "."))))
@@ -274,6 +279,7 @@ fn place(target: &Target, base: &str) -> String {
 impl Shared {
     fn write<B: AsRef<[u8]>, D>(
         &self,
+        unique: String,
         item: Item<B>,
         inspect: fn(&[u8]) -> D,
     ) -> Result<Written<D>, Failure> {
@@ -281,7 +287,6 @@ impl Shared {
             return Err(Failure::internal("deliver to no folder", "."));
         };
         item.targets.iter().try_for_each(Target::check)?;
-        let unique = self.unique();
         let prefix = item.prefix.as_ref();
         let failure = |error| Failure::new("write", &first.folder, error);
         let (source, size, inspected) = match item.body {
