@@ -166,8 +166,7 @@ async def _row(connection: Connection, box: Mailbox, uid: int) -> MessageRow:
 
 def _shown(esp: Administration, box: Mailbox, row: MessageRow) -> Shown:
     folder = maildir.folder(box.home, box.directory)
-    part = f"new/{row.file}" if row.file_flags is None else f"cur/{row.file}:2,{row.file_flags}"
-    file = f"{folder}/{part}"
+    file = maildir.file_path(folder, row.file, row.file_flags)
     flags = [name for flag, name in FLAG_NAMES.items() if row.flags & flag]
     flags += [word for bit, word in enumerate(box.keywords) if row.flags >> (FIRST_KEYWORD_BIT + bit) & 1]
     return Shown(

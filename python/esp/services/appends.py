@@ -13,9 +13,10 @@ from operator import or_
 
 import msgspec
 
-from esp.core.errors import EspError, NotFoundError, OverQuotaError, StorageFullError, UnavailableError
+from esp.core.errors import EspError, NotFoundError, OverQuotaError, UnavailableError
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
 from esp.native import DeliverItem, Failure, Spool, Store, Stored
+from esp.services.batch import file_error
 from esp.services.dispatch import Dispatch, Incoming, Target
 from esp.services.messages import removal_of
 from esp.storage import maildir
@@ -160,7 +161,7 @@ class Appends:
         for result in results:
             if isinstance(result, Failure):
                 await self._remove(stored)
-                raise _file_error(result)
+                raise file_error(result)
         return stored
 
     async def _place(
@@ -193,9 +194,3 @@ class Appends:
     async def _remove(self, stored: Sequence[Stored]) -> None:
         paths = [path for file in stored for path in file.paths]
         await asyncio.to_thread(self._store.unlink, paths)
-
-
-def _file_error(failure: Failure) -> EspError:
-    if failure.reason == "full":
-        return StorageFullError("The disk is full")
-    return UnavailableError("The message could not be written")

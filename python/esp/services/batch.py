@@ -118,13 +118,13 @@ class Batches:
     async def write(self, batch: Sequence[Entry]) -> list[Entry]:
         """Write the files of a batch, and return those entries that have them; the others have failed."""
         now = datetime.now(UTC)
-        now_nanoseconds = _nanoseconds(now)
+        now_nanoseconds = maildir.nanoseconds(now)
         begun: list[tuple[Entry, datetime, list[str | None]]] = []
         items: list[DeliverItem] = []
         for entry in batch:
             incoming = entry.incoming
             when = incoming.internal_date or now
-            modified = now_nanoseconds if when is now else _nanoseconds(when)
+            modified = now_nanoseconds if when is now else maildir.nanoseconds(when)
             letters = [maildir.file_letters(target.flags) for target in entry.places]
             folders = [target.folder for target in entry.places]
             try:
@@ -146,7 +146,7 @@ class Batches:
         for (entry, when, letters), result in zip(begun, results, strict=True):
             if isinstance(result, Failure):
                 log.error("dispatch_file_failed", reason=result.reason, error=str(result))
-                entry.fail(_file_error(result))
+                entry.fail(file_error(result))
                 continue
             entry.delivery = Delivery(
                 result.base,
@@ -284,14 +284,8 @@ def _delivery(entry: Entry) -> Delivery:
     return entry.delivery
 
 
-def _nanoseconds(when: datetime) -> int:
-    # In two steps: a float has not the digits for both.
-    exact = int(when.replace(microsecond=0).timestamp()) * 1_000_000_000 + when.microsecond * 1000
-    # A file's time reaches from 1677 to 2262; the row has the true one.
-    return max(-(2**63), min(exact, 2**63 - 1))
-
-
-def _file_error(failure: Failure) -> EspError:
+def file_error(failure: Failure) -> EspError:
+    """Return what a message's sender is told of a file that could not be written."""
     if failure.reason == "full":
         return StorageFullError("The disk is full")
     if failure.reason == "poisoned":

@@ -298,8 +298,8 @@ class _Mailbox:
         for directory, file, file_flags in copies:
             if file == row.file:
                 continue
-            name = f"new/{file}" if file_flags is None else f"cur/{file}:2,{file_flags}"
-            source = f"{maildir.folder(self._account.maildir, directory)}/{name}"
+            folder = maildir.folder(self._account.maildir, directory)
+            source = maildir.file_path(folder, file, file_flags)
             try:
                 (base,) = await asyncio.to_thread(self._store.link, [source], self._folder, [letters])
             except OSError:

@@ -266,9 +266,7 @@ class _Linked(NamedTuple):
 def path_of(mailbox: Mailbox, row: sql.Row) -> str:
     """Return where a message's file is, below the root of all Maildirs."""
     folder = maildir.folder(mailbox.home, mailbox.directory)
-    if row.file_flags is None:
-        return f"{folder}/new/{row.file}"
-    return f"{folder}/cur/{row.file}:2,{row.file_flags}"
+    return maildir.file_path(folder, row.file, row.file_flags)
 
 
 def removal_of(mailbox: Mailbox, after: float) -> sql.Removal:
