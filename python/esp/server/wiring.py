@@ -1,7 +1,6 @@
 """The only place where things are made and given to each other."""
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -276,13 +275,7 @@ def _store(settings: Settings, stack: AsyncExitStack) -> Store:
     storage.path.mkdir(parents=True, exist_ok=True)
     store = Store(storage.path, storage.sync_threads, storage.sync, settings.server.hostname)
     watch = lasting.start("poison-watch", partial(_end_when_poisoned, store))
-
-    async def unwatch() -> None:
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
-
-    stack.push_async_callback(unwatch)
+    stack.push_async_callback(lasting.stop, watch)
     return store
 
 

@@ -244,7 +244,8 @@ class OpenMailboxes:
         while True:
             factor = CONNECTED_FACTOR if self._notifier.connected else 1
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look_now.wait(), self._poll_interval * factor)
+                async with asyncio.timeout(self._poll_interval * factor):
+                    await self._look_now.wait()
             self._look_now.clear()
             self._shrink()
             try:

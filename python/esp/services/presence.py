@@ -45,10 +45,7 @@ class Presence:
 
     async def close(self) -> None:
         """Stop looking."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await lasting.stop(self._task)
 
     def enter(self, principal: Principal, leave: Leave) -> None:
         """Count a login in; `leave` is called when it is worth nothing any more, and must not block."""
@@ -65,7 +62,8 @@ class Presence:
         while True:
             factor = CONNECTED_FACTOR if self._notifier.connected else 1
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), self._poll_interval * factor)
+                async with asyncio.timeout(self._poll_interval * factor):
+                    await self._changed.wait()
             self._changed.clear()
             try:
                 await self._look()

@@ -119,10 +119,7 @@ class Watching:
     async def close(self) -> None:
         """Stop."""
         for task in (self._poller, self._catching_up):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            await lasting.stop(task)
 
     async def watch(self, principal: Principal, watcher: Watcher) -> Watched:
         """Have a watcher told of an account's mailboxes, and return what is so now.
@@ -238,7 +235,8 @@ class Watching:
         while True:
             factor = CONNECTED_FACTOR if self._notifier.connected else 1
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look_now.wait(), self._poll_interval * factor)
+                async with asyncio.timeout(self._poll_interval * factor):
+                    await self._look_now.wait()
             self._look_now.clear()
             try:
                 await self._look_for_lost_word()

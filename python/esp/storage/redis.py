@@ -133,11 +133,8 @@ class Notifier:
 
     async def close(self) -> None:
         """Stop listening and close the connections."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await lasting.stop(self._task)
+        self._task = None
         if self._timer is not None:
             self._timer.cancel()
             self._publish_later()

@@ -5,6 +5,7 @@ told of. The pause between two tries grows, so that what fails at once does not 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from traceback import format_exception
 
@@ -33,6 +34,14 @@ def start(
         pause: waits; a test has its own.
     """
     return asyncio.create_task(_last(name, work, pause), name=name)
+
+
+async def stop(task: "asyncio.Task[None] | None") -> None:
+    """Cancel a task, if there is one, and wait for its end."""
+    if task is not None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 async def _last(

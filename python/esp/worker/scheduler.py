@@ -4,7 +4,6 @@ Several may run; a wake-up too many is harmless.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from esp.core.errors import EspError
@@ -48,10 +47,7 @@ class SchedulerServer:
 
     async def drain(self, timeout: float) -> None:
         """Stop looking."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await lasting.stop(self._task)
 
     def reload(self) -> None:
         """Nothing is read from files here."""
