@@ -38,6 +38,14 @@ fn fold_char(char: char) -> char {
     }
 }
 
+/// Text as [`SearchText`](crate::SearchText) has it: without case, CRLF as LF.
+#[must_use]
+pub fn fold(text: &str) -> String {
+    let mut folded = Vec::with_capacity(text.len());
+    fold_into(&mut folded, text);
+    String::from_utf8_lossy(&folded).into_owned()
+}
+
 /// Add `text` to `out`, folded, CRLF as LF.
 pub(crate) fn fold_into(out: &mut Vec<u8>, text: &str) {
     let start = out.len();

@@ -6,7 +6,7 @@ use crate::date;
 use crate::describe::threading;
 use crate::encoded_word;
 use crate::structure::{Structure, Tag};
-use crate::text::{Needle, add_field, is_in_fields};
+use crate::text::{Needle, add_field, field_values, is_in_fields};
 
 const VERSION: u8 = 1;
 const HAS_DATE: u8 = 1;
@@ -247,11 +247,24 @@ impl<'a> Head<'a> {
             .map(|id| u64::from_le_bytes(*id))
     }
 
+    /// The fields of [`HEAD_FIELDS`], one a line.
+    fn fields(&self) -> &'a [u8] {
+        let start = self.strings.len().saturating_sub(self.fields_length());
+        self.strings.get(start..).unwrap_or_default()
+    }
+
     /// Whether a needle is in a field of [`HEAD_FIELDS`]; an empty one asks for the field itself.
     #[must_use]
     pub fn has(&self, needle: &Needle, name: &str) -> bool {
-        let start = self.strings.len().saturating_sub(self.fields_length());
-        is_in_fields(needle, self.strings.get(start..).unwrap_or_default(), name)
+        is_in_fields(needle, self.fields(), name)
+    }
+
+    /// The values of the fields of this name, which is one of [`HEAD_FIELDS`].
+    pub fn values<'b>(&self, name: &'b str) -> impl Iterator<Item = &'b [u8]>
+    where
+        'a: 'b,
+    {
+        field_values(self.fields(), name)
     }
 }
 

@@ -39,6 +39,7 @@ pub use collation::collation_key;
 pub use date::{Date, parse as parse_date};
 pub use describe::{Description, Threading, describe, describe_structure, threading};
 pub use encoded_word::decode as decode_header;
+pub use fold::fold;
 pub use head::{HEAD_FIELDS, Head, HeadKey, head};
 pub use header::{Field, Fields, header_end};
 pub use section::{Octets, Section, SectionText, header_fields};

@@ -41,6 +41,17 @@ impl SearchText {
         within(&self.octets, 0..self.headers)
     }
 
+    /// The header fields of its parts.
+    #[must_use]
+    pub fn part_headers(&self) -> &[u8] {
+        within(&self.octets, self.headers..self.parts)
+    }
+
+    /// The values of the message's fields of this name, which is in lower case.
+    pub fn fields<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        field_values(self.headers(), name)
+    }
+
     /// The text.
     #[must_use]
     pub fn text(&self) -> &[u8] {
@@ -164,7 +175,7 @@ pub(crate) fn is_in_fields(needle: &Needle, fields: &[u8], name: &str) -> bool {
     field_values(fields, name).any(|value| needle.finder.find(value).is_some())
 }
 
-fn field_values<'a>(headers: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+pub(crate) fn field_values<'a>(headers: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     headers
         .split(|&octet| octet == b'\n')
         .filter_map(move |line| {
