@@ -94,6 +94,10 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "SASL-IR": ("UNAUTHENTICATE", f"AUTHENTICATE PLAIN {_PLAIN}", r" OK "),
     "SAVEDATE": ("FETCH 1 SAVEDATE", r'SAVEDATE "'),
     "SAVELIMIT": ("UID SEARCH RETURN (SAVE) ALL", r" OK "),
+    "SEARCH=FUZZY": (
+        "SEARCH RETURN (ALL RELEVANCY) FUZZY TEXT computer",
+        r"\* ESEARCH .*ALL 2 RELEVANCY \(100\)",
+    ),
     "SEARCHRES": ("SEARCH RETURN (SAVE) SUBJECT Re", "FETCH $ UID", r"\* 2 FETCH \(UID 2\)"),
     "SORT": ("SORT (REVERSE DATE) UTF-8 ALL", r"\* SORT 2 1"),
     "SORT=DISPLAY": ("SORT (DISPLAYFROM) UTF-8 ALL", r"\* SORT 2 1"),

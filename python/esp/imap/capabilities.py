@@ -39,6 +39,7 @@ AUTHENTICATED: Final = (
     "REPLACE",
     "RIGHTS=texk",
     "SAVEDATE",
+    "SEARCH=FUZZY",
     "SEARCHRES",
     "SORT",
     "SORT=DISPLAY",

@@ -1,4 +1,4 @@
-"""SEARCH, SORT and THREAD (RFC 3501 §6.4.4, RFC 5256), with results as RFC 4731, RFC 5182 and RFC 5267 have them."""
+"""SEARCH, SORT and THREAD (RFC 3501 §6.4.4, RFC 5256), with results as RFC 4731, 5182, 5267 and 6203 have them."""
 
 from typing import TYPE_CHECKING
 

@@ -627,7 +627,7 @@ class CancelUpdateArguments:
 
 @final
 class ReturnOptions:
-    """The options of `RETURN (…)` (RFC 4731, RFC 5182, RFC 5267, RFC 9394)."""
+    """The options of `RETURN (…)` (RFC 4731, RFC 5182, RFC 5267, RFC 6203, RFC 9394)."""
 
     def __new__(cls, text: str) -> Self:
         """Parse the options as a client writes them between the parentheses.
@@ -637,8 +637,8 @@ class ReturnOptions:
         """
     @property
     def options(self) -> tuple[str, ...]:
-        """Of `MIN MAX ALL COUNT SAVE PARTIAL UPDATE CONTEXT`; `ALL` when none asks for a result,
-        unless SAVE does something with it."""
+        """Of `MIN MAX ALL COUNT SAVE PARTIAL UPDATE CONTEXT RELEVANCY`; `ALL` when none asks for a result, unless
+        SAVE does something with it, and when there is nothing that RELEVANCY could be of."""
     @property
     def silent(self) -> bool:
         """Whether no result is asked for, so that no untagged response is due (RFC 5182 §2.1)."""
@@ -713,7 +713,7 @@ class FetchItems:
 
 @final
 class SearchProgram:
-    """A parsed search; every key of RFC 3501 §6.4.4, and OLDER, YOUNGER, MODSEQ, SAVEDBEFORE, SAVEDON,
+    """A parsed search; every key of RFC 3501 §6.4.4, and FUZZY, OLDER, YOUNGER, MODSEQ, SAVEDBEFORE, SAVEDON,
     SAVEDSINCE.
 
     Text given in another charset has been decoded, and folded as `search_text` of the mime section folds.
@@ -1106,7 +1106,8 @@ class Fetch:
 class Search:
     """A SEARCH, SORT or THREAD being answered. Call `step` until it returns `None`, then take the result.
 
-    Cheap keys are decided first, then heads, then signatures; text is asked for only where it decides.
+    Cheap keys are decided first, then heads, then signatures; text is asked for only where it decides. When FUZZY
+    finds nothing, the same is done again with words that may be mistyped.
 
     Usage:
         search = view.search(program, texts, now=…)

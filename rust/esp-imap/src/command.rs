@@ -10,7 +10,7 @@ use crate::returns::Returns;
 use crate::scope::MailboxFilter;
 use crate::search_program::{SearchError, SearchProgram};
 use crate::set::SequenceSet;
-use crate::sort::SortKey;
+use crate::sort::{SortBy, SortKey};
 use crate::thread::Algorithm;
 use crate::utf7;
 use std::sync::Arc;
@@ -705,6 +705,7 @@ impl Reader<'_, '_> {
         let returns = self.returns()?;
         let charset = self.cursor.clone().take_word("CHARSET");
         let program = Arc::new(SearchProgram::read(self.cursor)?);
+        self.check_relevancy(wants_scores(returns.as_deref()), &program)?;
         Ok(Arguments::Search {
             program,
             returns,
@@ -718,6 +719,7 @@ impl Reader<'_, '_> {
         let returns = self.returns()?;
         let charset = self.cursor.clone().take_word("CHARSET");
         let program = Arc::new(SearchProgram::read(self.cursor)?);
+        self.check_relevancy(wants_scores(returns.as_deref()), &program)?;
         Ok(Arguments::Esearch {
             scope,
             program,
@@ -732,11 +734,21 @@ impl Reader<'_, '_> {
         let keys = SortKey::read_list(self.cursor)?;
         self.cursor.space()?;
         let program = Arc::new(SearchProgram::read_sort(self.cursor)?);
+        let scored = keys.iter().any(|key| key.by == SortBy::Relevancy);
+        self.check_relevancy(scored || wants_scores(returns.as_deref()), &program)?;
         Ok(Arguments::Sort {
             keys,
             program,
             returns,
         })
+    }
+
+    /// RFC 6203 §4 and §6: neither the option nor the sort key RELEVANCY may be used without the search key FUZZY.
+    fn check_relevancy(&self, wanted: bool, program: &SearchProgram) -> Read<()> {
+        if wanted && !program.fuzzy() {
+            return Err(self.cursor.error("FUZZY where RELEVANCY is wanted").into());
+        }
+        Ok(())
     }
 
     fn thread(&mut self) -> Read<Arguments> {
@@ -745,6 +757,10 @@ impl Reader<'_, '_> {
         let program = Arc::new(SearchProgram::read_sort(self.cursor)?);
         Ok(Arguments::Thread { algorithm, program })
     }
+}
+
+fn wants_scores(returns: Option<&Returns>) -> bool {
+    returns.is_some_and(|returns| returns.has("RELEVANCY"))
 }
 
 fn one_of(cursor: &mut Cursor<'_>, words: &[&str]) -> Result<String, SyntaxError> {

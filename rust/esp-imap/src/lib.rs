@@ -4,7 +4,7 @@
 //! neither Python nor PostgreSQL's protocol beyond the binary COPY format, and decides nothing about policy.
 //!
 //! RFC 3501, 9051 (grammar), 2971, 3502, 3516, 4314, 4315, 4469, 4731, 4959, 5032, 5161, 5182, 5256, 5258, 5267, 5464,
-//! 5530, 5819, 5957, 6154, 6851, 6855, 7162, 7888, 8508, 8514, 9208, 9590.
+//! 5530, 5819, 5957, 6154, 6203, 6851, 6855, 7162, 7888, 8508, 8514, 9208, 9590.
 
 mod append;
 mod cache;
@@ -18,8 +18,10 @@ mod fetch;
 mod fetch_items;
 mod files;
 mod flags;
+mod fuzzy;
 mod heads;
 mod index;
+mod language;
 mod message_section;
 mod names;
 mod notify;
@@ -41,6 +43,8 @@ mod uids;
 mod utf7;
 mod view;
 mod wire;
+mod word_forms;
+mod words;
 
 pub use append::AppendHead;
 pub use cache::{

@@ -1,4 +1,4 @@
-//! How SEARCH, SORT and THREAD are answered (RFC 3501 §7.2.5, RFC 4731 §3, RFC 5256 §4, RFC 5267 §4).
+//! How SEARCH, SORT and THREAD are answered (RFC 3501 §7.2.5, RFC 4731 §3, RFC 5256 §4, RFC 5267 §4, RFC 6203 §4).
 
 use crate::encode_set;
 use crate::returns::Returns;
@@ -83,6 +83,15 @@ impl Search {
         self.highest_modseq(&named)
     }
 
+    /// Scores of what a response names.
+    fn told_scores(&self, returns: &Returns) -> Vec<u8> {
+        if !returns.has("RELEVANCY") {
+            return Vec::new();
+        }
+        let named = returns.scored(&self.hits);
+        named.iter().map(|position| self.score(*position)).collect()
+    }
+
     /// The untagged response; none when no result is asked for.
     #[must_use]
     pub fn response(&self, told: Correlation<'_>, returns: Option<&Returns>) -> Vec<u8> {
@@ -96,7 +105,11 @@ impl Search {
         let mut out = Vec::with_capacity(64 + found.len() * 7);
         if let Some(returns) = returns {
             if !returns.is_silent() {
-                write_esearch(&mut out, told, returns, &found, modseq);
+                write_esearch(&mut out, told, returns, &found, &self.told_scores(returns));
+                if modseq > 0 {
+                    let _ = write!(out, " MODSEQ {modseq}");
+                }
+                out.extend_from_slice(b"\r\n");
             }
             return out;
         }
@@ -129,7 +142,7 @@ fn write_esearch(
     told: Correlation<'_>,
     returns: &Returns,
     found: &[u32],
-    modseq: i64,
+    scores: &[u8],
 ) {
     out.extend_from_slice(b"* ESEARCH (TAG ");
     crate::write_nstring(out, Some(told.tag.as_bytes()));
@@ -162,8 +175,14 @@ fn write_esearch(
         };
         let _ = write!(out, " PARTIAL ({partial} {set})");
     }
-    if modseq > 0 {
-        let _ = write!(out, " MODSEQ {modseq}");
+    if returns.has("RELEVANCY") {
+        out.extend_from_slice(b" RELEVANCY (");
+        for (number, score) in scores.iter().enumerate() {
+            if number > 0 {
+                out.push(b' ');
+            }
+            crate::wire::number(out, u32::from(*score));
+        }
+        out.push(b')');
     }
-    out.extend_from_slice(b"\r\n");
 }

@@ -1,4 +1,4 @@
-//! What a SEARCH or SORT is to answer (RFC 4731 §3.1, RFC 5182 §2.1, RFC 5267 §3 and §4, RFC 9394 §3.1).
+//! What a SEARCH or SORT is to answer (RFC 4731 §3.1, RFC 5182 §2.1, RFC 5267 §3 and §4, RFC 6203 §4, RFC 9394 §3.1).
 
 use crate::cursor::{Cursor, SyntaxError};
 use crate::fetch_items::FetchItems;
@@ -50,8 +50,16 @@ pub struct Returns {
     pub fetch: Option<Arc<FetchItems>>,
 }
 
-const OPTIONS: [&str; 8] = [
-    "MIN", "MAX", "ALL", "COUNT", "SAVE", "PARTIAL", "UPDATE", "CONTEXT",
+const OPTIONS: [&str; 9] = [
+    "MIN",
+    "MAX",
+    "ALL",
+    "COUNT",
+    "SAVE",
+    "PARTIAL",
+    "UPDATE",
+    "CONTEXT",
+    "RELEVANCY",
 ];
 /// Those that ask for no result.
 const SILENT: [&str; 3] = ["SAVE", "UPDATE", "CONTEXT"];
@@ -102,7 +110,10 @@ impl Returns {
         }
         // RFC 4731 §3.1: nothing is ALL; RFC 5182 §2.1: SAVE alone is nothing; RFC 5267 §4.3: UPDATE alone is ALL.
         let silent = returns.options.iter().all(|option| SILENT.contains(option));
-        if silent && !returns.has("SAVE") {
+        let asked = |option: &&str| *option != "RELEVANCY" && !SILENT.contains(option);
+        // Scores of messages that nobody names are of no use: RELEVANCY alone is of ALL, SAVE or not.
+        let scores_only = returns.has("RELEVANCY") && !returns.options.iter().any(asked);
+        if scores_only || (silent && !returns.has("SAVE")) {
             returns.options.push("ALL");
         }
         cursor.space()?;
@@ -119,6 +130,27 @@ impl Returns {
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.options.iter().all(|option| SILENT.contains(option))
+    }
+
+    /// Of the results, in their order, those whose scores RELEVANCY tells: what the response names, or all when it
+    /// names none (RFC 6203 §4).
+    pub(crate) fn scored<'a, T: Copy>(&self, results: &'a [T]) -> std::borrow::Cow<'a, [T]> {
+        if self.has("ALL") {
+            return results.into();
+        }
+        if let Some(partial) = self.partial {
+            return partial.of(results).into();
+        }
+        let ends = [("MIN", results.first()), ("MAX", results.last())];
+        let named: Vec<T> = ends
+            .into_iter()
+            .filter(|(option, _)| self.has(option))
+            .filter_map(|(_, result)| result.copied())
+            .collect();
+        if self.has("MIN") || self.has("MAX") {
+            return named.into();
+        }
+        results.into()
     }
 
     /// What is to be kept as `$` of the results, in their order (RFC 5182 §2.4, RFC 9394 §3.4).
@@ -209,7 +241,7 @@ mod tests {
             "PARTIAL -1:1",
             "PARTIAL 1",
             "FOO",
-            "RELEVANCY",
+            "RELEVANCY 1",
         ] {
             assert!(Returns::parse(text).is_err(), "{text}");
         }
@@ -228,6 +260,22 @@ mod tests {
         assert_eq!(part("-1:-2"), [40, 50]);
         assert_eq!(part("-4:-9"), [10, 20]);
         assert_eq!(part("-6:-9"), [0; 0]);
+    }
+
+    #[test]
+    fn scores_are_told_of_what_is_named() {
+        let scored = |text: &str| {
+            let returns = Returns::parse(text).unwrap();
+            returns.scored(&[1, 2, 3, 4]).to_vec()
+        };
+        assert_eq!(options("RELEVANCY"), ["RELEVANCY", "ALL"]);
+        assert_eq!(options("RELEVANCY SAVE"), ["RELEVANCY", "SAVE", "ALL"]);
+        assert_eq!(options("RELEVANCY COUNT"), ["RELEVANCY", "COUNT"]);
+        assert_eq!(scored("RELEVANCY MIN ALL"), [1, 2, 3, 4]);
+        assert_eq!(scored("RELEVANCY PARTIAL 2:3 MAX"), [2, 3]);
+        assert_eq!(scored("RELEVANCY MAX"), [4]);
+        assert_eq!(scored("RELEVANCY COUNT MAX MIN"), [1, 4]);
+        assert_eq!(scored("RELEVANCY COUNT"), [1, 2, 3, 4]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::cache::{TextCache, read_text};
 use crate::cursor::{Cursor, SyntaxError};
 use crate::files::Files;
+use crate::fuzzy::scores;
 use crate::index::{Row, Table};
 use crate::search_program::SearchProgram;
 use crate::search_test::{Look, Subject, Test, ThreadContents, Verdict, compile};
@@ -14,6 +15,7 @@ use crate::thread::{Algorithm, Message, Threads};
 use crate::uids::UidList;
 use crate::view::{RangeError, View};
 use esp_mime::{Head, HeadKey, SearchText, Structure};
+use std::collections::HashMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
@@ -101,6 +103,11 @@ pub struct Search {
     /// Positions found; in the order asked for at the end.
     pub(crate) hits: Vec<usize>,
     pub(crate) threads: Option<Threads>,
+    /// Whether words of FUZZY make scores.
+    scored: bool,
+    /// Of messages found by words of FUZZY, what there is of these.
+    amounts: HashMap<usize, Vec<f32>>,
+    scores: HashMap<usize, u8>,
     files: Files,
     text: SearchText,
 }
@@ -122,22 +129,26 @@ impl Search {
             let known = view.known();
             let table = view.index().read();
             (
-                compile(&program.key, &known, &table, now, threads)?,
+                compile(&program.key, &known, &table, now, threads, false)?,
                 Arc::clone(&known.uids),
                 known.recent.clone(),
             )
         };
+        let scored = test.fuzzy(false).next().is_some();
         Ok(Self {
             view,
             texts,
             uids,
             recent,
+            scored,
             test,
             with_modseq: program.modseq(),
             order,
             stage: Stage::Begin,
             hits: Vec::new(),
             threads: None,
+            amounts: HashMap::new(),
+            scores: HashMap::new(),
             files: Files::default(),
             text: SearchText::default(),
         })
@@ -162,7 +173,7 @@ impl Search {
             };
             let subject = self.subject(&table, row, position, uid);
             match self.test.judge(&subject, Look::None) {
-                Verdict::Yes => self.hits.push(position),
+                Verdict::Yes => self.add_hit(position),
                 Verdict::No => {}
                 Verdict::Head => head.push(position),
                 Verdict::Text => text.push(position),
@@ -222,7 +233,12 @@ impl Search {
                     self.stage = Stage::Signatures(text, false);
                 }
                 Stage::Signatures(positions, _) if positions.is_empty() => {
+                    if self.tolerate() {
+                        self.stage = Stage::Begin;
+                        continue;
+                    }
                     self.hits.sort_unstable();
+                    self.give_scores();
                     self.stage = Stage::Order(false);
                 }
                 Stage::Signatures(mut positions, asked) => {
@@ -282,6 +298,57 @@ impl Search {
                 Stage::Done => return Ok(None),
             }
         }
+    }
+
+    /// A message is found; what there is of the words is still to be weighed.
+    fn add_hit(&mut self, position: usize) {
+        self.hits.push(position);
+        if !self.scored {
+            return;
+        }
+        let mut all = Vec::new();
+        for words in self.test.fuzzy(false) {
+            all.extend(words.borrow_mut().take_amounts(position));
+        }
+        self.amounts.insert(position, all);
+    }
+
+    /// Begin anew with words mistyped, if no message has them as they are.
+    fn tolerate(&mut self) -> bool {
+        let mut any = false;
+        for words in self.test.fuzzy(true) {
+            any |= words.borrow_mut().tolerate();
+        }
+        if any {
+            for words in self.test.fuzzy(true) {
+                words.borrow_mut().begin_anew();
+            }
+            self.hits.clear();
+            self.amounts.clear();
+        }
+        any
+    }
+
+    fn give_scores(&mut self) {
+        if self.amounts.is_empty() {
+            return;
+        }
+        let messages = self.uids.len();
+        let weights: Vec<f32> = self
+            .test
+            .fuzzy(false)
+            .flat_map(|words| words.borrow().weights(messages))
+            .collect();
+        let weigh = |amounts: &Vec<f32>| amounts.iter().zip(&weights).map(|(a, b)| a * b).sum();
+        let relevancies: Vec<f32> = self.amounts.values().map(weigh).collect();
+        let positions = self.amounts.keys().copied();
+        self.scores = positions.zip(scores(&relevancies)).collect();
+    }
+
+    /// How relevant a message is that was found: 1 to 100 (RFC 6203 §4).
+    pub(crate) fn score(&self, position: usize) -> u8 {
+        // Where no word was looked for, all are what was asked for.
+        self.scores.get(&position).copied().unwrap_or(100)
     }
 
     /// The rows at positions, with these.
@@ -356,7 +423,7 @@ impl Search {
             };
             let subject = self.subject(&table, row, position, uid);
             match self.test.judge(&subject, Look::Signature(signature)) {
-                Verdict::Yes => self.hits.push(position),
+                Verdict::Yes => self.add_hit(position),
                 Verdict::No => {}
                 Verdict::Head | Verdict::Text => candidates.push(position),
             }
@@ -386,8 +453,9 @@ impl Search {
                     continue;
                 }
                 let subject = self.subject(&table, row, position, uid);
-                if self.test.judge(&subject, Look::Text(&self.text)) == Verdict::Yes {
-                    self.hits.push(position);
+                let signed = texts.signatures().contains((account, row.content));
+                if self.test.judge(&subject, Look::Text(&self.text, signed)) == Verdict::Yes {
+                    self.add_hit(position);
                 }
             }
         }
@@ -402,8 +470,9 @@ impl Search {
             let text = esp_mime::search_text(&data);
             let table = view.index().read();
             let subject = self.subject(&table, &row, position, uid);
-            if self.test.judge(&subject, Look::Text(&text)) == Verdict::Yes {
-                self.hits.push(position);
+            let signed = texts.signatures().contains((account, row.content));
+            if self.test.judge(&subject, Look::Text(&text, signed)) == Verdict::Yes {
+                self.add_hit(position);
             }
             texts.keep((account, row.content), &text);
         }
@@ -435,7 +504,8 @@ impl Search {
         match &self.order {
             Order::Mailbox => {}
             Order::Sort(keys) => {
-                self.hits = sorted(&rows, &heads, keys)
+                let scores: Vec<u8> = hits.iter().map(|hit| self.score(*hit)).collect();
+                self.hits = sorted(&rows, &heads, &scores, keys)
                     .into_iter()
                     .filter_map(|place| hits.get(place).copied())
                     .collect();

@@ -1,4 +1,4 @@
-//! The keys of a SEARCH (RFC 3501 §6.4.4; RFC 5032 OLDER and YOUNGER; RFC 7162 MODSEQ;
+//! The keys of a SEARCH (RFC 3501 §6.4.4; RFC 5032 OLDER and YOUNGER; RFC 6203 FUZZY; RFC 7162 MODSEQ;
 //! RFC 8474 EMAILID and THREADID; RFC 8514 SAVED…; RFC 9738 UIDAFTER and UIDBEFORE).
 
 use crate::charset::Charset;
@@ -59,6 +59,8 @@ pub enum Key {
     Thread(i64),
     /// A needle, as given; comparing folds it.
     Contains(Place, String),
+    /// FUZZY: words are looked for as `fuzzy` says; any other key is as without it.
+    Fuzzy(Box<Key>),
     /// NOT
     Not(Box<Key>),
     /// OR
@@ -135,7 +137,7 @@ impl SearchProgram {
     fn any(key: &Key, wanted: &impl Fn(&Key) -> bool) -> bool {
         wanted(key)
             || match key {
-                Key::Not(inner) => Self::any(inner, wanted),
+                Key::Not(inner) | Key::Fuzzy(inner) => Self::any(inner, wanted),
                 Key::Any(keys) | Key::Every(keys) => keys.iter().any(|key| Self::any(key, wanted)),
                 _ => false,
             }
@@ -144,7 +146,15 @@ impl SearchProgram {
     /// Whether some key looks into header or body.
     #[must_use]
     pub fn needs_text(&self) -> bool {
-        Self::any(&self.key, &|key| matches!(key, Key::Contains(..)))
+        Self::any(&self.key, &|key| {
+            matches!(key, Key::Contains(..) | Key::Fuzzy(_))
+        })
+    }
+
+    /// Whether there is a key FUZZY, without which nothing has a relevancy (RFC 6203 §4 and §6).
+    #[must_use]
+    pub fn fuzzy(&self) -> bool {
+        Self::any(&self.key, &|key| matches!(key, Key::Fuzzy(_)))
     }
 
     /// Whether messages are named by sequence numbers.
@@ -299,6 +309,11 @@ impl Reader<'_, '_> {
                 not(self.nested(|reader| reader.key())?)
             }
             "OR" => self.alternatives()?,
+            // `"FUZZY" SP search-key` (RFC 6203 §7)
+            "FUZZY" => {
+                self.cursor.space()?;
+                Key::Fuzzy(Box::new(self.nested(|reader| reader.key())?))
+            }
             _ => {
                 return Err(SyntaxError {
                     offset: start,
@@ -461,6 +476,9 @@ mod tests {
         for text in [
             "",
             "FOO",
+            "FUZZY",
+            "FUZZY FOO",
+            "FUZZY 1 FUZZY",
             "ALL FOO",
             "NOT",
             "OR ALL",
@@ -487,10 +505,30 @@ mod tests {
     }
 
     #[test]
+    fn fuzzy_takes_one_key_of_any_kind() {
+        let contains = |text: &str| Key::Contains(Place::Text, text.to_owned());
+        let fuzzy = |key| Key::Fuzzy(Box::new(key));
+        assert_eq!(
+            key("FUZZY TEXT a TEXT b"),
+            Key::Every(vec![fuzzy(contains("a")), contains("b")])
+        );
+        assert_eq!(
+            key("FUZZY (TEXT a TEXT b)"),
+            fuzzy(Key::Every(vec![contains("a"), contains("b")]))
+        );
+        assert_eq!(key("NOT FUZZY TEXT a"), not(fuzzy(contains("a"))));
+        let program = |text: &str| SearchProgram::parse(text.as_bytes()).unwrap();
+        assert!(program("OR NOT FUZZY SEEN ALL").fuzzy());
+        assert!(program("FUZZY NOT TEXT a").needs_text());
+        assert!(program("FUZZY 1:3").numbers());
+        assert!(!program("TEXT FUZZY").fuzzy());
+    }
+
+    #[test]
     fn long_alternatives_are_flat_and_deep_nesting_is_refused() {
         let long = format!("{}ALL", "OR SEEN ".repeat(5_000));
         assert!(matches!(key(&long), Key::Any(keys) if keys.len() == 5_001));
-        for deep in ["(", "NOT ", "OR OR "] {
+        for deep in ["(", "NOT ", "OR OR ", "FUZZY "] {
             assert!(SearchProgram::parse(deep.repeat(20_000).as_bytes()).is_err());
         }
     }

@@ -1,11 +1,13 @@
 //! The keys of a search, worked out for one mailbox and put to one message.
 
 use crate::date::DAY;
+use crate::fuzzy::Fuzzy;
 use crate::heads::Heads;
 use crate::index::{Row, Table, keyword_bit};
 use crate::search_program::{DateOf, Key, Place};
 use crate::view::{Known, RangeError};
 use esp_mime::{HEAD_FIELDS, Head, Needle, Scope, SearchText};
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 /// The contents of threads that a search names.
@@ -27,8 +29,11 @@ pub(crate) enum Test {
     Contains(Place, Box<Needle>),
     /// A field that heads have.
     Head(String, Box<Needle>),
+    /// Remembers what it saw last.
+    Fuzzy(Box<RefCell<Fuzzy>>),
     Not(Box<Test>),
-    Any(Vec<Test>),
+    /// Whether to put all of them, as they make scores.
+    Any(Vec<Test>, bool),
     Every(Vec<Test>),
 }
 
@@ -48,7 +53,8 @@ pub(crate) enum Look<'a> {
     None,
     /// Only what the text cannot have is known.
     Signature(&'a [u8]),
-    Text(&'a SearchText),
+    /// And whether its signature was looked at before.
+    Text(&'a SearchText, bool),
 }
 
 /// A message that is judged.
@@ -73,12 +79,10 @@ pub(crate) fn compile(
     table: &Table,
     now: i64,
     threads: &ThreadContents,
+    fuzzy: bool,
 ) -> Result<Test, RangeError> {
-    let all = |keys: &[Key]| {
-        keys.iter()
-            .map(|key| compile(key, known, table, now, threads))
-            .collect::<Result<Vec<_>, _>>()
-    };
+    let one = |key: &Key| compile(key, known, table, now, threads, fuzzy);
+    let all = |keys: &[Key]| keys.iter().map(one).collect::<Result<Vec<_>, _>>();
     Ok(match key {
         Key::All => Test::Fixed(true),
         Key::Flag(bits) => Test::Flag(*bits),
@@ -100,6 +104,9 @@ pub(crate) fn compile(
         Key::Thread(thread) => {
             Test::Contents(threads.get(thread).into_iter().flatten().copied().collect())
         }
+        Key::Contains(place, needle) if fuzzy && let Some(words) = Fuzzy::new(place, needle) => {
+            Test::Fuzzy(Box::new(RefCell::new(words)))
+        }
         Key::Contains(place, needle) => {
             let needle = Box::new(Needle::new(needle));
             match place {
@@ -109,8 +116,14 @@ pub(crate) fn compile(
                 place => Test::Contains(place.clone(), needle),
             }
         }
-        Key::Not(inner) => Test::Not(Box::new(compile(inner, known, table, now, threads)?)),
-        Key::Any(keys) => Test::Any(all(keys)?),
+        // RFC 6203 §5: of flags, dates, sizes and numbers there is nothing near; they are what they are.
+        Key::Fuzzy(inner) => compile(inner, known, table, now, threads, true)?,
+        Key::Not(inner) => Test::Not(Box::new(one(inner)?)),
+        Key::Any(keys) => {
+            let tests = all(keys)?;
+            let scored = tests.iter().any(|test| test.fuzzy(false).next().is_some());
+            Test::Any(tests, scored)
+        }
         Key::Every(keys) => Test::Every(all(keys)?),
     })
 }
@@ -120,6 +133,18 @@ fn verdict(yes: bool) -> Verdict {
 }
 
 impl Test {
+    /// The words looked for; `negated` with those under NOT.
+    pub(crate) fn fuzzy(&self, negated: bool) -> Box<dyn Iterator<Item = &RefCell<Fuzzy>> + '_> {
+        match self {
+            Self::Fuzzy(words) => Box::new(std::iter::once(&**words)),
+            Self::Not(inner) if negated => inner.fuzzy(negated),
+            Self::Any(tests, _) | Self::Every(tests) => {
+                Box::new(tests.iter().flat_map(move |test| test.fuzzy(negated)))
+            }
+            _ => Box::new(std::iter::empty()),
+        }
+    }
+
     /// Put the test to a message, as far as what is known of it goes.
     pub(crate) fn judge(&self, subject: &Subject<'_>, look: Look<'_>) -> Verdict {
         let row = subject.row;
@@ -161,7 +186,7 @@ impl Test {
                 Look::None => Verdict::Text,
                 Look::Signature(signature) if needle.may_be_in(signature) => Verdict::Text,
                 Look::Signature(_) => Verdict::No,
-                Look::Text(text) => verdict(needle.is_in(
+                Look::Text(text, _) => verdict(needle.is_in(
                     text,
                     match place {
                         Place::Text => Scope::Text,
@@ -175,7 +200,11 @@ impl Test {
                 Verdict::No => Verdict::Yes,
                 open => open,
             },
-            Self::Any(tests) => judge_all(tests, subject, look, Verdict::Yes, Verdict::No),
+            Self::Fuzzy(words) => words
+                .borrow_mut()
+                .judge(subject.position, subject.head(), look),
+            Self::Any(tests, true) => judge_scored(tests, subject, look),
+            Self::Any(tests, false) => judge_all(tests, subject, look, Verdict::Yes, Verdict::No),
             Self::Every(tests) => judge_all(tests, subject, look, Verdict::No, Verdict::Yes),
         }
     }
@@ -197,6 +226,20 @@ fn judge_all(
             Verdict::Text if result != Verdict::Head => result = Verdict::Text,
             _ => {}
         }
+    }
+    result
+}
+
+/// One of the tests is enough, but all that can be put are, for their scores.
+fn judge_scored(tests: &[Test], subject: &Subject<'_>, look: Look<'_>) -> Verdict {
+    let mut result = Verdict::No;
+    for test in tests {
+        result = match (test.judge(subject, look), result) {
+            (Verdict::Head, _) | (_, Verdict::Head) => Verdict::Head,
+            (Verdict::Text, _) | (_, Verdict::Text) => Verdict::Text,
+            (Verdict::Yes, _) => Verdict::Yes,
+            (Verdict::No, before) => before,
+        };
     }
     result
 }

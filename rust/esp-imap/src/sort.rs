@@ -1,4 +1,4 @@
-//! The order of SORT (RFC 5256 §3, RFC 5957 §4).
+//! The order of SORT (RFC 5256 §3, RFC 5957 §4, RFC 6203 §6).
 
 use crate::cursor::{Cursor, SyntaxError};
 use crate::index::Row;
@@ -14,6 +14,8 @@ pub enum SortBy {
     Date,
     /// SIZE
     Size,
+    /// RELEVANCY: the score, the highest first.
+    Relevancy,
     /// SUBJECT, FROM, TO, CC, DISPLAYFROM, DISPLAYTO
     Head(HeadKey),
 }
@@ -28,11 +30,12 @@ pub struct SortKey {
 }
 
 impl SortKey {
-    const NAMES: [(&'static str, SortBy); 9] = [
+    const NAMES: [(&'static str, SortBy); 10] = [
         ("ARRIVAL", SortBy::Arrival),
         ("CC", SortBy::Head(HeadKey::Cc)),
         ("DATE", SortBy::Date),
         ("FROM", SortBy::Head(HeadKey::From)),
+        ("RELEVANCY", SortBy::Relevancy),
         ("SIZE", SortBy::Size),
         ("SUBJECT", SortBy::Head(HeadKey::Subject)),
         ("TO", SortBy::Head(HeadKey::To)),
@@ -72,8 +75,11 @@ enum Column<'a> {
 }
 
 impl<'a> Column<'a> {
-    fn new(by: SortBy, rows: &[&Row], heads: &[Head<'a>]) -> Self {
+    fn new(by: SortBy, rows: &[&Row], heads: &[Head<'a>], scores: &[u8]) -> Self {
         match by {
+            SortBy::Relevancy => {
+                Self::Numbers(scores.iter().map(|score| -i64::from(*score)).collect())
+            }
             SortBy::Arrival => Self::Numbers(rows.iter().map(|row| row.internal_date).collect()),
             SortBy::Size => {
                 let size = |row: &&Row| i64::try_from(row.size).unwrap_or(i64::MAX);
@@ -117,11 +123,16 @@ impl<'a> Column<'a> {
 
 /// Return the places of `rows` in the order asked for; ties keep theirs, whatever is reversed (RFC 5256 §3).
 ///
-/// `heads` are those of the rows; they may be left out when no key needs them.
-pub(crate) fn sorted(rows: &[&Row], heads: &[Head<'_>], keys: &[SortKey]) -> Vec<usize> {
+/// `heads` and `scores` are those of the rows; they may be left out when no key needs them.
+pub(crate) fn sorted(
+    rows: &[&Row],
+    heads: &[Head<'_>],
+    scores: &[u8],
+    keys: &[SortKey],
+) -> Vec<usize> {
     let columns: Vec<(Column<'_>, bool)> = keys
         .iter()
-        .map(|key| (Column::new(key.by, rows, heads), key.reverse))
+        .map(|key| (Column::new(key.by, rows, heads, scores), key.reverse))
         .collect();
     let Some((first, reverse)) = columns.first() else {
         return (0..rows.len()).collect();
