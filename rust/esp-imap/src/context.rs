@@ -5,7 +5,7 @@ use crate::respond::Correlation;
 use crate::search::{Order, Search};
 use crate::uids::UidList;
 use crate::view::View;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -37,6 +37,35 @@ fn runs(list: &[u32], wanted: impl Fn(u32) -> bool) -> Vec<Run> {
         open = here;
     }
     runs
+}
+
+/// What is in both lists and need not be moved: as much as stands in the same order. Only scores of FUZZY let others
+/// change places, as new messages let words weigh more or less.
+fn in_place(before: &[u32], after: &[u32]) -> HashSet<u32> {
+    let places: HashMap<u32, usize> = after.iter().copied().zip(0..).collect();
+    // The longest rising subsequence: of each length the one with the least last place, and what comes before each.
+    let mut ends: Vec<(usize, u32)> = Vec::new();
+    let mut previous: HashMap<u32, u32> = HashMap::new();
+    for uid in before {
+        let Some(place) = places.get(uid) else {
+            continue;
+        };
+        let length = ends.partition_point(|(end, _)| end < place);
+        if let Some((_, last)) = length.checked_sub(1).and_then(|at| ends.get(at)) {
+            previous.insert(*uid, *last);
+        }
+        match ends.get_mut(length) {
+            Some(end) => *end = (*place, *uid),
+            None => ends.push((*place, *uid)),
+        }
+    }
+    let mut kept = HashSet::new();
+    let mut next = ends.last().map(|(_, uid)| *uid);
+    while let Some(uid) = next {
+        kept.insert(uid);
+        next = previous.get(&uid).copied();
+    }
+    kept
 }
 
 impl Context {
@@ -82,12 +111,11 @@ impl Context {
     }
 
     fn change_to(&mut self, uids: Vec<u32>, known: &UidList) -> Vec<u8> {
-        let before: HashSet<u32> = self.uids.iter().copied().collect();
-        let after: HashSet<u32> = uids.iter().copied().collect();
-        let mut removed = runs(&self.uids, |uid| !after.contains(&uid));
+        let kept = in_place(&self.uids, &uids);
+        let mut removed = runs(&self.uids, |uid| !kept.contains(&uid));
         // From the end, so that each place is right when it is looked at.
         removed.reverse();
-        let added = runs(&uids, |uid| !before.contains(&uid));
+        let added = runs(&uids, |uid| !kept.contains(&uid));
         self.uids = uids;
         let mut out = Vec::new();
         if removed.is_empty() && added.is_empty() {
@@ -138,5 +166,39 @@ impl Context {
             let _ = write!(out, "{} {}", place.wrapping_add(1), encode_set(&numbers));
         }
         out.push(b')');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_stands_in_order_is_not_moved() {
+        let kept = |before: &[u32], after: &[u32]| {
+            let mut kept: Vec<u32> = in_place(before, after).into_iter().collect();
+            kept.sort_unstable();
+            kept
+        };
+        assert_eq!(kept(&[1, 2, 3, 4], &[1, 3, 9, 4]), [1, 3, 4]);
+        assert_eq!(kept(&[1, 2, 3, 4], &[4, 1, 2, 3]), [1, 2, 3]);
+        assert_eq!(kept(&[3, 1, 2], &[3, 2]), [2, 3]);
+        assert_eq!(kept(&[1, 2], &[]), [0; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_stands_in_the_same_order(
+            before in proptest::sample::subsequence((0_u32..20).collect::<Vec<_>>(), 0..20).prop_shuffle(),
+            after in proptest::sample::subsequence((0_u32..20).collect::<Vec<_>>(), 0..20).prop_shuffle(),
+        ) {
+            let kept = in_place(&before, &after);
+            let of = |list: &[u32]| -> Vec<u32> {
+                list.iter().copied().filter(|uid| kept.contains(uid)).collect()
+            };
+            prop_assert_eq!(of(&before), of(&after));
+            prop_assert_eq!(of(&before).len(), kept.len());
+        }
     }
 }
