@@ -95,7 +95,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "SAVEDATE": ("FETCH 1 SAVEDATE", r'SAVEDATE "'),
     "SAVELIMIT": ("UID SEARCH RETURN (SAVE) ALL", r" OK "),
     "SEARCH=FUZZY": (
-        "SEARCH RETURN (ALL RELEVANCY) FUZZY TEXT computer",
+        "SEARCH RETURN (ALL RELEVANCY) FUZZY BODY {14+}\r\nruns computing",
         r"\* ESEARCH .*ALL 2 RELEVANCY \(100\)",
     ),
     "SEARCHRES": ("SEARCH RETURN (SAVE) SUBJECT Re", "FETCH $ UID", r"\* 2 FETCH \(UID 2\)"),
