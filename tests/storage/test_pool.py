@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -11,7 +12,7 @@ from asyncpg.pool import Pool, PoolConnectionProxy
 
 from esp.config import sections
 from esp.core.errors import StorageFullError, UnavailableError
-from esp.storage.postgres.pool import Database, mapped
+from esp.storage.postgres.pool import ARRAY_TYPES, Database, mapped
 
 from .conftest import Server
 
@@ -145,3 +146,22 @@ async def test_opening_waits_for_a_server_that_is_starting(server: Server) -> No
 async def test_opening_without_a_server_says_so(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="No connection to the database"):
         await Database.open(sections.Database(dsn=f"postgresql://esp@/esp?host={tmp_path}"))
+
+
+async def test_statements_with_arrays_need_no_questions_first(database: Database) -> None:
+    asked: list[str] = []
+    values = {
+        "bigint": [1],
+        "integer": [2],
+        "bytea": [b"3"],
+        "timestamptz": [datetime(2026, 1, 1, tzinfo=UTC)],
+    }
+    async with database.connection() as connection:
+        connection.add_query_logger(lambda query: asked.append(query.query))
+        for name, value in values.items():
+            assert await connection.fetchval(f"SELECT $1::{name}[]", value) == value
+            # The numbers are what the server has, too.
+            number = await connection.fetchval(f"SELECT '{name}[]'::regtype::oid::bigint")
+            assert number in {oid for _, oid, _ in ARRAY_TYPES}
+    assert len(asked) > len(values)
+    assert [query for query in asked if not query.startswith("SELECT ")] == []
