@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from esp.storage.postgres import outbox
 from tests.imap.client import Client
 from tests.imap.world import Imap, World
 
@@ -107,10 +108,9 @@ async def test_expunged_files_are_left_to_a_worker(world: World, imap: Imap) -> 
     home = world.root / world.authentication.principals[address].maildir
     (file,) = (home / "cur").iterdir()
     async with world.database.connection() as connection:
-        paths = await connection.fetch(
-            "SELECT jsonb_array_elements_text(payload->'paths') AS path FROM outbox WHERE topic = 'unlink'"
-        )
-    assert str(file.relative_to(world.root)) in {row["path"] for row in paths}
+        rows = await connection.fetch("SELECT payload FROM outbox WHERE topic = 'unlink'")
+    paths = {path for row in rows for path in outbox.decode_unlink(row["payload"]).files()}
+    assert str(file.relative_to(world.root)) in paths
     await client.close()
 
 

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from esp.services.history import History
 from tests.imap.client import Client
 from tests.imap.world import Imap, World
@@ -97,7 +99,7 @@ async def test_what_is_forgotten_is_told_by_what_is_there(world: World, imap: Im
     await watcher.ok("ENABLE QRESYNC")
     await watcher.ok("SELECT INBOX")
     await expunge(client, "3")
-    assert await History(world.database, 0.0).forget() >= 2
+    assert await History(world.database, 0.0, 0.0).forget() >= 2
     parameter = f"{validity} {modseq}"
     lines = await resumed(behind, address, parameter)
     assert lines[0] == "* VANISHED (EARLIER) 2:3,5:6,8"
@@ -125,7 +127,7 @@ async def test_an_index_older_than_what_is_remembered_is_filled_anew(
     await expunge(client, "1,4")
     await client.ok("UID STORE 3 +FLAGS.SILENT (\\Answered)")
     await client.append("INBOX", b"new")
-    await History(world.database, 0.0).forget()
+    await History(world.database, 0.0, 0.0).forget()
     lines = await watcher.ok("NOOP")
     assert [line for line in lines if "EXPUNGE" in line] == ["* 4 EXPUNGE", "* 1 EXPUNGE"]
     assert "* 5 EXISTS" in lines
@@ -246,3 +248,33 @@ async def test_the_mod_sequence_told_on_enabling_is_one_the_session_has_reached(
     assert lines[0] == f"* OK [HIGHESTMODSEQ {modseq}] CONDSTORE enabled"
     for connected in (client, other):
         await connected.close()
+
+
+@pytest.mark.parametrize("remembered", [True, False, None], ids=["remembered", "forgotten", "unwritten"])
+async def test_a_process_that_was_behind_has_the_flags(
+    world: World, imap: Imap, tmp_path: object, remembered: bool | None
+) -> None:
+    """Whether `changed` tells them, has forgotten them, or is not written by all processes yet (migration 0011)."""
+    address, client = await filled(world, imap, 6)
+    if remembered is None:
+        await world.database_value("UPDATE mailbox SET changed_horizon = NULL RETURNING id")
+    deaf = await world.open_door(valkey=f"unix://{tmp_path}/nothing.sock")
+    watcher = await deaf.login(address)
+    await watcher.ok("ENABLE CONDSTORE")
+    await watcher.ok("SELECT INBOX")
+    await client.ok("UID STORE 1:3,5 +FLAGS.SILENT (\\Answered $Later)")
+    await client.ok("UID STORE 2:4 FLAGS.SILENT (\\Flagged)")
+    await client.ok("UID STORE 5 -FLAGS.SILENT ($Later)")
+    await expunge(client, "6")
+    await client.append("INBOX", b"new", "(\\Draft)")
+    if remembered is False:
+        await History(world.database, 0.0, 0.0).forget()
+    await watcher.ok("NOOP")
+    everything = "UID FETCH 1:* (FLAGS MODSEQ)"
+    there = [re.sub(r" ?\\Recent", "", line) for line in await client.ok(everything)]
+    assert [re.sub(r" ?\\Recent", "", line) for line in await watcher.ok(everything)] == there
+    assert (await watcher.ok("UID SEARCH ANSWERED"))[0] == "* SEARCH 1 5"
+    assert (await watcher.ok("UID SEARCH KEYWORD $Later"))[0] == "* SEARCH 1"
+    for connected in (client, watcher):
+        await connected.close()
+    await world.close_door(deaf)

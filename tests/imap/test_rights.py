@@ -7,6 +7,8 @@ from typing import NamedTuple
 import pytest
 import pytest_asyncio
 
+from esp.native import Store
+from esp.services.upkeep import Upkeep
 from tests.imap.client import Client
 from tests.imap.world import Imap, World
 
@@ -212,6 +214,9 @@ async def test_messages_come_and_go_between_accounts(world: World, two: Two) -> 
     assert "for all of us" in "".join(await two.other.ok("FETCH 1 (ENVELOPE BODY[TEXT])"))
     assert (await two.other.ok("SEARCH TEXT shared"))[0] == "* SEARCH 1"
     # What is said about the octets is the account's that has them, and nothing is left behind.
+    async with world.database.connection() as connection:
+        await connection.execute("UPDATE outbox SET not_before = now() WHERE topic = 'unlink'")
+    await Upkeep(world.database, Store(str(world.root), 1, False, "test"), world.root).unlink_files()
     async with world.database.connection() as connection:
         strays = await connection.fetchval(
             """

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from esp.core.errors import AlreadyExistsError, NotFoundError
-from esp.core.mailbox import Mailbox, MailboxId, ModSeq
+from esp.core.mailbox import Mailbox, MailboxId
 from esp.core.message import FIRST_KEYWORD_BIT, SystemFlag
 from esp.core.principal import AccountId
-from esp.storage.postgres import mailboxes, messages
+from esp.storage.postgres import mailboxes, messages, outbox
 from esp.storage.postgres.pool import Connection, Database
 
 SEEN, DELETED, FLAGGED = int(SystemFlag.SEEN), int(SystemFlag.DELETED), int(SystemFlag.FLAGGED)
@@ -76,6 +76,20 @@ async def fresh(database: Database, mailbox: MailboxId) -> Mailbox:
         return await mailboxes.by_id(connection, mailbox)
 
 
+async def unlinking(connection: Connection, account: AccountId) -> outbox.Unlink:
+    """Return what is to become of the account's expunged messages."""
+    payload = await connection.fetchval(
+        "SELECT payload FROM outbox WHERE topic = 'unlink' AND payload->>'account' = $1", str(account)
+    )
+    return outbox.decode_unlink(payload)
+
+
+async def logged(database: Database, mailbox: Mailbox) -> list[str]:
+    """Return what indexes that are as old as `mailbox` are told of changes."""
+    async with database.connection() as connection:
+        return (await mailboxes.state(connection, mailbox.id, mailbox.highest_modseq)).changed
+
+
 async def locked(tx: Connection, mailbox: Mailbox) -> Mailbox:
     return (await mailboxes.lock(tx, [mailbox.id]))[mailbox.id]
 
@@ -137,7 +151,8 @@ async def test_only_what_changes_gets_a_modseq(database: Database) -> None:
     async with database.transaction() as tx:
         changed = await messages.set_flags(tx, await locked(tx, mailbox), [1, 2, 3, 99], "add", SEEN)
     after = await fresh(database, mailbox.id)
-    assert changed.uids == [1, 3]
+    assert changed.messages == 2
+    assert await logged(database, mailbox) == [f"{changed.modseq} -1 {SEEN} 1,3"]
     assert changed.modseq == mailbox.highest_modseq + 1 == after.highest_modseq
     assert (mailbox.unseen, after.unseen) == (2, 0)
 
@@ -146,7 +161,8 @@ async def test_a_store_that_changes_nothing_takes_no_modseq(database: Database) 
     mailbox = await fill(database, await new_mailbox(database, await new_account(database), "A"), [SEEN])
     async with database.transaction() as tx:
         changed = await messages.set_flags(tx, await locked(tx, mailbox), [1], "add", SEEN)
-    assert changed.uids == []
+    assert changed.messages == 0
+    assert await logged(database, mailbox) == []
     assert (await fresh(database, mailbox.id)).highest_modseq == mailbox.highest_modseq
     async with database.connection() as connection:
         waiting = await connection.fetchval(
@@ -184,14 +200,29 @@ async def test_an_expunge_counts_remembers_and_forgets(database: Database) -> No
     assert (after.messages, after.unseen, after.octets, after.uidnext) == (2, 2, 200, 5)
     async with database.connection() as connection:
         state = await mailboxes.state(connection, mailbox.id, mailbox.highest_modseq)
-        contents = await connection.fetchval("SELECT count(*) FROM content WHERE account_id = $1", account)
-        files = await connection.fetchval(
-            "SELECT payload->'paths' FROM outbox WHERE topic = 'unlink' AND payload::text LIKE '%home/.A/%'"
-        )
-    assert files.count("home/.A/") == 2
-    assert state.expunged == ("1,3",)
+        unlink = await unlinking(connection, account)
+    assert [file.partition("P1Q1")[2] for file in unlink.files()] == [".host,S=100"] * 2
+    assert all(file.startswith("home/.A/new/1.M") for file in unlink.files())
+    assert unlink.contents.count(",") == 1
+    assert state.expunged == ["1,3"]
     assert state.modseq == expunged.modseq
-    assert contents == 2
+
+
+async def test_sets_of_uids_are_short(database: Database) -> None:
+    mailbox = await fill(
+        database,
+        await new_mailbox(database, await new_account(database), "A"),
+        [0, 0, SEEN, 0, SEEN, 0, 0, 0],
+    )
+    async with database.transaction() as tx:
+        changed = await messages.set_flags(tx, await locked(tx, mailbox), list(range(1, 9)), "add", SEEN)
+        more = await messages.set_flags(tx, await locked(tx, mailbox), list(range(1, 9)), "replace", FLAGGED)
+        last = await messages.set_flags(tx, await locked(tx, mailbox), [8, 2], "remove", FLAGGED)
+    assert await logged(database, mailbox) == [
+        f"{changed.modseq} -1 {SEEN} 1:2,4,6:8",
+        f"{more.modseq} 0 {FLAGGED} 1:8",
+        f"{last.modseq} {~FLAGGED} 0 2,8",
+    ]
 
 
 async def test_copies_keep_flags_and_translate_keywords(database: Database) -> None:
@@ -226,6 +257,9 @@ async def test_what_is_said_about_octets_stays_while_a_copy_needs_it(database: D
         await messages.add_copies(tx, both[source.id], both[target.id], [(1, "a", "")], [])
         removal = messages.Removal(folder="home/.A", after=60.0)
         await messages.expunge(tx, both[source.id], [1], removal, deleted_only=False)
+        (row,) = await messages.rows(tx, target, None)
+        assert (await unlinking(tx, account)).contents == str(row.content)
+        await messages.forget_contents(tx, account, [row.content])
         assert await tx.fetchval("SELECT count(*) FROM content WHERE account_id = $1", account) == 1
         await messages.remove_all(tx, target)
         assert await tx.fetchval("SELECT count(*) FROM content WHERE account_id = $1", account) == 0
@@ -243,22 +277,63 @@ async def test_a_deleted_mailbox_cannot_be_locked(database: Database) -> None:
 async def test_recent_is_taken_once(database: Database) -> None:
     mailbox = await fill(database, await new_mailbox(database, await new_account(database), "A"), [0, 0])
     async with database.connection() as connection:
-        assert await mailboxes.first_recent(connection, mailbox.id) == 1
+        assert mailbox.first_recent == 1
         assert await mailboxes.take_recent(connection, mailbox.id) == 1
         assert await mailboxes.take_recent(connection, mailbox.id) > 2
         assert await messages.count_recent_and_deleted(connection, mailbox) == messages.Count(0, 0, 0)
 
 
-async def test_rows_come_as_binary_copy_after_a_modseq(database: Database) -> None:
+async def test_rows_come_as_binary_copy(database: Database) -> None:
     mailbox = await fill(database, await new_mailbox(database, await new_account(database), "A"), [0, 0, 0])
-    octets = bytearray()
 
-    async def sink(chunk: bytes) -> None:
-        octets.extend(chunk)
+    async def copied(uids: range, after: int = 0) -> int:
+        octets = bytearray()
 
-    async with database.connection() as connection:
-        await messages.copy_rows(
-            connection, mailbox.account, mailbox.id, ModSeq(mailbox.highest_modseq - 1), sink
+        async def sink(chunk: bytes) -> None:
+            octets.extend(chunk)
+
+        async with database.connection() as connection:
+            await messages.copy_rows(connection, mailbox.account, mailbox.id, sink, uids=uids, after=after)
+        assert octets.startswith(b"PGCOPY\n\xff\r\n\0")
+        return octets.count(b"Q1.host,S=100")
+
+    assert await copied(range(4)) == 3
+    assert await copied(range(2, 3)) == 1
+    assert await copied(range(4), mailbox.highest_modseq - 1) == 1
+
+
+async def test_what_is_said_about_octets_comes_whether_numbers_are_close_or_not(database: Database) -> None:
+    account, other = await new_account(database), await new_account(database)
+    mailbox = await new_mailbox(database, account, "A")
+    wanted: list[int] = []
+    for _ in range(messages.WORTH_ASKING // 100):
+        wanted += await described(database, account, 100)
+        await described(database, other, 100)
+
+    async def copied(contents: list[int]) -> int:
+        async with database.connection() as connection:
+            octets = await messages.copy_contents(connection, account, contents)
+        return octets.count(b"envelope")
+
+    assert await copied(wanted[:50]) == 50
+    assert await copied([wanted[0], wanted[-1]]) == 2
+    # All the account has: those between are others'.
+    assert await copied(wanted) == len(wanted)
+    async with database.transaction() as tx:
+        await tx.execute("UPDATE mailbox SET messages = 10000 WHERE id = $1", mailbox.id)
+    # A small part of what it has.
+    assert await copied(wanted[:-1:2] + wanted[1::2]) == len(wanted)
+
+
+async def described(database: Database, account: AccountId, count: int) -> list[int]:
+    """Make contents, and return their numbers."""
+    async with database.transaction() as tx:
+        rows = await tx.fetch(
+            """
+            INSERT INTO content (account_id, size, envelope, bodystructure, body)
+            SELECT $1, 100, 'envelope', 's', 'b' FROM generate_series(1, $2::int) RETURNING id
+            """,
+            account,
+            count,
         )
-    assert octets.startswith(b"PGCOPY\n\xff\r\n\0")
-    assert octets.count(b"Q1.host,S=100") == 1
+    return [row["id"] for row in rows]

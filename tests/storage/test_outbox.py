@@ -40,6 +40,13 @@ async def test_every_payload_comes_back_as_it_was_left(database: Database) -> No
         assert (leased.payload, leased.attempts) == (payload, 1)
 
 
+def test_many_messages_are_named_in_short() -> None:
+    rename = Rename(AccountId(1), MailboxId(2), [Uid(9)], uid_set="1:3,5")
+    assert rename.messages() == [9, 1, 2, 3, 5]
+    unlink = Unlink(["a/new/1"], folder="b/.C", names="2:2,S/3", account=AccountId(1), contents="7")
+    assert unlink.files() == ["a/new/1", "b/.C/cur/2:2,S", "b/.C/new/3"]
+
+
 async def test_what_is_rolled_back_was_never_left(database: Database) -> None:
     with pytest.raises(ZeroDivisionError):
         async with database.transaction() as tx:

@@ -66,3 +66,5 @@ class Mailbox(msgspec.Struct, frozen=True):
     """Whether its account has a quota."""
     acl_version: int
     """Rises with its access control list; 0 as long as it has had none."""
+    first_recent: Uid
+    """UIDs from here were shown to no read-write session yet (RFC 3501 §2.3.2)."""

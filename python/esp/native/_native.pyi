@@ -791,12 +791,11 @@ class TextCache:
 class MailboxIndex:
     """The messages of one mailbox, ordered by UID; shared by the sessions of a process that have it selected.
 
-    Filling and updating: within one read-only REPEATABLE READ transaction read the mailbox row, then
-    `COPY (SELECT {ROW_COLUMNS} FROM message WHERE account_id = … AND mailbox_id = … AND modseq >
-    {index.modseq}
-    ORDER BY uid) TO STDOUT (FORMAT binary)` into `feed` chunk by chunk, then the rows of `expunged` with
-    `modseq > {index.modseq}` unless the index is new, then `commit`. One filler at a time (the caller's
-    lock); views may
+    Filling and updating: in one statement read the mailbox row and, unless the index is new, the rows of `expunged`
+    and `changed` with `modseq > {index.modseq}`; then messages that are new, `COPY (SELECT {ROW_COLUMNS} FROM
+    message WHERE account_id = … AND mailbox_id = … AND uid >= {index.uidnext} AND uid < {uidnext of that row} ORDER
+    BY uid) TO STDOUT (FORMAT binary)`, into `feed` chunk by chunk, then `commit`. What happened to these messages
+    between the two is told again the next time, and does no harm. One filler at a time (the caller's lock); views may
     be used meanwhile and see nothing of it before `commit`. A new index has `modseq` 0.
 
     Args:
@@ -820,6 +819,7 @@ class MailboxIndex:
         uidnext: int,
         keywords: Sequence[str],
         expunged: Sequence[str] = (),
+        changed: Sequence[str] = (),
         complete: bool = False,
     ) -> None:
         """Make what was fed visible to the views' next `sync`.
@@ -829,10 +829,12 @@ class MailboxIndex:
             uidnext: `mailbox.uidnext`
             keywords: `mailbox.keywords`
             expunged: UIDs gone since the last commit, each text a sequence-set (`expunged.uids`)
+            changed: what was done to flags since, in order, each text a mod-sequence, bits kept, bits added, and a
+                sequence-set of UIDs, parted by spaces (`changed`)
             complete: every row of the mailbox was fed; messages without one are gone
 
         Raises:
-            ValueError: a text is not a sequence-set, or the stream that was fed is not complete.
+            ValueError: a text is not what it should be, or the stream that was fed is not complete.
         """
     def abandon(self) -> None:
         """Drop what was fed since the last commit."""

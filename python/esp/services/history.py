@@ -1,13 +1,17 @@
-"""How long it is remembered what was expunged (RFC 7162 §3.2).
+"""How long it is remembered what happened to messages.
 
-In: the clock of the scheduler. Out: rows of `expunged` that are old enough are gone. A client that was away for longer
-is told of everything that is not there instead, which is more to read and no less true.
+In: the clock of the scheduler. Out: rows of `expunged` and `changed` that are old enough are gone. A client that was
+away for longer (RFC 7162 §3.2) is told of everything that is not there instead, and an index that is older reads the
+messages anew: both is more to read and no less true.
 """
 
-from esp.storage.postgres import expunged
+from esp.storage.postgres import history
+from esp.storage.postgres.history import Table
 from esp.storage.postgres.pool import Database
 from esp.telemetry.log import get_logger
 
+CHANGES_RETENTION = 3600.0
+"""Indexes are minutes behind at most: who has one that is used looks every minute, and others are soon let go."""
 TOGETHER = 5_000
 """Rows of one transaction, which keeps their mailboxes locked."""
 
@@ -17,23 +21,31 @@ log = get_logger(__name__)
 class History:
     """Forgets; several processes may do so at once."""
 
-    def __init__(self, database: Database, retention: float) -> None:
+    def __init__(
+        self, database: Database, retention: float, changes_retention: float = CHANGES_RETENTION
+    ) -> None:
+        """Make it; expunges are remembered for `retention` seconds, other changes for `changes_retention`."""
         self._database = database
         self._retention = retention
+        self._changes_retention = changes_retention
 
     async def forget(self) -> int:
-        """Forget what is older than the retention, and return how many rows.
+        """Forget what is older than the retention, and return how many expunges.
 
         Raises:
             UnavailableError: PostgreSQL does not answer; the rest is forgotten the next time.
         """
-        forgotten = 0
-        while True:
-            async with self._database.transaction() as tx:
-                count = await expunged.forget(tx, self._retention, TOGETHER)
-            forgotten += count
-            if count < TOGETHER:
-                break
+        await self._forget("changed", self._changes_retention)
+        forgotten = await self._forget("expunged", self._retention)
         if forgotten:
             log.info("expunges_forgotten", rows=forgotten)
         return forgotten
+
+    async def _forget(self, table: Table, retention: float) -> int:
+        forgotten = 0
+        while True:
+            async with self._database.transaction() as tx:
+                count = await history.forget(tx, table, retention, TOGETHER)
+            forgotten += count
+            if count < TOGETHER:
+                return forgotten

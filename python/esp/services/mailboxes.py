@@ -17,7 +17,7 @@ from esp.core.errors import (
     NotFoundError,
     SpecialUseError,
 )
-from esp.core.mailbox import Mailbox, MailboxId, ModSeq, SpecialUse, Uid
+from esp.core.mailbox import Mailbox, ModSeq, SpecialUse, Uid
 from esp.core.mailbox_name import INBOX
 from esp.core.principal import AccountId, Principal
 from esp.core.rights import ALL, Rights
@@ -38,6 +38,7 @@ MOST_MAILBOXES = 10_000
 MOST_SUBSCRIPTIONS = 20_000
 """Of one account, for the same reason; they need no mailbox."""
 
+NOTHING_RECENT = Uid(2**32 - 1)
 DELETED = ModSeq(2**63 - 1)
 """Published as the mod-sequence of a mailbox that is no more: whoever has it open looks, and finds it gone."""
 
@@ -136,13 +137,12 @@ class Mailboxes:
 
     async def first_recent(self, mailbox: Mailbox, *, take: bool) -> Uid:
         """Return the first UID that is `\\Recent`; with `take` no other session gets these (RFC 3501 §2.3.2)."""
+        if not take:
+            return mailbox.first_recent
+        if mailbox.first_recent >= mailbox.uidnext:
+            return NOTHING_RECENT  # what has come since is left to the next one
         async with self._database.connection() as connection:
-            return await (sql.take_recent if take else sql.first_recent)(connection, mailbox.id)
-
-    async def raise_recent(self, mailbox: MailboxId, uid: Uid) -> None:
-        """Count messages below `uid` as told to a session that may take `\\Recent`."""
-        async with self._database.connection() as connection:
-            await sql.raise_recent(connection, mailbox, uid)
+            return await sql.take_recent(connection, mailbox.id)
 
     async def status(self, principal: Principal, name: str, *, counted: bool) -> Status:
         """Return the state of a mailbox; with `counted` also what takes a walk through its messages.

@@ -40,7 +40,6 @@ class Stored(msgspec.Struct, frozen=True):
     modseq: ModSeq
     after: ModSeq
     """The mailbox's mod-sequence just before."""
-    changed: list[Uid]
     modified: frozenset[int]
     """Not changed: they were, by somebody else, after `unchanged_since` (RFC 7162 §3.1.3)."""
 
@@ -101,11 +100,9 @@ class Messages:
                 modified = await sql.changed_since(tx, locked, uids, unchanged_since)
                 uids = [uid for uid in uids if uid not in modified]
             changed = await sql.set_flags(tx, locked, uids, mode, bits, settable=settable)
-        if changed.uids:
+        if changed.messages:
             await self._notifier.publish([(mailbox, changed.modseq)])
-        return Stored(
-            modseq=changed.modseq, after=locked.highest_modseq, changed=changed.uids, modified=modified
-        )
+        return Stored(modseq=changed.modseq, after=locked.highest_modseq, modified=modified)
 
     async def expunge(self, mailbox: MailboxId, uids: list[int]) -> ModSeq:
         """Remove those of the messages that have `\\Deleted` now, and return the mailbox's highest mod-sequence.
@@ -278,8 +275,8 @@ async def leave_to_unlink(tx: Connection, mailbox: Mailbox, rows: Sequence[sql.R
     """Have a worker remove the files of rows that are no more, when nobody can be reading them any longer."""
     paths = [path_of(mailbox, row) for row in rows]
     payloads = [
-        outbox.Unlink(paths=paths[start : start + sql.PATHS_PER_ROW])
-        for start in range(0, len(paths), sql.PATHS_PER_ROW)
+        outbox.Unlink(paths=paths[start : start + sql.FILES_PER_ROW])
+        for start in range(0, len(paths), sql.FILES_PER_ROW)
     ]
     if payloads:
         await outbox.add_all(tx, Topic.UNLINK, payloads, delay)

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from esp.core.errors import EspError, NotFoundError
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq
+from esp.core.principal import AccountId
 from esp.native import MailboxIndex
 from esp.storage import maildir
 from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres import messages as messages_sql
-from esp.storage.postgres.pool import Database
+from esp.storage.postgres.mailboxes import State
+from esp.storage.postgres.pool import Connection, Database
 from esp.storage.redis import Changes, Notifier
 from esp.telemetry import lasting, metrics
 from esp.telemetry.log import get_logger
@@ -105,8 +107,7 @@ class OpenMailbox:
             UnavailableError: PostgreSQL does not answer.
         """
         async with self._database.connection() as connection:
-            state = await mailboxes_sql.state(connection, self.mailbox, ModSeq(modseq))
-        return None if modseq < state.expunged_horizon else state.expunged
+            return await mailboxes_sql.expunged_since(connection, self.mailbox, ModSeq(modseq))
 
     async def _has_changed(self) -> bool:
         # Mostly nothing has, and one cheap statement says so.
@@ -121,14 +122,9 @@ class OpenMailbox:
         known = ModSeq(index.modseq)
         heard = self._behind
         try:
-            async with (
-                self._database.connection() as connection,
-                connection.transaction(isolation="repeatable_read", readonly=True),
-            ):
+            async with self._database.connection() as connection:
                 state = await mailboxes_sql.state(connection, self.mailbox, known)
-                if known < state.expunged_horizon:
-                    known = ModSeq(0)  # what went since is forgotten: all there is, is read anew
-                await messages_sql.copy_rows(connection, self.account, self.mailbox, known, self._feed)
+                complete = await self._read(connection, state, known)
         except BaseException:
             index.abandon()
             raise
@@ -136,12 +132,29 @@ class OpenMailbox:
             modseq=state.modseq,
             uidnext=state.uidnext,
             keywords=state.keywords,
-            expunged=state.expunged if known else (),
-            complete=not known,
+            expunged=() if complete else state.expunged,
+            changed=() if complete else state.changed,
+            complete=complete,
         )
         self.acl_version = state.acl_version
         if self._behind == heard:  # else there was word of something newer than what was read
             self._behind = state.modseq
+
+    async def _read(self, connection: Connection, state: State, known: ModSeq) -> bool:
+        """Feed what `state` does not tell, and return whether that was all there is.
+
+        The messages are read a moment later than `state`; `MailboxIndex.commit` takes that into account.
+        """
+        uids, after = range(state.uidnext), 0
+        if known and state.remembers(known):
+            uids = range(self.index.uidnext, state.uidnext)
+        elif known and state.changed_horizon is None and known >= state.expunged_horizon:
+            after = known
+        if uids:
+            await messages_sql.copy_rows(
+                connection, self.account, self.mailbox, self._feed, uids=uids, after=after
+            )
+        return uids.start == 0 and not after
 
     async def _feed(self, octets: bytes) -> None:
         self.index.feed(bytes(octets))  # asyncpg hands out its own bytearray
@@ -240,7 +253,21 @@ class OpenMailboxes:
     def _connection_changed(self, _: bool) -> None:
         self._look_now.set()  # word may have been lost until now, or will be from now on
 
+    async def _prepare(self) -> None:
+        """Have PostgreSQL plan what SELECT asks of it, before the first client waits for that."""
+        nobody, nothing = AccountId(0), MailboxId(0)
+        async with self._database.connection() as connection:
+            with contextlib.suppress(NotFoundError):
+                await mailboxes_sql.by_name(connection, nobody, "")
+            with contextlib.suppress(NotFoundError):
+                await mailboxes_sql.state(connection, nothing, ModSeq(0))
+            await messages_sql.copy_rows(connection, nobody, nothing, _drop, uids=range(1))
+
     async def _poll(self) -> None:
+        try:
+            await self._prepare()
+        except EspError as error:
+            log.warning("mailbox_poll_failed", error=str(error))
         while True:
             factor = CONNECTED_FACTOR if self._notifier.connected else 1
             with contextlib.suppress(TimeoutError):
@@ -278,3 +305,7 @@ class OpenMailboxes:
         if self._open.get(opened.mailbox) is opened:
             del self._open[opened.mailbox]
             metrics.IMAP_INDEXES.set(len(self._open))
+
+
+async def _drop(_: bytes) -> None:
+    return None

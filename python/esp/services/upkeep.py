@@ -1,6 +1,7 @@
 """What keeps Maildir and database together behind the doors' backs.
 
-In: outbox rows, and what crashes leave. Out: file names that show the flags, files that are gone, orphans put aside.
+In: outbox rows, and what crashes leave. Out: file names that show the flags, files and descriptions that are gone,
+orphans put aside.
 
 **Orphans.** The file comes first and its row second (`dispatch`), so a crash between them leaves a file without a row.
 Its sender never got a 250 and tries again: adopting the file would show the message twice. The janitor therefore moves
@@ -16,12 +17,12 @@ from pathlib import Path
 
 import msgspec
 
-from esp.core.mailbox import Mailbox, MailboxId, Uid
+from esp.core.mailbox import ContentId, Mailbox, MailboxId, Uid
 from esp.core.message import FIRST_KEYWORD_BIT
 from esp.core.principal import AccountId
 from esp.native import Entry, Store
 from esp.storage import maildir, quarantine
-from esp.storage.postgres import outbox, upkeep
+from esp.storage.postgres import messages, outbox, upkeep
 from esp.storage.postgres.outbox import Topic
 from esp.storage.postgres.pool import Connection, Database
 from esp.storage.postgres.upkeep import Account
@@ -50,7 +51,7 @@ class Swept(msgspec.Struct, frozen=True):
 
 
 class Upkeep:
-    """The jobs of a worker that touch message files; each may run in several workers at once."""
+    """The jobs of a worker that tidy up; each may run in several workers at once."""
 
     def __init__(
         self, database: Database, store: Store, root: Path, *, batch: int = 500, retention: float = 0.0
@@ -69,7 +70,7 @@ class Upkeep:
             wanted: defaultdict[tuple[AccountId, MailboxId], set[Uid]] = defaultdict(set)
             for row in leased:
                 assert isinstance(row.payload, outbox.Rename)
-                wanted[row.payload.account, row.payload.mailbox].update(row.payload.uids)
+                wanted[row.payload.account, row.payload.mailbox].update(row.payload.messages())
             for (account, mailbox), uids in wanted.items():
                 count += await self._rename(account, mailbox, sorted(uids))
             await outbox.done(self._database, [row.id for row in leased])
@@ -115,18 +116,20 @@ class Upkeep:
         await asyncio.to_thread(maildir.make_mailbox, self._store, self._root, folder, card)
 
     async def unlink_files(self) -> int:
-        """Remove the files of expunged messages whose time has come; return how many."""
+        """Remove the files of expunged messages whose time has come, and what is said of these; return how many."""
         count = 0
         while leased := await outbox.lease(self._database, Topic.UNLINK, self._batch):
             done: list[int] = []
             folders: set[str] = set()
             for row in leased:
                 assert isinstance(row.payload, outbox.Unlink)
-                failures = await asyncio.to_thread(self._store.unlink, row.payload.paths)
+                files = row.payload.files()
+                failures = await asyncio.to_thread(self._store.unlink, files)
                 for failure in failures:
                     log.warning("upkeep_unlink_failed", error=str(failure))
-                count += len(row.payload.paths) - len(failures)
-                folders.update(path.rsplit("/", 2)[0] for path in row.payload.paths)
+                count += len(files) - len(failures)
+                folders.update(path.rsplit("/", 2)[0] for path in files)
+                await self._forget(row.payload)
                 if failures:
                     await outbox.retry(self._database, row)
                 else:
@@ -135,6 +138,12 @@ class Upkeep:
                 await asyncio.to_thread(maildir.remove_if_empty, self._root, folder)
             await outbox.done(self._database, done)
         return count
+
+    async def _forget(self, unlink: outbox.Unlink) -> None:
+        if unlink.contents:
+            contents = [ContentId(int(content)) for content in unlink.contents.split(",")]
+            async with self._database.connection() as connection:
+                await messages.forget_contents(connection, unlink.account, contents)
 
     async def janitor(self, *, grace: float = GRACE, window: float = WINDOW) -> Swept:
         """Put orphans of crashes aside and remove what they left in `tmp`."""

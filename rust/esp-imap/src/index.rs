@@ -78,6 +78,47 @@ pub struct MailboxIndex {
     pending: Mutex<Pending>,
 }
 
+/// What `MailboxIndex::commit` is told of the mailbox.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MailboxState<'a> {
+    /// Up to which mod-sequence all is told.
+    pub modseq: i64,
+    /// UIDNEXT
+    pub uidnext: u32,
+    /// Names of keywords, by their bits.
+    pub keywords: &'a [String],
+    /// Sequence-sets of UIDs that are gone.
+    pub expunged: &'a [String],
+    /// What was done to flags, in order: mod-sequence, bits kept, bits added, sequence-set of UIDs, parted by spaces.
+    pub changed: &'a [String],
+    /// All the mailbox has was fed, and other messages are gone.
+    pub complete: bool,
+}
+
+/// Flags became `flags & kept | added`.
+#[derive(Debug)]
+struct Change {
+    modseq: i64,
+    kept: i64,
+    added: i64,
+    ranges: Vec<(u32, u32)>,
+}
+
+impl Change {
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let mut number = || words.next()?.parse().ok();
+        let (modseq, kept, added) = (number()?, number()?, number()?);
+        let set = SequenceSet::parse(words.next()?.as_bytes()).ok()?;
+        words.next().is_none().then(|| Self {
+            modseq,
+            kept,
+            added,
+            ranges: set.resolve(u32::MAX),
+        })
+    }
+}
+
 fn name_ends(name: (u32, u16, u8)) -> (usize, usize, usize) {
     let start = name.0 as usize;
     let base = start + usize::from(name.1);
@@ -239,6 +280,34 @@ impl Table {
         true
     }
 
+    /// Do to flags what was done to them in the database; not where a row has come from there since.
+    fn change(&mut self, change: &Change) -> bool {
+        let mut any = false;
+        for &(first, last) in &change.ranges {
+            let from = self
+                .uids
+                .position(first)
+                .unwrap_or_else(|position| position);
+            let to = self
+                .uids
+                .position(last)
+                .map_or_else(|position| position, |position| position + 1);
+            let rows = self.rows.get_mut(from..to).unwrap_or_default();
+            for (position, row) in (from..).zip(rows) {
+                if row.modseq >= change.modseq {
+                    continue;
+                }
+                row.flags = row.flags & change.kept | change.added;
+                row.modseq = change.modseq;
+                if let Some(greatest) = self.block_modseq.get_mut(position / BLOCK) {
+                    *greatest = (*greatest).max(change.modseq);
+                }
+                any = true;
+            }
+        }
+        any
+    }
+
     fn expunge(&mut self, ranges: &[(u32, u32)]) -> bool {
         let mut gone: Vec<u32> = Vec::new();
         for &(first, last) in ranges {
@@ -380,38 +449,51 @@ impl MailboxIndex {
         result
     }
 
-    /// Make what was fed visible. With `complete`, all the mailbox has was fed, and other messages are gone.
+    /// Make what was fed visible.
     ///
     /// # Errors
-    /// `CopyError` when the stream is not complete or a text of `expunged` is no set.
-    pub fn commit(
-        &self,
-        modseq: i64,
-        uidnext: u32,
-        keywords: Vec<String>,
-        expunged: &[String],
-        complete: bool,
-    ) -> Result<(), CopyError> {
-        let pending = std::mem::take(&mut *self.pending());
+    /// `CopyError` when the stream is not complete, a text of `expunged` is no set, or one of `changed` no change.
+    pub fn commit(&self, state: MailboxState<'_>) -> Result<(), CopyError> {
+        let MailboxState {
+            modseq,
+            uidnext,
+            keywords,
+            expunged,
+            changed,
+            complete,
+        } = state;
+        let mut pending = std::mem::take(&mut *self.pending());
         if pending.copy.incomplete() {
             return Err(CopyError("it is cut"));
         }
         let mut ranges = expunged_ranges(expunged)?;
+        let changes = changed
+            .iter()
+            .map(|text| Change::parse(text).ok_or(CopyError("changed is no change")))
+            .collect::<Result<Vec<_>, _>>()?;
+        for (_, row) in &mut pending.rows {
+            // It was read a moment later than `modseq`. What came between will come again, and is done a second time
+            // without harm; but nobody may be told of a mod-sequence before all below it (RFC 7162 §3.2).
+            row.modseq = row.modseq.min(modseq);
+        }
         let mut table = self.write();
-        if complete {
+        if complete && table.uids.len() > 0 {
             let fed: HashSet<u32> = pending.rows.iter().map(|(uid, _)| *uid).collect();
             let gone = table.uids.iter().filter(|uid| !fed.contains(uid));
             ranges.extend(crate::set::ranges_of(gone));
             crate::set::normalise(&mut ranges);
         }
         let mut changed = table.apply(pending.rows, &pending.names);
+        for change in &changes {
+            changed |= table.change(change);
+        }
         if table.expunge(&ranges) {
             let messages = table.rows.len();
             table.heads.shrink(messages);
             changed = true;
         }
         if *table.keywords != *keywords {
-            table.keywords = keywords.into();
+            table.keywords = keywords.to_vec().into();
             changed = true;
         }
         table.modseq = table.modseq.max(modseq);

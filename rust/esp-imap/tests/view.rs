@@ -9,12 +9,12 @@
 
 mod support;
 
-use esp_imap::{DELETED, MailboxIndex, SEEN, SequenceSet, StoreMode, Sync, View};
+use esp_imap::{DELETED, MailboxIndex, MailboxState, SEEN, SequenceSet, StoreMode, Sync, View};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use support::{Message, apply};
+use support::{Message, apply, rows};
 
 fn index() -> Arc<MailboxIndex> {
     Arc::new(MailboxIndex::new(1, 2, PathBuf::from("/nonexistent"), 7))
@@ -377,5 +377,87 @@ proptest! {
             }
             prop_assert_eq!(index.views(), 3);
         }
+    }
+}
+
+/// Flags that became `flags & kept | added`, of some of six messages.
+fn change() -> impl Strategy<Value = (i64, i64, Vec<bool>)> {
+    let bits = prop_oneof![Just(0_i64), Just(SEEN), Just(DELETED), Just(SEEN | DELETED)];
+    let masks = (bits.clone(), bits).prop_map(|(taken, added)| (!taken, added));
+    (masks, prop::collection::vec(any::<bool>(), 6))
+        .prop_map(|((kept, added), which)| (kept, added, which))
+}
+
+proptest! {
+    /// Rows are read a moment after the state they are read for: what came between is told again.
+    #[test]
+    fn an_index_that_does_what_was_done_has_what_the_database_has(
+        changes in prop::collection::vec(change(), 1..12),
+        stops in prop::collection::vec((0..12_usize, 0..4_usize), 1..5),
+    ) {
+        let mut moments = vec![(1..=6).map(|uid| Message::new(uid, 1, 0)).collect::<Vec<_>>()];
+        let mut told = Vec::new();
+        for ((kept, added, which), modseq) in changes.iter().zip(2_i64..) {
+            let mut now = moments.last().unwrap().clone();
+            let mut uids = Vec::new();
+            for (message, _) in now.iter_mut().zip(which).filter(|(_, chosen)| **chosen) {
+                let flags = message.flags & kept | added;
+                if flags != message.flags {
+                    (message.flags, message.modseq) = (flags, modseq);
+                    uids.push(message.uid.to_string());
+                }
+            }
+            told.push((modseq, format!("{modseq} {kept} {added} {}", uids.join(","))));
+            if uids.is_empty() {
+                told.pop();
+            }
+            moments.push(now);
+        }
+        let last = moments.len() - 1;
+        let mut stops: Vec<(usize, usize)> = stops.into_iter().map(|(at, late)| (at.min(last), late)).collect();
+        stops.sort_unstable();
+        stops.push((last, 0));
+        let index = index();
+        let mut view = None;
+        let mut read = 0_u32;
+        for (number, (at, late)) in (1_u32..).zip(stops) {
+            let known = index.modseq();
+            let modseq = i64::try_from(at).unwrap() + 1;
+            // One message more each time, until there are six, as if they were new.
+            let upto = (number * 2).min(6);
+            let new: Vec<Message> = moments[(at + late).min(last)][read as usize..upto as usize].to_vec();
+            read = upto;
+            prop_assert_eq!(index.feed(&rows(&new)), Ok(()));
+            let changed: Vec<String> = told
+                .iter()
+                .filter(|(of, _)| known > 0 && known < *of && *of <= modseq)
+                .map(|(_, text)| text.clone())
+                .collect();
+            let state = MailboxState { modseq, uidnext: upto + 1, changed: &changed, ..MailboxState::default() };
+            prop_assert_eq!(index.commit(state), Ok(()));
+            let view = view.get_or_insert_with(|| {
+                let view = View::new(Arc::clone(&index), false, u32::MAX);
+                view.enable_condstore();
+                view.enable_imap4rev2(); // nothing is recent
+                view
+            });
+            for line in text(view.sync(&all())).lines() {
+                if let Some((_, told)) = line.split_once("MODSEQ (") {
+                    prop_assert!(told.trim_end_matches(')').parse::<i64>().unwrap() <= modseq);
+                }
+            }
+        }
+        let announce = (1..=read).collect();
+        let responses = text(view.unwrap().sync(&Sync { uid: true, announce, ..all() }));
+        let expected: Vec<String> = moments[last][..read as usize]
+            .iter()
+            .map(|message| {
+                let flags = [(DELETED, "\\Deleted"), (SEEN, "\\Seen")];
+                let names: Vec<&str> =
+                    flags.into_iter().filter(|(bit, _)| message.flags & bit != 0).map(|(_, name)| name).collect();
+                format!("* {0} FETCH (UID {0} FLAGS ({1}) MODSEQ ({2}))", message.uid, names.join(" "), message.modseq)
+            })
+            .collect();
+        prop_assert_eq!(responses.lines().collect::<Vec<_>>(), expected);
     }
 }

@@ -380,6 +380,7 @@ async def add_default_mailboxes(
             keywords=(),
             limited=True,  # nobody looked
             acl_version=0,
+            first_recent=row["uidnext"],
         )
         for row in rows
     ]

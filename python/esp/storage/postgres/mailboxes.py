@@ -16,7 +16,7 @@ from esp.core.principal import AccountId
 from esp.storage.postgres.pool import Connection
 
 COLUMNS = """id, account_id, (SELECT a.maildir FROM account AS a WHERE a.id = account_id) AS home, name, directory,
-    uidvalidity, uidnext, highest_modseq, messages, unseen, octets, special_use, keywords, acl_version,
+    uidvalidity, uidnext, highest_modseq, messages, unseen, octets, special_use, keywords, acl_version, first_recent,
     (SELECT a.quota_octets IS NOT NULL OR a.quota_messages IS NOT NULL
      FROM account AS a WHERE a.id = account_id) AS limited"""
 """Of `mailbox`, for `mailbox_of`."""
@@ -33,15 +33,23 @@ class Census(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True):
     """How far a mailbox is: what an index of it must catch up with."""
 
-    uidvalidity: int
     uidnext: Uid
     modseq: ModSeq
-    keywords: tuple[str, ...]
+    keywords: list[str]
     acl_version: int
-    expunged: tuple[str, ...]
-    """Sequence-sets of UIDs that went after the mod-sequence asked for, as far as that is remembered."""
     expunged_horizon: ModSeq
     """Up to here it is forgotten what went."""
+    changed_horizon: ModSeq | None
+    """The same of what was changed; `None` while older processes may change messages without a word."""
+    expunged: list[str]
+    """Sequence-sets of UIDs that went after the mod-sequence asked for, as far as that is remembered."""
+    changed: list[str]
+    """What was done to flags, in order: mod-sequence, bits kept, bits added, and a sequence-set of UIDs, parted by
+    spaces."""
+
+    def remembers(self, after: ModSeq) -> bool:
+        """Whether `expunged` and `changed` tell all that happened to messages after a mod-sequence."""
+        return self.changed_horizon is not None and after >= max(self.changed_horizon, self.expunged_horizon)
 
 
 async def listed(connection: Connection, account: AccountId) -> list[Mailbox]:
@@ -263,32 +271,49 @@ async def add_keywords(tx: Connection, mailbox: MailboxId, keywords: Sequence[st
 
 
 async def state(connection: Connection, mailbox: MailboxId, after: ModSeq) -> State:
-    """Return how far the mailbox is, and what was expunged after a mod-sequence.
+    """Return how far the mailbox is, and what happened to its messages after a mod-sequence; 0: that is not asked.
 
     Raises:
         NotFoundError: the mailbox was deleted.
     """
     row = await connection.fetchrow(
         """
-        SELECT uidvalidity, uidnext, highest_modseq, keywords, acl_version, expunged_horizon,
+        SELECT uidnext, highest_modseq, keywords, acl_version, expunged_horizon, changed_horizon,
+            ARRAY(SELECT uids FROM expunged AS e
+                  WHERE $2 > 0 AND e.account_id = m.account_id AND e.mailbox_id = m.id AND e.modseq > $2
+                  ORDER BY e.modseq) AS expunged,
+            ARRAY(SELECT concat_ws(' ', c.modseq, c.kept, c.added, c.uids) FROM changed AS c
+                  WHERE $2 > 0 AND c.account_id = m.account_id AND c.mailbox_id = m.id AND c.modseq > $2
+                  ORDER BY c.modseq) AS changed
+        FROM mailbox AS m WHERE id = $1
+        """,
+        mailbox,
+        after,
+    )
+    return State(*_found(row))
+
+
+async def expunged_since(
+    connection: Connection, mailbox: MailboxId, modseq: ModSeq
+) -> tuple[str, ...] | None:
+    """Return sequence-sets of the UIDs expunged after a mod-sequence, `None` when that is not remembered.
+
+    Raises:
+        NotFoundError: the mailbox was deleted.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT expunged_horizon,
             ARRAY(SELECT uids FROM expunged AS e
                   WHERE e.account_id = m.account_id AND e.mailbox_id = m.id AND e.modseq > $2
                   ORDER BY e.modseq) AS expunged
         FROM mailbox AS m WHERE id = $1
         """,
         mailbox,
-        after,
+        modseq,
     )
     row = _found(row)
-    return State(
-        uidvalidity=row["uidvalidity"],
-        uidnext=row["uidnext"],
-        modseq=row["highest_modseq"],
-        keywords=tuple(row["keywords"]),
-        acl_version=row["acl_version"],
-        expunged=tuple(row["expunged"]),
-        expunged_horizon=row["expunged_horizon"],
-    )
+    return None if modseq < row["expunged_horizon"] else tuple(row["expunged"])
 
 
 async def modseqs(connection: Connection, mailboxes: Sequence[MailboxId]) -> dict[MailboxId, ModSeq]:
@@ -314,19 +339,6 @@ async def take_recent(connection: Connection, mailbox: MailboxId) -> Uid:
         mailbox,
     )
     return taken if taken is not None else Uid(2**32 - 1)
-
-
-async def first_recent(connection: Connection, mailbox: MailboxId) -> Uid:
-    """Return the first UID that no read-write session has seen, for EXAMINE, which takes nothing."""
-    value: Uid | None = await connection.fetchval("SELECT first_recent FROM mailbox WHERE id = $1", mailbox)
-    return value if value is not None else Uid(2**32 - 1)
-
-
-async def raise_recent(connection: Connection, mailbox: MailboxId, uid: Uid) -> None:
-    """Count the messages below `uid` as seen by a read-write session."""
-    await connection.execute(
-        "UPDATE mailbox SET first_recent = $2 WHERE id = $1 AND first_recent < $2", mailbox, uid
-    )
 
 
 async def lock_quota(tx: Connection, account: AccountId) -> None:
@@ -403,4 +415,5 @@ def mailbox_of(row: Any) -> Mailbox:
         keywords=tuple(row["keywords"]),
         limited=row["limited"],
         acl_version=row["acl_version"],
+        first_recent=row["first_recent"],
     )

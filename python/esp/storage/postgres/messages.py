@@ -21,7 +21,6 @@ from esp.native import (
     ROW_COLUMNS,
     SIGNATURE_COLUMNS,
     TEXT_COLUMNS,
-    encode_set,
 )
 from esp.storage.postgres.pool import Connection
 
@@ -29,28 +28,31 @@ Mode = Literal["replace", "add", "remove"]
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 
 SYSTEM_BITS = 0xFF
-PATHS_PER_ROW = 1000
+FILES_PER_ROW = 1000
 """Of an `unlink` row of the outbox."""
+WORTH_ASKING = 500
+"""Contents; for fewer, it matters little how they are named."""
 RENAME_DELAY = "5 seconds"
 """A flag that is set and taken away again within this time costs one renaming, or none."""
 
+_SET = """CASE WHEN uids[messages] - uids[1] + 1 = messages THEN concat_ws(':', uids[1], uids[messages]) ELSE (
+    SELECT string_agg(CASE WHEN first = last THEN first::text ELSE concat(first, ':', last) END, ',' ORDER BY first)
+    FROM (SELECT min(uid) AS first, max(uid) AS last
+          FROM (SELECT uid, uid - place AS run FROM unnest(uids) WITH ORDINALITY AS u (uid, place)) AS placed
+          GROUP BY run) AS runs
+    ) END"""
+"""A sequence-set of `messages` rising `uids`: mostly it is one run without gaps."""
+
 _SEEN = int(SystemFlag.SEEN)
 _DELETED = int(SystemFlag.DELETED)
-
-_NEW_FLAGS: dict[Mode, str] = {
-    # PostgreSQL gives & and | one precedence.
-    "replace": "(m.flags & ~$6::bigint) | ($4::bigint & $6::bigint)",
-    "add": "m.flags | ($4::bigint & $6::bigint)",
-    "remove": "m.flags & ~($4::bigint & $6::bigint)",
-}
 
 
 class Changed(msgspec.Struct, frozen=True):
     """What a STORE did."""
 
     modseq: ModSeq
-    """The mailbox's highest after it; a new one only if `uids` is not empty."""
-    uids: list[Uid]
+    """The mailbox's highest after it; a new one only if something was changed."""
+    messages: int
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -99,43 +101,61 @@ class Removal(msgspec.Struct, frozen=True):
 
 
 async def copy_rows(
-    connection: Connection, account: AccountId, mailbox: MailboxId, after: ModSeq, sink: Sink
+    connection: Connection,
+    account: AccountId,
+    mailbox: MailboxId,
+    sink: Sink,
+    *,
+    uids: range,
+    after: int = 0,
 ) -> None:
-    """Send the rows changed after a mod-sequence to `sink`, as the octets of a binary COPY in the order of UIDs."""
+    """Send rows to `sink`, as the octets of a binary COPY in the order of UIDs.
+
+    Args:
+        connection: a connection.
+        account: whose.
+        mailbox: which.
+        sink: takes the octets.
+        uids: between which UIDs they are.
+        after: only those changed after this mod-sequence; takes a walk through all of `uids`.
+    """
+    # Our constant and integers, for COPY takes no parameters.
+    changed = f" AND modseq > {after:d}" if after else ""
     await connection.copy_from_query(
-        f"SELECT {ROW_COLUMNS} FROM message"  # noqa: S608 - our constant and integers, COPY takes no parameters
-        f" WHERE account_id = {account:d} AND mailbox_id = {mailbox:d} AND modseq > {after:d} ORDER BY uid",
+        f"SELECT {ROW_COLUMNS} FROM message"  # noqa: S608
+        f" WHERE account_id = {account:d} AND mailbox_id = {mailbox:d}"
+        f" AND uid >= {uids.start:d} AND uid < {uids.stop:d}{changed} ORDER BY uid",
         output=sink,
         format="binary",
     )
 
 
 async def copy_contents(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
-    """Return ENVELOPE, BODYSTRUCTURE and BODY of contents as binary COPY."""
+    """Return ENVELOPE, BODYSTRUCTURE and BODY of contents, and maybe of a few others, as binary COPY."""
     return await _copied(connection, f"{CONTENT_COLUMNS} FROM content", "id", account, contents)
 
 
 async def copy_heads(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
-    """Return the heads of those contents that are indexed, as binary COPY."""
+    """Return the heads of those contents that are indexed, and maybe of a few others, as binary COPY."""
     return await _copied(
         connection, f"{HEAD_COLUMNS} FROM content_index", "head IS NOT NULL AND content_id", account, contents
     )
 
 
 async def copy_signatures(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
-    """Return the signatures of those contents that are indexed, as binary COPY."""
+    """Return the signatures of those contents that are indexed, and maybe of a few others, as binary COPY."""
     return await _copied(
         connection, f"{SIGNATURE_COLUMNS} FROM content_index", "content_id", account, contents
     )
 
 
 async def copy_texts(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
-    """Return the searchable text of those contents that are indexed, as binary COPY."""
+    """Return the searchable text of those contents that are indexed, and maybe of a few others, as binary COPY."""
     return await _copied(connection, f"{TEXT_COLUMNS} FROM content_index", "content_id", account, contents)
 
 
 async def copy_indexed(connection: Connection, account: AccountId, contents: Sequence[int]) -> bytes:
-    """Return thread and preview of those contents that are indexed, as binary COPY."""
+    """Return thread and preview of those contents that are indexed, and maybe of a few others, as binary COPY."""
     return await _copied(connection, f"{INDEXED_COLUMNS} FROM content_index", "content_id", account, contents)
 
 
@@ -233,26 +253,27 @@ async def changed_since(
 async def set_flags(
     tx: Connection, mailbox: Mailbox, uids: Sequence[int], mode: Mode, bits: int, *, settable: int = -1
 ) -> Changed:
-    """Change the flags of a locked mailbox's messages, count, and leave word that file names are to follow.
+    """Change the flags of a locked mailbox's messages, count, and leave word: for indexes, and for file names.
 
     Bits outside of `settable` stay as they are.
     """
     if not uids:
-        return Changed(modseq=mailbox.highest_modseq, uids=[])
+        return Changed(modseq=mailbox.highest_modseq, messages=0)
     modseq = ModSeq(mailbox.highest_modseq + 1)
-    flags = f"({_NEW_FLAGS[mode]})"
+    kept, added = _masks(mode, bits & settable, settable)
+    flags = "(m.flags & $4::bigint | $6::bigint)"
     among, wanted = _among(uids)
     changing = f"m.account_id = $1 AND m.mailbox_id = $2 AND m.{among} AND m.flags <> {flags}"
     unseen, renamed = "SELECT 0 AS more", "false"
-    if mode == "replace" or bits & _SEEN:
+    if (~kept | added) & _SEEN:
         # A statement of its own within the one, which sees the messages as they were before: a join of the table with
         # itself goes wrong by orders of magnitude while the statistics do not know the mailbox.
         unseen = f"""
             SELECT coalesce(sum(({flags} & {_SEEN} = 0)::int - (m.flags & {_SEEN} = 0)::int), 0) AS more
             FROM message AS m WHERE {changing}"""  # noqa: S608 - our constants
-    if mode == "replace" or bits & SYSTEM_BITS:
+    if (~kept | added) & SYSTEM_BITS:
         renamed = "true"  # keywords are not in file names
-    changed = await tx.fetchval(
+    messages = await tx.fetchval(
         f"""
         WITH unseen AS ({unseen}), changed AS (
             UPDATE message AS m SET flags = {flags}, modseq = $5 WHERE {changing} RETURNING m.uid
@@ -261,22 +282,25 @@ async def set_flags(
         ), counted AS (
             UPDATE mailbox AS b SET highest_modseq = $5, unseen = b.unseen + unseen.more
             FROM sums, unseen WHERE b.id = $2 AND sums.messages > 0
+        ), logged AS (
+            INSERT INTO changed (account_id, mailbox_id, modseq, uids, kept, added)
+            SELECT $1, $2, $5, {_SET}, $4, $6 FROM sums WHERE messages > 0
         ), told AS (
             INSERT INTO outbox (topic, payload, not_before)
-            SELECT 'rename', jsonb_build_object('account', $1::bigint, 'mailbox', $2::bigint, 'uids', uids),
+            SELECT 'rename', jsonb_build_object('account', $1::bigint, 'mailbox', $2::bigint, 'uid_set', {_SET}),
                 now() + interval '{RENAME_DELAY}'
             FROM sums WHERE messages > 0 AND {renamed}
         )
-        SELECT uids FROM sums
+        SELECT messages FROM sums
         """,  # noqa: S608 - our constants
         mailbox.account,
         mailbox.id,
         wanted,
-        bits,
+        kept,
         modseq,
-        settable,
+        added,
     )
-    return Changed(modseq=modseq if changed else mailbox.highest_modseq, uids=changed or [])
+    return Changed(modseq=modseq if messages else mailbox.highest_modseq, messages=messages)
 
 
 async def add_copies(
@@ -387,6 +411,9 @@ async def expunge(
 ) -> Expunged:
     """Remove rows of a locked mailbox for good, count, and remember their UIDs for those who have not heard.
 
+    What is said about the octets is left to a worker: whether another message has them takes as long to find out as
+    all the rest.
+
     Args:
         tx: a transaction.
         mailbox: locked.
@@ -400,30 +427,35 @@ async def expunge(
         return nothing
     modseq = ModSeq(mailbox.highest_modseq + 1)
     among, wanted = _among(uids)
-    gone = await tx.fetchrow(
+    gone: list[Uid] | None = await tx.fetchval(
         f"""
         WITH gone AS (
             DELETE FROM message AS m WHERE account_id = $1 AND mailbox_id = $2 AND m.{among} AND flags & $4 = $4
             RETURNING uid, content_id, flags, size, file, file_flags
         ), sums AS (
             SELECT count(*) AS messages, count(*) FILTER (WHERE flags & {_SEEN} = 0) AS unseen, sum(size) AS octets,
-                array_agg(uid ORDER BY uid) AS uids, array_agg(content_id) AS contents
+                array_agg(uid ORDER BY uid) AS uids
             FROM gone
         ), counted AS (
             UPDATE mailbox AS b SET highest_modseq = $5, messages = b.messages - sums.messages,
                 unseen = b.unseen - sums.unseen, octets = b.octets - sums.octets
             FROM sums WHERE b.id = $2 AND sums.messages > 0
-        ), paths AS (
-            SELECT (row_number() OVER (ORDER BY uid) - 1) / {PATHS_PER_ROW} AS part,
-                CASE WHEN file_flags IS NULL THEN $6::text || '/new/' || file
-                    ELSE $6::text || '/cur/' || file || ':2,' || file_flags END AS path
+        ), files AS (
+            SELECT (row_number() OVER () - 1) / {FILES_PER_ROW} AS part, content_id,
+                file || CASE WHEN file_flags IS NULL THEN '' ELSE ':2,' || file_flags END AS name
             FROM gone
         ), told AS (
             INSERT INTO outbox (topic, payload, not_before)
-            SELECT 'unlink', jsonb_build_object('paths', jsonb_agg(path)), now() + $7
-            FROM paths GROUP BY part
+            SELECT 'unlink', jsonb_build_object(
+                    'folder', $6::text, 'names', string_agg(name, '/'), 'account', $1::bigint,
+                    'contents', CASE WHEN $8 THEN '' ELSE string_agg(content_id::text, ',') END),
+                now() + $7
+            FROM files GROUP BY part
+        ), remembered AS (
+            INSERT INTO expunged (account_id, mailbox_id, modseq, uids)
+            SELECT $1, $2, $5, {_SET} FROM sums WHERE messages > 0
         )
-        SELECT uids, contents FROM sums
+        SELECT uids FROM sums
         """,  # noqa: S608 - our constants
         mailbox.account,
         mailbox.id,
@@ -432,19 +464,9 @@ async def expunge(
         modseq,
         removal.folder,
         timedelta(seconds=removal.after),
+        keep_contents,
     )
-    if gone is None or not gone["uids"]:
-        return nothing
-    await tx.execute(
-        "INSERT INTO expunged (account_id, mailbox_id, modseq, uids) VALUES ($1, $2, $3, $4)",
-        mailbox.account,
-        mailbox.id,
-        modseq,
-        encode_set(gone["uids"]),
-    )
-    if not keep_contents:
-        await _forget_contents(tx, mailbox.account, gone["contents"])
-    return Expunged(modseq=modseq, uids=gone["uids"])
+    return Expunged(modseq=modseq, uids=gone) if gone else nothing
 
 
 async def remove_all(tx: Connection, mailbox: Mailbox) -> list[Row]:
@@ -461,17 +483,17 @@ async def remove_all(tx: Connection, mailbox: Mailbox) -> list[Row]:
         "DELETE FROM expunged WHERE account_id = $1 AND mailbox_id = $2", mailbox.account, mailbox.id
     )
     rows = [_row(row) for row in gone]
-    await _forget_contents(tx, mailbox.account, [row.content for row in rows])
+    await forget_contents(tx, mailbox.account, [row.content for row in rows])
     return rows
 
 
-async def _forget_contents(tx: Connection, account: AccountId, contents: Sequence[ContentId]) -> None:
+async def forget_contents(connection: Connection, account: AccountId, contents: Sequence[ContentId]) -> None:
     """Remove what no message of the account refers to any more.
 
-    Two sessions that expunge the last two copies at once each see the other's: the row then stays, which costs
-    room and nothing else.
+    Nobody can be about to refer to it: a copy is made of a message that is there, whose mailbox is locked until the
+    copy is there as well.
     """
-    await tx.execute(
+    await connection.execute(
         """
         WITH unused AS (
             SELECT c.id FROM unnest($2::bigint[]) AS c(id)
@@ -484,6 +506,17 @@ async def _forget_contents(tx: Connection, account: AccountId, contents: Sequenc
         account,
         contents,
     )
+
+
+def _masks(mode: Mode, bits: int, settable: int) -> tuple[int, int]:
+    """Return what a change of flags comes to: they become `flags & kept | added`."""
+    match mode:
+        case "add":
+            return -1, bits
+        case "remove":
+            return ~bits, 0
+        case "replace":
+            return ~settable, bits
 
 
 def _among(uids: Sequence[int]) -> tuple[str, Sequence[int]]:
@@ -502,13 +535,32 @@ async def _copied(
     async def take(chunk: bytes) -> None:
         octets.extend(chunk)
 
-    wanted = ",".join(f"{content:d}" for content in contents)
     await connection.copy_from_query(
-        f"SELECT {selected} WHERE account_id = {account:d} AND {key} = ANY('{{{wanted}}}'::bigint[])",
+        f"SELECT {selected} WHERE account_id = {account:d} AND {await _named(connection, key, account, contents)}",
         output=take,
         format="binary",
     )
     return bytes(octets)
+
+
+async def _named(connection: Connection, key: str, account: AccountId, contents: Sequence[int]) -> str:
+    """Return a condition on a content's number: those wanted, and a few more where all between is quicker.
+
+    A list of 10,000 takes twice as long as the range they are in, if little else is there.
+    """
+    first, last = min(contents), max(contents)
+    between = f"{key} BETWEEN {first:d} AND {last:d}"
+    if last - first < len(contents) * 5 // 4:
+        return between
+    if len(contents) >= WORTH_ASKING:
+        # Numbers are given out to all accounts; those between may still be mostly of others.
+        messages = await connection.fetchval(
+            "SELECT coalesce(sum(messages), 0)::bigint FROM mailbox WHERE account_id = $1", account
+        )
+        if messages <= len(contents) * 5 // 4:
+            return between
+    wanted = ",".join(f"{content:d}" for content in contents)
+    return f"{key} = ANY('{{{wanted}}}'::bigint[])"
 
 
 def _row(row: Any) -> Row:

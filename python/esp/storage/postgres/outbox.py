@@ -44,20 +44,42 @@ class Rename(msgspec.Struct, frozen=True):
 
     account: AccountId
     mailbox: MailboxId
-    uids: list[Uid]
+    uids: list[Uid] = []
+    uid_set: str = ""
+    """More of them, as a sequence-set: many are changed at once, and mostly they are a run."""
+
+    def messages(self) -> list[Uid]:
+        """Return the UIDs of all."""
+        ranges = [part.partition(":") for part in self.uid_set.split(",") if part]
+        return self.uids + [
+            Uid(uid) for first, _, last in ranges for uid in range(int(first), int(last or first) + 1)
+        ]
 
 
 class Unlink(msgspec.Struct, frozen=True):
-    """Files that no message has any more."""
+    """Files that no message has any more, and what is said about their octets."""
 
-    paths: list[str]
+    paths: list[str] = []
     """Below `storage.path`."""
+    folder: str = ""
+    names: str = ""
+    """More files: those of a Maildir folder, parted by slashes; in `cur` if they have a `:2,`, else in `new`."""
+    account: AccountId = AccountId(0)
+    contents: str = ""
+    """Numbers parted by commas: contents of the account that had these files. Other messages may have them as well."""
+
+    def files(self) -> list[str]:
+        """Return the paths of all."""
+        names = self.names.split("/") if self.names else []
+        return self.paths + [f"{self.folder}/{'cur' if ':2,' in name else 'new'}/{name}" for name in names]
 
 
 Payload = Index | Rename | Unlink
 
 _TYPES: dict[Topic, type[Payload]] = {Topic.INDEX: Index, Topic.RENAME: Rename, Topic.UNLINK: Unlink}
 _DECODERS = {topic: msgspec.json.Decoder(kind) for topic, kind in _TYPES.items()}
+decode_rename = msgspec.json.Decoder(Rename).decode
+decode_unlink = msgspec.json.Decoder(Unlink).decode
 _encode = msgspec.json.Encoder().encode
 
 

@@ -13,6 +13,7 @@ from esp.core.mailbox import ContentId, Mailbox, MailboxId, ModSeq, SpecialUse, 
 from esp.core.message import SystemFlag
 from esp.core.principal import AccountId
 from esp.storage.postgres.mailboxes import COLUMNS, mailbox_of
+from esp.storage.postgres.outbox import decode_rename, decode_unlink
 from esp.storage.postgres.pool import Connection
 
 if TYPE_CHECKING:
@@ -99,23 +100,19 @@ async def snapshot(connection: Connection, account: Account, mailbox: MailboxId)
             return None
         rows = await connection.fetch(
             """
-            WITH renaming AS (
-                SELECT DISTINCT u.uid::bigint FROM outbox AS o, jsonb_array_elements_text(o.payload->'uids') AS u (uid)
-                WHERE o.topic = 'rename' AND (o.payload->>'mailbox')::bigint = $2
-            )
             SELECT m.uid, m.content_id, m.modseq, m.flags, m.size, m.file, m.file_flags,
-                EXISTS (SELECT FROM content AS c WHERE c.account_id = m.account_id AND c.id = m.content_id),
-                m.uid IN (SELECT uid FROM renaming)
+                EXISTS (SELECT FROM content AS c WHERE c.account_id = m.account_id AND c.id = m.content_id)
             FROM message AS m WHERE m.account_id = $1 AND m.mailbox_id = $2 ORDER BY m.uid
             """,
             account.id,
             mailbox,
         )
+        renaming = await _renaming(connection, mailbox)
         unlinking = await unlinking_below(connection, account.maildir)
     return Snapshot(
         mailbox=mailbox_of(found),
         subscribed=found["subscribed"],
-        rows=tuple(Row(*row) for row in rows),
+        rows=tuple(Row(*(*row, row["uid"] in renaming)) for row in rows),
         expunged=ModSeq(found["expunged"]),
         unlinking=unlinking,
     )
@@ -125,12 +122,24 @@ async def unlinking_below(connection: Connection, maildir: str) -> frozenset[str
     """Return the files of an account that a worker is still to remove."""
     rows = await connection.fetch(
         """
-        SELECT p.path FROM outbox AS o, jsonb_array_elements_text(o.payload->'paths') AS p (path)
-        WHERE o.topic = 'unlink' AND starts_with(p.path, $1 || '/')
+        SELECT payload FROM outbox AS o
+        WHERE o.topic = 'unlink' AND (
+            starts_with(o.payload->>'folder' || '/', $1 || '/')
+            OR EXISTS (SELECT FROM jsonb_array_elements_text(o.payload->'paths') AS p (path)
+                       WHERE starts_with(p.path, $1 || '/')))
         """,
         maildir,
     )
-    return frozenset(row[0] for row in rows)
+    files = [file for row in rows for file in decode_unlink(row["payload"]).files()]
+    return frozenset(file for file in files if file.startswith(f"{maildir}/"))
+
+
+async def _renaming(connection: Connection, mailbox: MailboxId) -> frozenset[Uid]:
+    """Return the messages whose file names a worker is still to bring in line."""
+    rows = await connection.fetch(
+        "SELECT payload FROM outbox WHERE topic = 'rename' AND (payload->>'mailbox')::bigint = $1", mailbox
+    )
+    return frozenset(uid for row in rows for uid in decode_rename(row["payload"]).messages())
 
 
 async def known_files(connection: Connection, mailbox: Mailbox, files: Sequence[str]) -> frozenset[str]:
@@ -251,10 +260,13 @@ async def set_file(
     file_flags: str | None,
 ) -> None:
     """Give a message another file with the same octets; its mod-sequence rises, so that open indexes look there."""
+    # `changed` knows flags only: indexes are to read everything.
     await connection.execute(
         """
         WITH counted AS (
-            UPDATE mailbox SET highest_modseq = highest_modseq + 1 WHERE id = $2 RETURNING highest_modseq
+            UPDATE mailbox SET highest_modseq = highest_modseq + 1,
+                changed_horizon = CASE WHEN changed_horizon IS NOT NULL THEN highest_modseq + 1 END
+            WHERE id = $2 RETURNING highest_modseq
         )
         UPDATE message SET file = $4, file_flags = $5, modseq = counted.highest_modseq FROM counted
         WHERE account_id = $1 AND mailbox_id = $2 AND uid = $3

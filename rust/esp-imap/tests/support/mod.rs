@@ -2,7 +2,7 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
-use esp_imap::MailboxIndex;
+use esp_imap::{MailboxIndex, MailboxState};
 
 const EPOCH: i64 = 946_684_800_000_000;
 
@@ -86,7 +86,13 @@ pub fn apply(index: &MailboxIndex, messages: &[Message], modseq: i64, uidnext: u
     let gone: Vec<String> = gone.iter().map(u32::to_string).collect();
     assert_eq!(index.feed(&rows(messages)), Ok(()));
     assert_eq!(
-        index.commit(modseq, uidnext, vec!["$Work".to_owned()], &gone, false),
+        index.commit(MailboxState {
+            modseq,
+            uidnext,
+            keywords: &["$Work".to_owned()],
+            expunged: &gone,
+            ..MailboxState::default()
+        }),
         Ok(())
     );
 }

@@ -54,7 +54,11 @@ impl MailboxIndex {
         py.detach(|| self.0.feed(copy)).map_err(invalid)
     }
 
-    #[pyo3(signature = (*, modseq, uidnext, keywords, expunged = Vec::new(), complete = false), text_signature = "(self, /, *, modseq, uidnext, keywords, expunged=(), complete=False)")]
+    #[pyo3(signature = (*, modseq, uidnext, keywords, expunged = Vec::new(), changed = Vec::new(), complete = false), text_signature = "(self, /, *, modseq, uidnext, keywords, expunged=(), changed=(), complete=False)")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "keyword arguments on the Python side"
+    )]
     fn commit(
         &self,
         py: Python<'_>,
@@ -62,11 +66,18 @@ impl MailboxIndex {
         uidnext: u32,
         keywords: Vec<String>,
         expunged: Vec<String>,
+        changed: Vec<String>,
         complete: bool,
     ) -> PyResult<()> {
         py.detach(|| {
-            self.0
-                .commit(modseq, uidnext, keywords, &expunged, complete)
+            self.0.commit(imap::MailboxState {
+                modseq,
+                uidnext,
+                keywords: &keywords,
+                expunged: &expunged,
+                changed: &changed,
+                complete,
+            })
         })
         .map_err(invalid)
     }

@@ -1,21 +1,28 @@
-"""What was expunged, kept for those who come back (RFC 7162 §3.2), and forgotten when it is old."""
+"""What happened to messages, kept for those who come back, and forgotten when it is old.
+
+`expunged` is for clients (RFC 7162 §3.2), `changed` for the indexes of our own processes.
+"""
+
+from typing import Literal
 
 from esp.storage.postgres.pool import Connection
 
+Table = Literal["expunged", "changed"]
 
-async def forget(tx: Connection, age: float, limit: int) -> int:
+
+async def forget(tx: Connection, table: Table, age: float, limit: int) -> int:
     """Remove rows older than `age` seconds, `limit` at most, and return how many.
 
     Each mailbox notes up to which mod-sequence it has forgotten, in the same transaction: whoever asks for more is not
     told less than the truth.
     """
     mailboxes = await tx.fetch(
-        """
+        f"""
         SELECT DISTINCT mailbox_id FROM (
-            SELECT mailbox_id FROM expunged WHERE expunged_at < now() - make_interval(secs => $1)
-            ORDER BY expunged_at LIMIT $2
+            SELECT mailbox_id FROM {table} WHERE {table}_at < now() - make_interval(secs => $1)
+            ORDER BY {table}_at LIMIT $2
         ) AS old
-        """,
+        """,  # noqa: S608 - one of two names of ours
         age,
         limit,
     )
@@ -25,22 +32,23 @@ async def forget(tx: Connection, age: float, limit: int) -> int:
         [row["mailbox_id"] for row in mailboxes],
     )
     forgotten: int = await tx.fetchval(
-        """
+        f"""
         WITH gone AS (
-            DELETE FROM expunged AS e USING (
-                SELECT account_id, mailbox_id, modseq FROM expunged
-                WHERE expunged_at < now() - make_interval(secs => $1) AND mailbox_id = ANY($3::bigint[])
-                ORDER BY expunged_at LIMIT $2
+            DELETE FROM {table} AS e USING (
+                SELECT account_id, mailbox_id, modseq FROM {table}
+                WHERE {table}_at < now() - make_interval(secs => $1) AND mailbox_id = ANY($3::bigint[])
+                ORDER BY {table}_at LIMIT $2
             ) AS old
             WHERE e.account_id = old.account_id AND e.mailbox_id = old.mailbox_id AND e.modseq = old.modseq
             RETURNING e.mailbox_id, e.modseq
         ), noted AS (
-            UPDATE mailbox AS m SET expunged_horizon = greatest(m.expunged_horizon, highest.modseq)
+            -- A horizon that is NULL stays so: see migration 0011.
+            UPDATE mailbox AS m SET {table}_horizon = greatest(m.{table}_horizon, highest.modseq)
             FROM (SELECT mailbox_id, max(modseq) AS modseq FROM gone GROUP BY mailbox_id) AS highest
-            WHERE m.id = highest.mailbox_id
+            WHERE m.id = highest.mailbox_id AND m.{table}_horizon IS NOT NULL
         )
         SELECT count(*) FROM gone
-        """,
+        """,  # noqa: S608
         age,
         limit,
         [row["mailbox_id"] for row in mailboxes],

@@ -1,0 +1,3 @@
+ALTER TABLE outbox ALTER COLUMN payload SET STORAGE EXTENDED;
+ALTER TABLE mailbox DROP COLUMN changed_horizon;
+DROP TABLE changed;
