@@ -8,9 +8,7 @@ are there: that is looked up before anybody is answered, and while it cannot be,
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import asyncpg
 import msgspec
@@ -19,6 +17,7 @@ from esp.core.errors import EspError, NotFoundError, OverQuotaError, StorageFull
 from esp.core.mailbox import MailboxId, ModSeq
 from esp.core.principal import AccountId
 from esp.native import DeliverItem, Failure, Spool, Store
+from esp.services.hands import Hands
 from esp.storage import maildir
 from esp.storage.postgres import delivery
 from esp.storage.postgres.delivery import Delivery, Outcome, Place, Placed, Refused
@@ -34,9 +33,6 @@ log = get_logger(__name__)
 
 Changes = list[tuple[MailboxId, ModSeq]]
 """Mailboxes, and the mod-sequences they are at now."""
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -109,11 +105,11 @@ class Batches:
         self._database = database
         self._changed = changed
         # One thread writes a batch (the store has its own threads for its files), one takes files away again.
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="dispatch")
+        self._threads = Hands(2, "dispatch")
 
     def close(self) -> None:
         """Let the threads go."""
-        self._threads.shutdown(wait=False)
+        self._threads.close()
 
     async def write(self, batch: Sequence[Entry]) -> list[Entry]:
         """Write the files of a batch, and return those entries that have them; the others have failed."""
@@ -136,7 +132,7 @@ class Batches:
             begun.append((entry, when, letters))
             items.append(item)
         try:
-            results = await self._in_thread(self._store.deliver, items)
+            results = await self._threads.do(self._store.deliver, items)
         except Exception:
             log.exception("dispatch_write_failed")
             for entry, _, _ in begun:
@@ -261,7 +257,7 @@ class Batches:
         batch = tuple(batch)
         paths = [path for entry in batch for path in _delivery(entry).paths]
         try:
-            failures = await self._in_thread(self._store.unlink, paths)
+            failures = await self._threads.do(self._store.unlink, paths)
         except Exception:
             log.exception("dispatch_undo_failed")
         else:
@@ -269,9 +265,6 @@ class Batches:
                 log.warning("dispatch_undo_failed", error=str(failure))
         for entry in batch:
             entry.fail(error)
-
-    async def _in_thread(self, call: Callable[[_T], _R], argument: _T) -> _R:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call, argument)
 
 
 def _unique(targets: Iterable[Target]) -> Iterable[Target]:
