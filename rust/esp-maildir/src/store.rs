@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) sync: bool,
     poisoned: AtomicBool,
     counter: AtomicU64,
+    /// Microseconds since 1970 of the latest name.
+    named_at: AtomicU64,
     /// Whether the file system is known not to have `O_TMPFILE`.
     pub(crate) without_nameless: AtomicBool,
     apart_for_ever: bool,
@@ -57,6 +59,7 @@ impl Store {
             sync,
             poisoned: AtomicBool::new(false),
             counter: AtomicU64::new(0),
+            named_at: AtomicU64::new(0),
             without_nameless: AtomicBool::new(false),
             link_through_proc: AtomicBool::new(false),
             // Before 5.8, syncfs(2) told nothing of files that could not be written.
@@ -166,16 +169,26 @@ impl Shared {
     }
 
     /// A name no other delivery on any host has: time, process, counter, host.
+    ///
+    /// Each is later than the one before by a microsecond at least, also when the clock was not: readers that give
+    /// messages their order by name compare seconds and microseconds and stop there (mbsync 1.4).
     pub(crate) fn unique(&self) -> String {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+            .map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(0));
+        let later = |last: u64| now.max(last.saturating_add(1));
+        let last = self
+            .named_at
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+                Some(later(last))
+            });
+        let at = later(last.unwrap_or_else(|last| last));
         let count = self.counter.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
         format!(
             "{}.M{:06}P{process}Q{count}.{}",
-            now.as_secs(),
-            now.subsec_micros(),
+            at / 1_000_000,
+            at % 1_000_000,
             self.host
         )
     }
