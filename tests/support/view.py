@@ -199,6 +199,10 @@ class View:
         self.opening = False
         self.told = set()
 
+    def forget_deleted(self) -> None:
+        """Take away what has `\\Deleted`, for it was expunged without a word."""
+        self.messages = [known for known in self.messages if "\\Deleted" not in (known.flags or ())]
+
     def cache(self) -> Cache | None:
         """Return what may be kept when the mailbox is left; `None` when not all is known."""
         flags = {known.uid: known.flags for known in self.messages}
