@@ -48,6 +48,43 @@ async def test_changes_in_quick_succession_are_told_together_and_none_is_lost(va
         await listening.close()
 
 
+class SlowServer:
+    """Takes each publication when it is let in."""
+
+    def __init__(self, publications: int) -> None:
+        self.let_in = [asyncio.Event() for _ in range(publications)]
+        self.come: asyncio.Queue[int] = asyncio.Queue()
+        self.said: list[str] = []
+        self._numbers = iter(range(publications))
+
+    async def publish(self, channel: str, payload: bytes) -> None:
+        number = next(self._numbers)
+        self.come.put_nowait(number)
+        await self.let_in[number].wait()
+        self.said.append(payload.decode())
+
+    async def aclose(self) -> None:
+        self.said.append("closed")
+
+
+async def test_all_publications_are_waited_for_at_the_end_however_long_one_takes() -> None:
+    server = SlowServer(3)
+    telling = Notifier(server)  # type: ignore[arg-type]
+    server.let_in[0].set()
+    for number in range(3):
+        await telling.publish([(MailboxId(number), ModSeq(1))])
+        async with asyncio.timeout(10):
+            assert await server.come.get() == number
+
+    closing = asyncio.create_task(telling.close())
+    server.let_in[2].set()
+    await asyncio.wait([closing], timeout=0)
+    server.let_in[1].set()
+    await closing
+
+    assert server.said == ["[[0,1]]", "[[2,1]]", "[[1,1]]", "closed"]
+
+
 async def test_a_killed_subscription_comes_back_by_itself(valkey: str) -> None:
     listening, telling = notifier(valkey), notifier(valkey)
     ended = asyncio.Event()

@@ -74,7 +74,7 @@ class Notifier:
         self._changes: dict[MailboxId, ModSeq] = {}
         self._published = -GATHERING
         self._timer: asyncio.TimerHandle | None = None
-        self._publishing: asyncio.Task[None] | None = None
+        self._publishing: set[asyncio.Task[None]] = set()
 
     @property
     def connected(self) -> bool:
@@ -138,14 +138,17 @@ class Notifier:
         if self._timer is not None:
             self._timer.cancel()
             self._publish_later()
-        if self._publishing is not None:
-            await self._publishing
+        if self._publishing:
+            await asyncio.wait(self._publishing)
         with contextlib.suppress(RedisError, OSError):
             await self._client.aclose()
 
     def _publish_later(self) -> None:
         self._timer = None
-        self._publishing = asyncio.create_task(self._publish_changes())
+        # One may be under way for longer than `GATHERING`, and a task that nobody keeps may end at any moment.
+        task = asyncio.create_task(self._publish_changes())
+        self._publishing.add(task)
+        task.add_done_callback(self._publishing.discard)
 
     async def _publish_changes(self) -> None:
         changes, self._changes = self._changes, {}
