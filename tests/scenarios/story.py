@@ -352,7 +352,8 @@ class Story:
         """Give the oldest half of a mailbox `\\Deleted`."""
         box = actor.box
         assert box is not None
-        half = sorted(box.messages)[: len(box.messages) // 2]
+        # Only what this client has been told of: to it, others do not exist yet.
+        half = sorted(box.messages.keys() & set(actor.uids))[: len(box.messages) // 2]
         await actor.ok(b"UID STORE %b +FLAGS.SILENT (\\Deleted)" % _set(half), Request("STORE", uid=True))
         for uid in half:
             box.messages[uid].flags |= {"\\Deleted"}
