@@ -192,7 +192,9 @@ def test_a_slow_disk_is_synced_file_by_file_and_a_failure_there_ends_it_too(root
         for part in ("tmp", "new", "cur"):
             (root / "a" / folder / part).mkdir(parents=True)
 
-    results = run_with_faults(root, "syncfs:delay_exit=400000:when=1", "fsync:error=EIO:when=2", batches=[4, 4, 4])
+    results = run_with_faults(
+        root, "syncfs:delay_exit=400000:when=1", "fsync:error=EIO:when=2", batches=[4, 4, 4]
+    )
 
     # The second batch is synced file by file: all but its second are safe.
     assert results == ["stored"] * 5 + ["poisoned"] + ["stored"] * 2 + ["poisoned"] * 4
