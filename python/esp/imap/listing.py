@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from esp.imap.session import Session
 
 Line = tuple[Listed | None, bytes]
+_Shown = tuple[Listed, list[str], str, bool]
 
 MOST_PATTERNS = 100
 """With wildcards: each is tried on each name."""
@@ -22,7 +23,7 @@ MOST_PATTERNS = 100
 def list_lines(
     arguments: ListArguments, listed: Sequence[Listed], *, lsub: bool, utf8: bool, imap4rev2: bool
 ) -> Iterator[Line]:
-    """Return the responses, each with the name that it is about.
+    """Return the responses, each with the name of which the return options may tell more.
 
     Raises:
         Refusal: there are too many patterns.
@@ -39,9 +40,10 @@ def list_lines(
     shown = (
         _subscribed(patterns, listed) if lsub else _selected(arguments, patterns, listed, imap4rev2=imap4rev2)
     )
-    for name, attributes, more in shown:
+    for name, attributes, more, selected in shown:
         wire = encode_mailbox(name.name, utf8)
-        yield name, _line("LSUB" if lsub else "LIST", attributes, wire, more.encode())
+        # RFC 9051 §6.3.9.8, RFC 8440 §4, RFC 9590 §4: not of a name that is there for what is below it.
+        yield name if selected else None, _line("LSUB" if lsub else "LIST", attributes, wire, more.encode())
 
 
 def name_line(
@@ -82,7 +84,7 @@ async def write_list(session: "Session", written: str) -> None:
 
 def _selected(
     arguments: ListArguments, patterns: ListPatterns, listed: Sequence[Listed], *, imap4rev2: bool
-) -> Iterator[tuple[Listed, list[str], str]]:
+) -> Iterator[_Shown]:
     returns = frozenset(arguments.returns)
     # REMOTE adds mailboxes of other servers, and there are none; the others are criteria, all of which must hold.
     criteria = [option for option in ("SUBSCRIBED", "SPECIAL-USE") if option in arguments.selection]
@@ -110,10 +112,10 @@ def _selected(
         attributes = _attributes(name, extended=arguments.extended or imap4rev2)
         if told and name.subscribed:
             attributes.append("\\Subscribed")
-        yield name, attributes, f' ("CHILDINFO" ({quoted}))' if has_below else ""
+        yield name, attributes, f' ("CHILDINFO" ({quoted}))' if has_below else "", selected
 
 
-def _subscribed(patterns: ListPatterns, listed: Sequence[Listed]) -> Iterator[tuple[Listed, list[str], str]]:
+def _subscribed(patterns: ListPatterns, listed: Sequence[Listed]) -> Iterator[_Shown]:
     matching = [name for name in listed if patterns.matches(name.name)]
     # RFC 3501 §6.3.9: "foo" not subscribed, "foo/bar" is: LSUB "%" must show foo; not so "*", which shows foo/bar.
     shown = {name.name for name in matching}
@@ -122,9 +124,9 @@ def _subscribed(patterns: ListPatterns, listed: Sequence[Listed]) -> Iterator[tu
     )
     for name in matching:
         if name.subscribed:
-            yield name, _attributes(name, extended=False), ""
+            yield name, _attributes(name, extended=False), "", True
         elif name.name in above:
-            yield name, ["\\Noselect"], ""
+            yield name, ["\\Noselect"], "", True
 
 
 _CRITERIA: dict[str, Callable[[Listed], bool]] = {
