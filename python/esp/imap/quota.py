@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from esp.core import mailbox_name, namespace
+from esp.core.errors import NotFoundError
 from esp.core.rights import Rights
 from esp.native import (
     Command,
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def get_quota(session: "Session", command: Command) -> str:
-    """GETQUOTA (RFC 9208 §4.1.2): the account's own root has an empty name, another's its address."""
+    """GETQUOTA (RFC 9208 §4.1.1): the account's own root has an empty name, another's its address."""
     arguments = command.arguments
     assert isinstance(arguments, QuotaArguments)
     _write(session, await session.door.quotas.find(session.owner, arguments.root))
@@ -26,19 +28,26 @@ async def get_quota(session: "Session", command: Command) -> str:
 
 
 async def get_quota_root(session: "Session", command: Command) -> str:
-    """GETQUOTAROOT (RFC 9208 §4.1.3)."""
+    """GETQUOTAROOT (RFC 9208 §4.1.2)."""
     arguments = command.arguments
     assert isinstance(arguments, MailboxArguments)
-    reached = await session.door.mailboxes.reach(session.owner, arguments.mailbox, Rights.READ)
-    root = await session.door.quotas.root_of(reached)
-    name = encode_mailbox(reached.name, session.connection.reader.utf8)
-    session.connection.write(b"* QUOTAROOT " + name + b" " + encode_string(root.name) + b"\r\n")
+    name = mailbox_name.canonical(arguments.mailbox)
+    try:
+        reached = await session.door.mailboxes.reach(session.owner, name, Rights.READ)
+        root = await session.door.quotas.root_of(reached)
+    except NotFoundError:
+        if namespace.place(name).owner is not None:
+            raise
+        # RFC 9208 §4.1.2: there need be no such mailbox; a client asks where one would be charged to.
+        root = await session.door.quotas.find(session.owner, "")
+    wire_name = encode_mailbox(name, session.connection.reader.utf8)
+    session.connection.write(b"* QUOTAROOT " + wire_name + b" " + encode_string(root.name) + b"\r\n")
     _write(session, root)
     return "OK GETQUOTAROOT completed"
 
 
 async def set_quota(session: "Session", command: Command) -> str:
-    """SETQUOTA (RFC 9208 §4.1.1): for administrators."""
+    """SETQUOTA (RFC 9208 §4.1.3): for administrators."""
     arguments = command.arguments
     assert isinstance(arguments, SetQuotaArguments)
     _write(session, await session.door.quotas.limit(session.owner, arguments.root, dict(arguments.limits)))

@@ -66,7 +66,7 @@ class Quotas:
             return Root(name, await rows.quota(connection, account))
 
     async def limit(self, principal: Principal, name: str, limits: Mapping[str, int]) -> Root:
-        """Set the limits of a root; a resource that is not named has none then (RFC 9208 §4.1.1).
+        """Set the limits of a root; a resource that is not named has none then (RFC 9208 §4.1.3).
 
         Raises:
             NoPermissionError: the principal is no administrator.

@@ -151,7 +151,7 @@ pub(crate) fn entry_values(cursor: &mut Cursor<'_>) -> Result<Values, SyntaxErro
     })
 }
 
-/// `setquota-list = "(" [setquota-resource *(SP setquota-resource)] ")"` (RFC 9208 §4.1.1).
+/// `setquota-list = "(" [setquota-resource *(SP setquota-resource)] ")"` (RFC 9208 §4.1.3).
 pub(crate) fn quota_limits(cursor: &mut Cursor<'_>) -> Result<Vec<(String, u64)>, SyntaxError> {
     cursor.list(true, |cursor| {
         let resource = cursor.word("a resource")?;
