@@ -17,7 +17,7 @@ from esp.core.errors import (
     NoPermissionError,
     SpecialUseError,
 )
-from esp.core.mailbox import MailboxId, SpecialUse
+from esp.core.mailbox import MailboxId, ModSeq, SpecialUse
 from esp.core.principal import Principal
 from esp.core.rights import Rights
 from esp.services import access
@@ -25,6 +25,7 @@ from esp.services.access import Reached
 from esp.services.announcing import Announcer
 from esp.services.mailboxes import Listed, Mailboxes
 from esp.storage.postgres import annotations as sql
+from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres.pool import Database
 
 READERS = Rights.READ | Rights.SEEN | Rights.WRITE | Rights.INSERT | Rights.POST
@@ -94,6 +95,7 @@ class Annotations:
             if value is not None and len(value) > annotation.LONGEST_VALUE:
                 raise LongAnnotationError("The value is too long")
         changed: MailboxId | None = None
+        modseq = ModSeq(0)
         async with self._database.transaction() as tx:
             if not name:
                 _check_server(principal, values)
@@ -108,9 +110,13 @@ class Annotations:
                         await self._mailboxes.use(tx, reached, _special_use(value))
                 stored = [(entry, value) for entry, value in values if entry != annotation.SPECIAL_USE]
                 kept = await sql.put(tx, mailbox.id, principal.account, stored)
+                # RFC 7162 §3.2: whoever sees the same HIGHESTMODSEQ as before may keep what he knows of annotations.
+                modseq = await mailboxes_sql.advance(tx, mailbox.id)
             if kept > annotation.MOST_ENTRIES:
                 raise ManyAnnotationsError("There are too many annotations")
         entries = tuple(entry for entry, _ in values)
+        if changed is not None:
+            await self._notifier.publish([(changed, modseq)])
         await self._notifier.publish_account(AccountChange(principal.account, changed, entries))
 
 

@@ -270,6 +270,21 @@ async def add_keywords(tx: Connection, mailbox: MailboxId, keywords: Sequence[st
     )
 
 
+async def advance(tx: Connection, mailbox: MailboxId) -> ModSeq:
+    """Take the next mod-sequence of a mailbox of which something else than messages changed.
+
+    Raises:
+        NotFoundError: it was deleted meanwhile.
+    """
+    value: int | None = await tx.fetchval(
+        "UPDATE mailbox SET highest_modseq = highest_modseq + 1 WHERE id = $1 RETURNING highest_modseq",
+        mailbox,
+    )
+    if value is None:
+        raise NotFoundError("Mailbox does not exist")
+    return ModSeq(value)
+
+
 async def state(connection: Connection, mailbox: MailboxId, after: ModSeq) -> State:
     """Return how far the mailbox is, and what happened to its messages after a mod-sequence; 0: that is not asked.
 
