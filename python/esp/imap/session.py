@@ -179,6 +179,8 @@ class Session:
 
     def _bad(self, event: BadCommand) -> None:
         self.forget_append()
+        if event.unsaved and self.selected is not None:
+            self.selected.view.save([])
         self.tagged(event.tag or "*", event.response)
         self.bad_commands += 1
         if event.fatal:

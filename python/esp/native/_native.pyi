@@ -312,6 +312,10 @@ class BadCommand:
     def response(self) -> str:
         """What follows the tag: `BAD Unknown search key "FOO"`, `NO [BADCHARSET (…)] …`, `NO [TOOBIG] …`."""
     @property
+    def unsaved(self) -> bool:
+        """Whether it is a search refused with NO whose result was to be saved: `$` is empty then (RFC 5182
+        §2.1)."""
+    @property
     def fatal(self) -> bool:
         """Whether the stream cannot be followed any longer: write `* BYE …` and close."""
 

@@ -99,6 +99,7 @@ pub(crate) fn read(
     Some(result.map_err(|error| Refusal {
         tag: tag.or_else(|| command::tag_of(octets)),
         response: format!("BAD {error}"),
+        unsaved: false,
     }))
 }
 

@@ -178,6 +178,8 @@ pub struct Refusal {
     pub tag: Option<String>,
     /// `BAD …` or `NO […] …`.
     pub response: String,
+    /// Whether a search is refused with NO whose result was to be saved: then `$` is empty (RFC 5182 §2.1).
+    pub unsaved: bool,
 }
 
 enum Fault {
@@ -267,10 +269,12 @@ pub fn parse(octets: &[u8], utf8: bool) -> Result<Command, Refusal> {
         .map_err(|error| Refusal {
             tag: None,
             response: format!("BAD {error}"),
+            unsaved: false,
         })?;
     let mut reader = Reader {
         cursor: &mut cursor,
         utf8,
+        saves: false,
     };
     match reader.command() {
         Ok((name, uid, arguments)) => Ok(Command {
@@ -281,6 +285,7 @@ pub fn parse(octets: &[u8], utf8: bool) -> Result<Command, Refusal> {
         }),
         Err(fault) => Err(Refusal {
             tag: Some(tag),
+            unsaved: reader.saves && matches!(fault, Fault::No(_)),
             response: match fault {
                 Fault::Bad(text) => format!("BAD {text}"),
                 Fault::No(text) => format!("NO {text}"),
@@ -292,6 +297,8 @@ pub fn parse(octets: &[u8], utf8: bool) -> Result<Command, Refusal> {
 struct Reader<'c, 'a> {
     cursor: &'c mut Cursor<'a>,
     utf8: bool,
+    /// Whether the result of a search is to be saved.
+    saves: bool,
 }
 
 const PLAIN: [&str; 10] = [
@@ -689,7 +696,11 @@ impl Reader<'_, '_> {
     }
 
     fn returns(&mut self) -> Read<Option<Arc<Returns>>> {
-        Ok(Returns::read(self.cursor)?.map(Arc::new))
+        let returns = Returns::read(self.cursor)?.map(Arc::new);
+        self.saves = returns
+            .as_ref()
+            .is_some_and(|returns| returns.options.contains(&"SAVE"));
+        Ok(returns)
     }
 
     /// `"CANCELUPDATE" 1*(SP quoted)` (RFC 5267 §5).

@@ -152,6 +152,7 @@ fn refusal(tag: Option<String>, response: impl Into<String>) -> Refusal {
     Refusal {
         tag,
         response: response.into(),
+        unsaved: false,
     }
 }
 

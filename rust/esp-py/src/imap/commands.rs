@@ -24,6 +24,7 @@ pub(super) struct ContinueRequest;
 pub(super) struct BadCommand {
     tag: Option<String>,
     response: String,
+    unsaved: bool,
     fatal: bool,
 }
 
@@ -416,6 +417,7 @@ fn to_python(py: Python<'_>, event: imap::Event) -> PyResult<Py<PyAny>> {
             BadCommand {
                 tag: refusal.tag,
                 response: refusal.response,
+                unsaved: refusal.unsaved,
                 fatal,
             },
         ),
