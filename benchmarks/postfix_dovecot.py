@@ -90,6 +90,8 @@ mail_uid = {uid}
 mail_gid = {gid}
 first_valid_uid = 1
 mail_max_userip_connections = 2000
+# A thousand sessions are a thousand processes, and each is a client of the services behind.
+default_client_limit = 12000
 disable_plaintext_auth = no
 ssl = yes
 ssl_cert = <{home}/certificate.pem

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks import latency, mailbox, sessions, submission
+from benchmarks import latency, light, mailbox, sessions, submission
 from benchmarks.bench import Bench
 from benchmarks.delivery import measure
 from benchmarks.load import Load
@@ -28,6 +28,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "mailbox": mailbox.large,
     "mailbox-huge": mailbox.huge,
     "idle": sessions.idle,
+    "light": light.run,
 }
 
 QUICK = (
