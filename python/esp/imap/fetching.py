@@ -90,10 +90,14 @@ async def _write_from_files(
     try:
         while (piece := await step) is not None:
             if isinstance(piece, bytes):
-                step = _read(fetching)
+                ended = fetching.ended
+                if not ended:
+                    step = _read(fetching)
                 session.progress.paused = True
                 session.connection.write(piece)
                 await session.connection.drain()
+                if ended:
+                    return  # most bodies are one piece: to hear that would cost a thread's turn as well
             else:
                 await _load(session, selected, piece, items)
                 step = _read(fetching)

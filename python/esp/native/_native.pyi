@@ -1100,6 +1100,9 @@ class Fetch:
         With `FetchItems.reads_files` it blocks on the disk, so call it in a thread.
         """
     @property
+    def ended(self) -> bool:
+        """Whether the next `step` would return `None`; ask between two steps only."""
+    @property
     def missing(self) -> list[int]:
         """UIDs so far that were passed over as expunged or as their file is gone (RFC 2180 §4.1): end with
         `NO [EXPUNGEISSUED]` if not empty."""

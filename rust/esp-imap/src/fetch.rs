@@ -202,10 +202,16 @@ impl Fetch {
                 return Ok(Some(Step::Contents(self.ask())));
             }
         }
-        if self.ranges.is_empty() && self.pieces.is_empty() {
+        if self.ended() {
             self.view.told(self.renderer.told.drain(..));
         }
         Ok((!out.is_empty()).then_some(Step::Octets(out)))
+    }
+
+    /// Whether the next step would return `None`.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.ranges.is_empty() && self.pieces.is_empty()
     }
 
     fn write_pieces(&mut self, out: &mut Vec<u8>, max: usize) -> std::io::Result<()> {

@@ -395,6 +395,11 @@ impl Fetch {
     }
 
     #[getter]
+    fn ended(&self) -> bool {
+        lock(&self.0).ended()
+    }
+
+    #[getter]
     fn missing(&self) -> Vec<u32> {
         lock(&self.0).missing().to_vec()
     }
