@@ -68,8 +68,22 @@ class Server:
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         assert self._process is not None
+        pid = self._process.pid
+        backends = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         self._process.send_signal(how)
         self._process.wait(30)
+        # Backends notice by themselves that their server was killed; until then they answer, and keep a new one out.
+        deadline = time.monotonic() + 30
+        while any(map(_runs, backends)):
+            assert time.monotonic() < deadline, (self.path / "log").read_text()
+            time.sleep(0.01)
+
+
+def _runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.fixture(scope="session")
