@@ -20,8 +20,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 
-/// Octets that are written and parsed in about a millisecond.
-const WORTH_A_THREAD: u64 = 512 * 1024;
+/// Octets that are written and parsed in about half a millisecond.
+const WORTH_A_THREAD: u64 = 256 * 1024;
+/// So many octets take as long as a file's making and naming.
+const FILE: u64 = 24 * 1024;
 
 /// From so many messages on, one syncfs(2) is cheaper than a sync of each file and folder, also beside other writers.
 const TOGETHER: usize = 4;
@@ -127,7 +129,7 @@ impl Store {
         let shared = Arc::clone(&self.shared);
         let together = self.shared.sync && items.len() >= TOGETHER && self.shared.syncs_together();
         let threads = if together || !self.shared.sync {
-            let octets: u64 = items.iter().map(Item::size).sum();
+            let octets: u64 = items.iter().map(|item| FILE + item.size()).sum();
             writers(octets)
         } else {
             usize::MAX
