@@ -110,8 +110,10 @@ async def test_a_transaction_that_must_be_repeated_is_a_passing_failure(database
 
     async def crosswise(first: int, second: int, mine: asyncio.Event, other: asyncio.Event) -> None:
         async with database.transaction() as connection:
-            await connection.execute("UPDATE pair SET n = n + 1 WHERE id = $1", first)
-            mine.set()
+            try:
+                await connection.execute("UPDATE pair SET n = n + 1 WHERE id = $1", first)
+            finally:
+                mine.set()  # on a machine that stood still even this is too late, and nobody may wait for it
             await other.wait()
             await connection.execute("UPDATE pair SET n = n + 1 WHERE id = $1", second)
 
