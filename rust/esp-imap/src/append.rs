@@ -12,6 +12,7 @@
 use crate::command::{self, Refusal};
 use crate::cursor::{Cursor, SyntaxError};
 use crate::flags::FlagList;
+use crate::mailbox_name;
 use crate::set::SequenceSet;
 
 /// Which part of which message comes next.
@@ -141,7 +142,7 @@ fn begin(
             name,
             uid,
             replaces,
-            mailbox: command::mailbox(cursor, utf8)?,
+            mailbox: mailbox_name::read(cursor, utf8)?,
             position: 0,
             part: None,
             flags: FlagList::default(),

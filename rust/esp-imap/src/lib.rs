@@ -22,6 +22,7 @@ mod fuzzy;
 mod heads;
 mod index;
 mod language;
+mod mailbox_name;
 mod message_section;
 mod names;
 mod notify;

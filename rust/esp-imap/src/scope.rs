@@ -1,7 +1,7 @@
 //! Which mailboxes are meant: `filter-mailboxes` (RFC 5465 §8, RFC 7377 §3).
 
-use crate::command;
 use crate::cursor::{Cursor, SyntaxError};
+use crate::mailbox_name;
 
 /// `filter-mailboxes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,9 +34,9 @@ impl MailboxFilter {
         if matches!(filter, "SUBTREE" | "SUBTREE-ONE" | "MAILBOXES") {
             cursor.space()?;
             mailboxes = if cursor.peek() == Some(b'(') {
-                cursor.list(false, |cursor| command::mailbox(cursor, utf8))?
+                cursor.list(false, |cursor| mailbox_name::read(cursor, utf8))?
             } else {
-                vec![command::mailbox(cursor, utf8)?]
+                vec![mailbox_name::read(cursor, utf8)?]
             };
         }
         Ok(Self { filter, mailboxes })

@@ -1,0 +1,170 @@
+//! Commands about whole mailboxes: SELECT and CREATE to METADATA (RFC 3501 §6.3, 4314, 5464, 6154, 7162, 9208).
+//!
+//! LIST, LSUB and STATUS are in `list`.
+
+use super::{Arguments, Read, Reader};
+use crate::cursor::{Cursor, SyntaxError};
+use crate::mailbox_name;
+use crate::names;
+use crate::set::SequenceSet;
+
+/// `(QRESYNC (…))` of SELECT (RFC 7162 §3.2.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Qresync {
+    /// The value the client knows.
+    pub uidvalidity: u32,
+    /// Up to where it knows changes.
+    pub modseq: i64,
+    /// UIDs that it knows.
+    pub known_uids: Option<SequenceSet>,
+    /// Sequence numbers and the UIDs they had.
+    pub known_sequence: Option<(SequenceSet, SequenceSet)>,
+}
+
+impl Reader<'_, '_> {
+    pub(super) fn one_mailbox(&mut self) -> Read<Arguments> {
+        Ok(Arguments::Mailbox(self.mailbox()?))
+    }
+
+    pub(super) fn select(&mut self) -> Read<Arguments> {
+        let mailbox = self.mailbox()?;
+        let (mut condstore, mut qresync) = (false, None);
+        if self.cursor.take_octet(b' ') {
+            self.cursor.list(false, |cursor| {
+                if cursor.take_word("CONDSTORE") {
+                    condstore = true;
+                } else if cursor.take_word("QRESYNC") {
+                    cursor.space()?;
+                    qresync = Some(read_qresync(cursor)?);
+                } else {
+                    return Err(cursor.error("CONDSTORE or QRESYNC"));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(Arguments::Select {
+            mailbox,
+            condstore,
+            qresync,
+        })
+    }
+
+    pub(super) fn create(&mut self) -> Read<Arguments> {
+        let name = self.mailbox()?;
+        let mailbox = match name.strip_suffix('/') {
+            Some(shorter) if !shorter.is_empty() => mailbox_name::decode(shorter.to_owned(), true),
+            _ => name,
+        };
+        let mut special_use = Vec::new();
+        if self.cursor.take_octet(b' ') {
+            self.cursor.expect(b'(')?;
+            if !self.cursor.take_word("USE") {
+                return Err(self.cursor.error("USE").into());
+            }
+            self.cursor.space()?;
+            special_use = self.cursor.list(true, |cursor| {
+                cursor.expect(b'\\')?;
+                Ok(format!("\\{}", cursor.atom("a special use")?))
+            })?;
+            self.cursor.expect(b')')?;
+        }
+        Ok(Arguments::Create {
+            mailbox,
+            special_use,
+        })
+    }
+
+    pub(super) fn rename(&mut self) -> Read<Arguments> {
+        let mailbox = self.mailbox()?;
+        self.cursor.space()?;
+        let new_name = self.mailbox()?;
+        Ok(Arguments::Rename { mailbox, new_name })
+    }
+
+    pub(super) fn set_quota(&mut self) -> Read<Arguments> {
+        let root = self.cursor.astring_text()?;
+        self.cursor.space()?;
+        let limits = names::quota_limits(self.cursor)?;
+        Ok(Arguments::SetQuota { root, limits })
+    }
+
+    /// `mailbox SP identifier [SP mod-rights]` (RFC 4314 §7).
+    pub(super) fn acl(&mut self, rights: bool) -> Read<Arguments> {
+        let mailbox = self.mailbox()?;
+        self.cursor.space()?;
+        let identifier = self.cursor.astring_text()?;
+        let rights = rights
+            .then(|| {
+                self.cursor.space()?;
+                self.cursor.astring_text()
+            })
+            .transpose()?;
+        Ok(Arguments::Acl {
+            mailbox,
+            identifier,
+            rights,
+        })
+    }
+
+    pub(super) fn get_metadata(&mut self) -> Read<Arguments> {
+        let utf8 = self.utf8;
+        let (mailbox, annotations) =
+            names::get_metadata(self.cursor, |cursor| mailbox_name::read(cursor, utf8))?;
+        Ok(Arguments::GetMetadata {
+            mailbox,
+            annotations,
+        })
+    }
+
+    pub(super) fn set_metadata(&mut self) -> Read<Arguments> {
+        let mailbox = self.mailbox()?;
+        self.cursor.space()?;
+        let values = names::entry_values(self.cursor)?;
+        Ok(Arguments::SetMetadata { mailbox, values })
+    }
+}
+
+/// `"(" uidvalidity SP mod-sequence-value [SP known-uids] [SP seq-match-data] ")"` (RFC 7162 §7).
+fn read_qresync(cursor: &mut Cursor<'_>) -> Result<Qresync, SyntaxError> {
+    cursor.expect(b'(')?;
+    let uidvalidity = u32::try_from(cursor.number()?)
+        .ok()
+        .filter(|value| *value > 0)
+        .ok_or_else(|| cursor.error("a UIDVALIDITY"))?;
+    cursor.space()?;
+    let modseq = cursor.modseq()?;
+    let mut qresync = Qresync {
+        uidvalidity,
+        modseq,
+        known_uids: None,
+        known_sequence: None,
+    };
+    let mut more = cursor.take_octet(b' ');
+    if more && cursor.peek() != Some(b'(') {
+        qresync.known_uids = Some(read_known(cursor)?);
+        more = cursor.take_octet(b' ');
+    }
+    if more {
+        cursor.expect(b'(')?;
+        let numbers = read_known(cursor)?;
+        cursor.space()?;
+        let uids = read_known(cursor)?;
+        // RFC 7162 §3.2.5.2: the n-th of one belongs to the n-th of the other, both rising.
+        if numbers.count() != uids.count() || !numbers.rises() || !uids.rises() {
+            return Err(cursor.error("as many UIDs as sequence numbers, both rising"));
+        }
+        cursor.expect(b')')?;
+        qresync.known_sequence = Some((numbers, uids));
+    }
+    cursor.expect(b')')?;
+    Ok(qresync)
+}
+
+/// A sequence-set in which `*` (and `$`) is not allowed.
+fn read_known(cursor: &mut Cursor<'_>) -> Result<SequenceSet, SyntaxError> {
+    let set = SequenceSet::read(cursor)?;
+    if set.saved() || set.has_star() {
+        return Err(cursor.error("a set of numbers alone"));
+    }
+    Ok(set)
+}

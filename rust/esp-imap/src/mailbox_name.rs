@@ -1,0 +1,31 @@
+//! Mailbox names as clients write them: modified UTF-7, or UTF-8 where that was agreed (RFC 3501 §5.1.3, RFC 6855 §3).
+//!
+//! In: a cursor at a name, or a name or pattern already read. Out: Unicode.
+
+use crate::cursor::{Cursor, SyntaxError};
+use crate::utf7;
+
+/// `mailbox = "INBOX" / astring`, as Unicode.
+pub(crate) fn read(cursor: &mut Cursor<'_>, utf8: bool) -> Result<String, SyntaxError> {
+    let start = cursor.offset();
+    let name = cursor.astring_text()?;
+    if !utf8 && utf7::is_second_spelling(&name) {
+        return Err(SyntaxError {
+            offset: start,
+            expected: "a mailbox name in modified UTF-7".into(),
+        });
+    }
+    Ok(decode(name, utf8))
+}
+
+/// A name or a pattern as Unicode; INBOX in upper case, however it was written.
+pub(crate) fn decode(name: String, utf8: bool) -> String {
+    if name.eq_ignore_ascii_case("INBOX") {
+        return "INBOX".to_owned();
+    }
+    if utf8 {
+        return name;
+    }
+    // Clients that do not know modified UTF-7 send `AT&T` or UTF-8 as it is; it can only mean that.
+    utf7::decode(&name).unwrap_or(name)
+}
