@@ -1,0 +1,160 @@
+//! What a session has been told: its messages in their order, and up to where it knows their flags.
+//!
+//! In: sets as a client names messages. Out: positions of its own numbering (RFC 3501 §2.3.1.2), and the responses that
+//! go by it.
+
+use super::RangeError;
+use crate::flags;
+use crate::index::{Row, Table};
+use crate::set::SequenceSet;
+use crate::uids::UidList;
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// Messages the session knows, in their order.
+    pub(crate) uids: Arc<UidList>,
+    /// The index's version with just these messages; older while an expunge is held back.
+    pub(super) messages_version: u64,
+    /// The index's version last looked at.
+    pub(super) version: u64,
+    /// Flag changes up to here were told.
+    pub(super) told: i64,
+    /// Told ahead of `told`: UID and mod-sequence.
+    pub(super) ahead: HashMap<u32, i64>,
+    pub(super) keywords: usize,
+    /// UIDs with `\Recent`, ranges.
+    pub(crate) recent: Vec<(u32, u32)>,
+    pub(super) recent_taken: u32,
+    pub(crate) saved: Vec<(u32, u32)>,
+    pub(crate) condstore: bool,
+    pub(crate) qresync: bool,
+    /// Whether the session must not see sequence numbers (RFC 9586).
+    pub(crate) uidonly: bool,
+    /// Whether the session speaks IMAP4rev2: nothing is recent, and every FETCH has UID.
+    pub(super) imap4rev2: bool,
+}
+
+impl Known {
+    pub(crate) fn is_recent(&self, uid: u32) -> bool {
+        self.recent
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&uid))
+    }
+
+    /// Flag changes up to here were told.
+    pub(crate) fn told(&self) -> i64 {
+        self.told
+    }
+
+    pub(super) fn recent_count(&self) -> usize {
+        self.recent
+            .iter()
+            .map(|(first, last)| self.uids.count(*first, *last))
+            .sum()
+    }
+
+    /// Ranges of positions `(from, to)`, rising, `to` excluded.
+    pub(crate) fn positions(
+        &self,
+        set: &SequenceSet,
+        uid: bool,
+    ) -> Result<Vec<(usize, usize)>, RangeError> {
+        let count = self.uids.len();
+        let by_uid = |ranges: &[(u32, u32)]| {
+            ranges
+                .iter()
+                .map(|(first, last)| {
+                    let from = self
+                        .uids
+                        .position(*first)
+                        .unwrap_or_else(|position| position);
+                    let to = self
+                        .uids
+                        .position(*last)
+                        .map_or_else(|position| position, |position| position + 1);
+                    (from, to)
+                })
+                .filter(|(from, to)| from < to)
+                .collect::<Vec<_>>()
+        };
+        if set.saved() {
+            return Ok(by_uid(&self.saved));
+        }
+        if uid {
+            return Ok(by_uid(&set.resolve(self.uids.last().unwrap_or(0))));
+        }
+        let exists = u32::try_from(count).unwrap_or(u32::MAX);
+        // A range that begins inside may end beyond: the client has not seen an EXPUNGE yet. `1:*` of nothing is nothing.
+        let beyond = |&(first, last): &(u32, u32)| {
+            let star = |number: u32| if number == 0 { exists } else { number };
+            let all = first == 0 || last == 0;
+            star(first).min(star(last)) > exists && !(all && exists == 0)
+        };
+        if set.ranges().iter().any(beyond) {
+            return Err(RangeError);
+        }
+        Ok(set
+            .resolve(exists)
+            .into_iter()
+            .map(|(first, last)| {
+                (
+                    (first as usize).saturating_sub(1),
+                    (last as usize).min(count),
+                )
+            })
+            .filter(|(from, to)| from < to)
+            .collect())
+    }
+
+    /// Append `* n EXISTS`, and RECENT for those who know it.
+    pub(super) fn write_exists(&self, out: &mut Vec<u8>) {
+        let _ = write!(out, "* {} EXISTS\r\n", self.uids.len());
+        if !self.imap4rev2 {
+            let _ = write!(out, "* {} RECENT\r\n", self.recent_count());
+        }
+    }
+
+    /// Append `* n FETCH (FLAGS …)`.
+    pub(super) fn write_flags(
+        &self,
+        out: &mut Vec<u8>,
+        table: &Table,
+        uid: u32,
+        row: &Row,
+        with: Told,
+    ) {
+        let Ok(position) = self.uids.position(uid) else {
+            return;
+        };
+        if self.uidonly {
+            let _ = write!(out, "* {uid} UIDFETCH (");
+        } else {
+            let _ = write!(out, "* {} FETCH (", position + 1);
+            // RFC 7162 §3.2.4: who enabled QRESYNC gets UID and MODSEQ together.
+            if with.uid || self.imap4rev2 || self.qresync {
+                let _ = write!(out, "UID {uid} ");
+            }
+        }
+        if with.flags {
+            out.extend_from_slice(b"FLAGS ");
+            flags::write(out, row.flags, self.is_recent(uid), &table.keywords);
+            if self.condstore {
+                out.push(b' ');
+            }
+        }
+        if self.condstore {
+            let _ = write!(out, "MODSEQ ({})", row.modseq);
+        }
+        out.extend_from_slice(b")\r\n");
+    }
+}
+
+/// What `write_flags` tells beside the number.
+#[derive(Clone, Copy)]
+pub(super) struct Told {
+    pub(super) uid: bool,
+    pub(super) flags: bool,
+}

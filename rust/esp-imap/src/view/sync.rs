@@ -1,0 +1,233 @@
+//! What the session is told, and when: the state at SELECT, then what has changed since.
+//!
+//! In: what may be told at this moment (RFC 3501 §7.4.1, RFC 5465 §3.1). Out: EXISTS, EXPUNGE or VANISHED, and FETCH, in
+//! the order in which they are right (RFC 3501 §5.2, RFC 7162 §3.2, RFC 9586).
+
+use super::known::{Known, Told};
+use super::{View, take_recent};
+use crate::flags;
+use crate::index::Table;
+use crate::resync::write_vanished;
+use std::collections::HashSet;
+use std::io::Write as _;
+use std::sync::Arc;
+
+/// What `View::sync` is to leave out and to add.
+#[derive(Debug, Clone, Default)]
+pub struct Sync {
+    /// Whether expunges may be told.
+    pub expunges: bool,
+    /// Messages that came and went are kept for a later call (RFC 5465 §3.1).
+    pub hold_messages: bool,
+    /// Flag changes are kept for a later call, but for those of `announce` and `silent`.
+    pub hold_flags: bool,
+    /// Whether FETCH responses have UID.
+    pub uid: bool,
+    /// UIDs whose flags are told in any case.
+    pub announce: Vec<u32>,
+    /// UIDs changed by `.SILENT`.
+    pub silent: Vec<u32>,
+    /// The mod-sequence of that change.
+    pub silent_modseq: i64,
+    /// The mailbox's mod-sequence just before it.
+    pub silent_after: i64,
+}
+
+impl View {
+    /// Whether `sync` has something to look at.
+    #[must_use]
+    pub fn pending(&self) -> bool {
+        let known = self.known();
+        let table = self.index.read();
+        known.version != table.version
+            || known.messages_version != table.version
+            || known.told < table.modseq
+    }
+
+    /// The untagged responses of SELECT.
+    #[must_use]
+    pub fn opening(&self) -> Vec<u8> {
+        let known = self.known();
+        let table = self.index.read();
+        let mut out = Vec::with_capacity(512);
+        write_flag_responses(&mut out, &table, self.settable());
+        known.write_exists(&mut out);
+        // RFC 9051 appendix E: UNSEEN is deprecated as RECENT is. It is a sequence number (RFC 9586 §3), too.
+        if !known.imap4rev2 && !known.uidonly {
+            let mut hint = 0;
+            let unseen = known.uids.iter().position(|uid| {
+                table
+                    .find_near(uid, &mut hint)
+                    .is_some_and(|row| row.flags & flags::SEEN == 0)
+            });
+            if let Some(position) = unseen {
+                let _ = write!(out, "* OK [UNSEEN {}] First unseen\r\n", position + 1);
+            }
+        }
+        let _ = write!(
+            out,
+            "* OK [UIDVALIDITY {}] UIDs valid\r\n* OK [UIDNEXT {}] Predicted next UID\r\n* OK [HIGHESTMODSEQ {}] Highest\r\n",
+            self.index.uidvalidity, table.uidnext, table.modseq
+        );
+        out
+    }
+
+    /// Bring the view to the index's state; the responses that tell the session.
+    #[must_use]
+    pub fn sync(&self, sync: &Sync) -> Vec<u8> {
+        let mut guard = self.known();
+        let known = &mut *guard;
+        let mut out = Vec::new();
+        {
+            let table = self.index.read();
+            let no_messages = sync.hold_messages
+                || (known.version == table.version
+                    && (known.messages_version == table.version || !sync.expunges));
+            let no_flags = sync.hold_flags || known.told >= table.modseq;
+            if no_messages && no_flags && sync.announce.is_empty() && sync.silent.is_empty() {
+                return out;
+            }
+        }
+        let mut table = self.index.write();
+        let last = known.uids.last().unwrap_or(0);
+        let news = known.version != table.version || known.messages_version != table.version;
+        if news && !sync.hold_messages {
+            self.sync_messages(known, &mut table, sync.expunges, &mut out);
+            known.version = table.version;
+        }
+        // RFC 7162 §3.2: a client that has heard of a mod-sequence believes to know all below it. While an expunge is
+        // held back, nothing newer is told but what was asked for, or who resumes there would never hear of it.
+        let hold = sync.hold_flags || (known.qresync && known.messages_version != table.version);
+        self.sync_flags(known, &table, sync, last, hold, &mut out);
+        if !hold {
+            known.told = known.told.max(table.modseq);
+            let told = known.told;
+            known.ahead.retain(|_, modseq| *modseq > told);
+        }
+        out
+    }
+
+    fn sync_messages(
+        &self,
+        known: &mut Known,
+        table: &mut Table,
+        expunges: bool,
+        out: &mut Vec<u8>,
+    ) {
+        let last = known.uids.last().unwrap_or(0);
+        let gone = known.uids.missing_in(&table.uids);
+        if expunges && !gone.is_empty() {
+            if known.qresync || known.uidonly {
+                write_vanished(out, "", &crate::set::ranges_of(gone.iter().copied()));
+            } else {
+                // From the end, so that each number is right at its time.
+                for uid in gone.iter().rev() {
+                    if let Ok(position) = known.uids.position(*uid) {
+                        let _ = write!(out, "* {} EXPUNGE\r\n", position + 1);
+                    }
+                }
+            }
+        }
+        if known.keywords != table.keywords.len() {
+            known.keywords = table.keywords.len();
+            write_flag_responses(out, table, self.settable());
+        }
+        let from = table
+            .uids
+            .position(last)
+            .map_or_else(|position| position, |position| position + 1);
+        let added: Vec<u32> = table.uids.iter_from(from).collect();
+        if expunges || gone.is_empty() {
+            known.uids = Arc::clone(&table.uids);
+            table.move_view(Some(known.messages_version), Some(table.version));
+            known.messages_version = table.version;
+        } else if !added.is_empty() {
+            known.uids = Arc::new(known.uids.append(&added));
+        }
+        if let (Some(first), Some(last)) = (added.first(), added.last()) {
+            if let Some(range) = take_recent(table, self.read_only, *first, *last) {
+                if !known.imap4rev2 {
+                    known.recent.push(range);
+                    crate::set::normalise(&mut known.recent);
+                }
+                if !self.read_only {
+                    known.recent_taken = last.saturating_add(1);
+                }
+            }
+            known.write_exists(out);
+        }
+    }
+
+    fn sync_flags(
+        &self,
+        known: &mut Known,
+        table: &Table,
+        sync: &Sync,
+        last: u32,
+        hold: bool,
+        out: &mut Vec<u8>,
+    ) {
+        let changed = if hold {
+            Vec::new()
+        } else {
+            table.changed_since(known.told)
+        };
+        let mut tell: Vec<u32> = changed
+            .into_iter()
+            .filter_map(|position| {
+                let uid = table.uids.get(position)?;
+                let row = table.row(position)?;
+                // New messages are told by EXISTS; clients ask for their flags.
+                (uid <= last && known.ahead.get(&uid).is_none_or(|told| *told < row.modseq))
+                    .then_some(uid)
+            })
+            .collect();
+        let silent: HashSet<u32> = sync.silent.iter().copied().collect();
+        tell.extend_from_slice(&sync.announce);
+        tell.extend_from_slice(&sync.silent);
+        tell.sort_unstable();
+        tell.dedup();
+        // What others changed before the silent change, and the client does not know, it cannot reckon with
+        // (RFC 3501 §6.4.6: told regardless of .SILENT).
+        let reckoned = known.told >= sync.silent_after;
+        let mut hint = 0;
+        for uid in tell {
+            let Some(row) = table.find_near(uid, &mut hint) else {
+                continue;
+            };
+            let own = reckoned && row.modseq == sync.silent_modseq;
+            let hushed = silent.contains(&uid) && (own || row.modseq <= known.told);
+            if hushed && !known.condstore {
+                continue;
+            }
+            let told = Told {
+                uid: sync.uid,
+                flags: !hushed,
+            };
+            known.write_flags(out, table, uid, row, told);
+            if hold {
+                known.ahead.insert(uid, row.modseq);
+            }
+        }
+    }
+}
+
+pub(super) fn write_flag_responses(out: &mut Vec<u8>, table: &Table, settable: i64) {
+    let all = (1 << (flags::FIRST_KEYWORD_BIT + table.keywords.len()).min(63)) - 1;
+    let mut list = Vec::new();
+    flags::write(&mut list, all, false, &table.keywords);
+    out.extend_from_slice(b"* FLAGS ");
+    out.extend_from_slice(&list);
+    // RFC 4314 §5.1.1: they reflect the rights of the one who asks.
+    list.clear();
+    flags::write(&mut list, all & settable, false, &table.keywords);
+    // RFC 3501 §7.1: `\*` promises that a new keyword can be made.
+    let next = table.keywords.len() + flags::FIRST_KEYWORD_BIT;
+    if next < 63 && settable >> next & 1 == 1 {
+        list.pop();
+        list.extend_from_slice(if list.len() > 1 { b" \\*)" } else { b"\\*)" });
+    }
+    out.extend_from_slice(b"\r\n* OK [PERMANENTFLAGS ");
+    out.extend_from_slice(&list);
+    out.extend_from_slice(b"] Flags that are kept\r\n");
+}
