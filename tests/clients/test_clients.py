@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.story import deliver_by_lmtp
-from tests.support import debian
+from tests.support import debian, lmtp
 from tests.support.instance import Instance
 
 FOLDER = Path(__file__).parent
@@ -100,6 +99,6 @@ def test_a_client_does_its_day(door: Instance, name: str, tmp_path: Path) -> Non
         for line in process.stdout:
             said.append(line.strip())
             if line.strip() == "IDLING":
-                asyncio.run(deliver_by_lmtp(door.ports["lmtp"], USER, f"for {name}"))
+                asyncio.run(lmtp.deliver(door.ports["lmtp"], USER, f"for {name}"))
         patience.cancel()
     assert said[-1:] == ["DONE"], (said, log.read_text()[-2000:])

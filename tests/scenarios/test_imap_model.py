@@ -5,7 +5,10 @@ import random
 import secrets
 import ssl
 
-from tests.scenarios.story import Story, deliver_by_lmtp, log_in
+from tests.scenarios.story import Story
+from tests.scenarios.story.scene import Scene
+from tests.scenarios.story.visits import drop
+from tests.support import lmtp
 from tests.support.instance import Instance
 from tests.support.sockets import serving
 from tests.support.wire import Wire
@@ -22,26 +25,29 @@ async def test_every_client_sees_what_is(esp_instance: Instance) -> None:
     context = ssl.create_default_context(cafile=str(esp_instance.ca_file))
 
     async def connect(name: str) -> Wire:
-        return await log_in(esp_instance.ports["imaps"], context, user, password, name)
+        wire = await Wire.connect(esp_instance.ports["imaps"], tls=context, name=name)
+        await wire.ok(f'LOGIN {user} "{password}"'.encode())
+        return wire
 
     async def deliver(subject: str) -> None:
-        await deliver_by_lmtp(esp_instance.ports["lmtp"], user, subject)
+        await lmtp.deliver(esp_instance.ports["lmtp"], user, subject)
 
-    story = Story(connect, deliver, random.Random(SEED))
+    scene = Scene(connect, deliver, random.Random(SEED))
+    story = Story(scene)
     await story.begin(ACTORS)
     step = 0
     try:
         # Two processes at least, or there is nothing to prove; the kernel chooses by address and port.
-        while len({_process(esp_instance, actor.wire) for actor in story.actors}) < 2:
-            await story.drop(story.actors[0])
+        while len({_process(esp_instance, actor.wire) for actor in scene.actors}) < 2:
+            await drop(scene, scene.actors[0])
         for step in range(1, STEPS + 1):
             await story.step()
             if step % QUIET_EVERY == 0:
                 await story.quiet()
         await story.quiet()
     except BaseException as error:
-        error.add_note(f"seed {SEED}, step {step}, last steps: {story.said[-12:]}")
-        for wire in (actor.wire for actor in story.actors):
+        error.add_note(f"seed {SEED}, step {step}, last steps: {scene.said[-12:]}")
+        for wire in (actor.wire for actor in scene.actors):
             error.add_note(f"{wire.name}:\n  " + "\n  ".join(list(wire.transcript)[-40:]))
         raise
     finally:

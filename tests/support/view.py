@@ -89,7 +89,7 @@ class View:
             case "FETCH":
                 self._fetch(response)
             case "RECENT":
-                _check(
+                check(
                     (response.number or 0) <= len(self.messages) or self.opening, "more recent than there are"
                 )
             case "SEARCH":
@@ -105,43 +105,43 @@ class View:
     # Numbers
 
     def _exists(self, count: int) -> None:
-        _check(count >= len(self.messages), f"EXISTS went down from {len(self.messages)}")
+        check(count >= len(self.messages), f"EXISTS went down from {len(self.messages)}")
         self.messages += [Known() for _ in range(count - len(self.messages))]
 
     def _may_expunge(self, request: Request | None) -> None:
-        _check(request is not None, "an expunge while no command is in progress")
+        check(request is not None, "an expunge while no command is in progress")
         if request is not None:
-            _check(request.uid or request.name not in NUMBERED, "an expunge while numbers are in use")
+            check(request.uid or request.name not in NUMBERED, "an expunge while numbers are in use")
 
     def _expunge(self, number: int, request: Request | None) -> None:
-        _check(not self.qresync, "EXPUNGE although QRESYNC is enabled (RFC 7162 §3.2.10)")
+        check(not self.qresync, "EXPUNGE although QRESYNC is enabled (RFC 7162 §3.2.10)")
         self._may_expunge(request)
-        _check(1 <= number <= len(self.messages), f"no such number of {len(self.messages)}")
+        check(1 <= number <= len(self.messages), f"no such number of {len(self.messages)}")
         del self.messages[number - 1]
 
     def _vanished(self, response: Response, request: Request | None) -> None:
         earlier = response.values[0] == ["EARLIER"]
         uids = set(numbers(str(response.values[-1])))
         if earlier:
-            _check(request is not None and request.earlier, "VANISHED (EARLIER) that nobody asked for")
+            check(request is not None and request.earlier, "VANISHED (EARLIER) that nobody asked for")
             self.messages = [known for known in self.messages if known.uid not in uids]
             return
-        _check(self.qresync, "VANISHED although QRESYNC is not enabled")
+        check(self.qresync, "VANISHED although QRESYNC is not enabled")
         self._may_expunge(request)
         there = {known.uid for known in self.messages}
         if None not in there:
-            _check(uids <= there, f"VANISHED of {uids - there}, which are not there")
+            check(uids <= there, f"VANISHED of {uids - there}, which are not there")
             self.messages = [known for known in self.messages if known.uid not in uids]
         else:  # some are not known by UID: all that can be told is how many are left
             left = len(self.messages) - len(uids)
-            _check(left >= 0, "more vanished than there were")
+            check(left >= 0, "more vanished than there were")
             self.messages = [Known() for _ in range(left)]
 
     # Messages
 
     def _fetch(self, response: Response) -> None:
         number = response.number or 0
-        _check(1 <= number <= len(self.messages), f"no such number of {len(self.messages)}")
+        check(1 <= number <= len(self.messages), f"no such number of {len(self.messages)}")
         known = self.messages[number - 1]
         items = response.items
         if "UID" in items:
@@ -150,31 +150,31 @@ class View:
             raise ViolationError("FLAGS without UID although QRESYNC is enabled (RFC 7162 §3.2.4)")
         if "MODSEQ" in items:
             value = items["MODSEQ"]
-            _check(isinstance(value, list) and len(value) == 1, "a mod-sequence is in parentheses")
+            check(isinstance(value, list) and len(value) == 1, "a mod-sequence is in parentheses")
             modseq = int(str(value[0])) if isinstance(value, list) else 0
-            _check(0 < modseq < 2**63, "impossible mod-sequence")
-            _check(modseq >= known.modseq, f"mod-sequence went down from {known.modseq}")
+            check(0 < modseq < 2**63, "impossible mod-sequence")
+            check(modseq >= known.modseq, f"mod-sequence went down from {known.modseq}")
             known.modseq = modseq
             self._seen_modseq = max(self._seen_modseq, modseq)
         elif self.condstore and "FLAGS" in items:
             raise ViolationError("FLAGS without MODSEQ although CONDSTORE is enabled (RFC 7162 §3.1)")
         if "FLAGS" in items:
             flags = items["FLAGS"]
-            _check(isinstance(flags, list), "flags are a list")
+            check(isinstance(flags, list), "flags are a list")
             known.flags = frozenset(str(flag) for flag in flags or () if flag != "\\Recent")
             self.told.add(number)
             if "MODSEQ" in items and known.uid is not None:
                 before = self.history.setdefault((known.uid, known.modseq), known.flags)
-                _check(before == known.flags, f"at the same mod-sequence its flags were {set(before)}")
+                check(before == known.flags, f"at the same mod-sequence its flags were {set(before)}")
 
     def _uid(self, number: int, uid: int) -> None:
         known = self.messages[number - 1]
-        _check(known.uid in (None, uid), f"this was UID {known.uid}")
+        check(known.uid in (None, uid), f"this was UID {known.uid}")
         known.uid = uid
         below = [each.uid for each in self.messages[: number - 1] if each.uid is not None]
         above = [each.uid for each in self.messages[number:] if each.uid is not None]
-        _check(not below or below[-1] < uid, "UIDs do not rise")
-        _check(not above or uid < above[0], "UIDs do not rise")
+        check(not below or below[-1] < uid, "UIDs do not rise")
+        check(not above or uid < above[0], "UIDs do not rise")
 
     # Mod-sequences
 
@@ -220,6 +220,7 @@ class View:
         return [known.uid for known in self.messages]
 
 
-def _check(holds: bool, why: str) -> None:
+def check(holds: bool, why: str) -> None:
+    """Raise `ViolationError` unless it holds."""
     if not holds:
         raise ViolationError(why)
