@@ -1,6 +1,6 @@
 //! Messages on their way in: the parts of APPEND, what becomes of their octets, sections of messages kept already.
 
-use super::commands::SequenceSet;
+use super::parsed::SequenceSet;
 use super::{invalid, lock, octets, texts};
 use esp_imap as imap;
 use esp_mime::Arrival as Arriving;

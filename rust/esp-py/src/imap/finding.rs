@@ -1,58 +1,11 @@
 //! SEARCH, SORT and THREAD being answered.
 
-use super::commands::{FetchItems, SearchProgram};
+use super::parsed::{ReturnOptions, SearchOrder, SearchProgram};
 use super::{invalid, lock, octets};
 use esp_imap as imap;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::PyBytes;
 use std::sync::{Arc, Mutex};
-
-#[pyclass(frozen, module = "esp.native")]
-#[derive(Clone)]
-pub(super) struct ReturnOptions(pub(super) Arc<imap::Returns>);
-
-#[pymethods]
-impl ReturnOptions {
-    #[new]
-    fn new(text: &str) -> PyResult<Self> {
-        imap::Returns::parse(text)
-            .map(|returns| Self(Arc::new(returns)))
-            .map_err(invalid)
-    }
-
-    #[getter]
-    fn options(&self, py: Python<'_>) -> PyResult<Py<PyTuple>> {
-        Ok(PyTuple::new(py, self.0.options.iter())?.unbind())
-    }
-
-    #[getter]
-    fn silent(&self) -> bool {
-        self.0.is_silent()
-    }
-
-    #[getter]
-    fn fetch(&self) -> Option<FetchItems> {
-        self.0.fetch.clone().map(FetchItems)
-    }
-
-    fn __contains__(&self, option: &str) -> bool {
-        self.0.has(option)
-    }
-}
-
-#[pyclass(frozen, module = "esp.native")]
-#[derive(Clone)]
-pub(super) struct SearchOrder(pub(super) Arc<imap::Order>);
-
-#[pymethods]
-impl SearchOrder {
-    #[new]
-    fn new(text: &str) -> PyResult<Self> {
-        imap::Order::parse(text)
-            .map(|order| Self(Arc::new(order)))
-            .map_err(invalid)
-    }
-}
 
 #[pyclass(frozen, module = "esp.native")]
 pub(super) struct TextCache(Arc<imap::TextCache>);

@@ -1,7 +1,7 @@
 //! Mailboxes as sessions see them: index, view, and what is answered from them.
 
-use super::commands::{FetchItems, SearchProgram, SequenceSet};
-use super::finding::{Search, SearchOrder, TextCache};
+use super::finding::{Search, TextCache};
+use super::parsed::{FetchItems, SearchOrder, SearchProgram, SequenceSet};
 use super::{invalid, lock, octets, texts};
 use esp_imap as imap;
 use pyo3::prelude::*;

@@ -1,19 +1,23 @@
 //! The Python face of `esp-imap`.
 
 mod append;
+mod arguments;
 mod commands;
 mod finding;
 mod mailbox;
 mod names;
 mod notify;
+mod parsed;
 
 use append::*;
+use arguments::*;
 use commands::*;
 use esp_imap as imap;
 use finding::*;
 use mailbox::*;
 use names::*;
 use notify::{EventGroup, NotifyArguments};
+use parsed::*;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
@@ -36,6 +40,13 @@ fn texts<'a>(
 
 fn octets(py: Python<'_>, octets: &[u8]) -> Py<PyBytes> {
     PyBytes::new(py, octets).unbind()
+}
+
+fn any<T: pyo3::PyClass>(
+    py: Python<'_>,
+    value: impl Into<PyClassInitializer<T>>,
+) -> PyResult<Py<PyAny>> {
+    Ok(Py::new(py, value)?.into_any())
 }
 
 #[pyfunction]

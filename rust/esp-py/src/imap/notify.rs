@@ -1,6 +1,6 @@
 //! NOTIFY's arguments.
 
-use super::commands::FetchItems;
+use super::parsed::FetchItems;
 use super::texts;
 use esp_imap as imap;
 use pyo3::prelude::*;
