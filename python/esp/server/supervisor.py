@@ -7,45 +7,31 @@ processes before the old ones are asked to drain.
 
 import asyncio
 import contextlib
-import errno
-import fcntl
 import os
 import shutil
 import signal
-import socket
-import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
 
 from esp.config.load import ConfigError
 from esp.config.sections import Settings
-from esp.server import notify, roles, state
-from esp.server.embedded import Store, embedded_stores, until_ready
+from esp.server import notify, ports, roles, state
+from esp.server.embedded import embedded_stores
 from esp.server.failure import StartError
 from esp.server.forkserver import Child, ForkServer
+from esp.server.restarts import FIRST_PAUSE, Restarts, ending
 from esp.server.roles import DOORS, Role
+from esp.server.run_lock import only_one
+from esp.server.stores import Stores
 from esp.telemetry import log
-
-if TYPE_CHECKING:
-    import subprocess
 
 START_TIMEOUT = 120.0
 PREPARE_TIMEOUT = 3600.0
 """A migration may build an index."""
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 30.0
-STEADY_AFTER = 30.0
-"""A process that lived so long starts again without a pause."""
 KILL_AFTER = 5.0
 """What has not ended so long after its drain time is killed."""
-STORE_STOP_TIMEOUT = 60.0
 
 _logger = log.get_logger(__name__)
-
-
-_RunningStore: TypeAlias = "tuple[Store, subprocess.Popen[bytes], bool]"
-"""The last says whether it answers."""
 
 
 class _Slot:
@@ -55,7 +41,6 @@ class _Slot:
         self.role = role
         self.number = number
         self.child: Child | None = None
-        self.failures = 0
         self.task: asyncio.Task[None] | None = None
 
 
@@ -79,8 +64,7 @@ class Supervisor:
         self._run_path = settings.server.run_path
         self._slots: list[_Slot] = []
         self._draining: set[Child] = set()
-        self._store_processes: dict[str, _RunningStore] = {}
-        self._store_tasks: list[tuple[str, asyncio.Task[None]]] = []
+        self._stores = Stores(self._ready_again, self._keeping)
         self._fork_server: ForkServer | None = None
         self._fork_task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -102,7 +86,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._asked_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         self._run_path.mkdir(parents=True, exist_ok=True)
-        with self._only_one():
+        with only_one(self._run_path):
             starting = asyncio.create_task(self._start())
             stop = asyncio.create_task(self._stop.wait())
             try:
@@ -122,7 +106,7 @@ class Supervisor:
     # Starting
 
     async def _start(self) -> None:
-        _check_ports(roles.listeners(self._wanted, self._settings))
+        ports.check(roles.listeners(self._wanted, self._settings))
         metrics = self._run_path / "metrics"
         shutil.rmtree(metrics, ignore_errors=True)
         metrics.mkdir(parents=True)
@@ -130,7 +114,7 @@ class Supervisor:
         self._write_state()
         # It imports for half a second: meanwhile the stores come up.
         self._fork_server = ForkServer(self._run_path)
-        await self._start_stores()
+        await self._stores.start(embedded_stores(self._settings))
         await self._prepare()
         self._fork_task = self._keeping(self._keep_fork_server())
         self._slots = self._make_slots(self._settings)
@@ -153,16 +137,6 @@ class Supervisor:
         for slot in self._slots:
             if slot.child is not None and slot.child.failure is not None:
                 raise StartError(f"{slot.role} could not start: {slot.child.failure}")
-
-    async def _start_stores(self) -> None:
-        stores = embedded_stores(self._settings)
-        for store in stores:
-            self._store_processes[store.name] = (store, store.start(), False)
-        for store in stores:
-            process = self._store_processes[store.name][1]
-            await until_ready(store, process)
-            self._store_processes[store.name] = (store, process, True)
-            self._store_tasks.append((store.name, self._keeping(self._keep_store(store.name))))
 
     async def _prepare(self) -> None:
         assert self._fork_server is not None
@@ -211,8 +185,9 @@ class Supervisor:
 
     async def _keep(self, slot: _Slot) -> None:
         """Start the slot's process whenever there is none."""
+        restarts = Restarts()
         while not self._stopping:
-            began = time.monotonic()
+            restarts.begin()
             try:
                 assert self._fork_server is not None
                 child = await self._fork_server.start(slot.role, slot.number, self._settings)
@@ -230,56 +205,27 @@ class Supervisor:
             self._forget_gauges(child.pid)
             if self._stopping or slot.child is not child:
                 return
-            slot.failures = 0 if time.monotonic() - began > STEADY_AFTER else slot.failures + 1
-            pause = _pause(slot.failures)
+            pause = restarts.pause()
             self._write_state()
             _logger.warning(
                 "process ended, starts again", ended=slot.role.value, number=slot.number, pid=child.pid,
-                exit=_exit(code), pause=pause, reason=child.failure,
+                exit=ending(code), pause=pause, reason=child.failure,
             )  # fmt: skip
             await asyncio.sleep(pause)
 
-    async def _keep_store(self, name: str) -> None:
-        failures = 0
-        while True:
-            store, process, _ = self._store_processes[name]
-            began = time.monotonic()
-            await _ended(process)
-            if self._stopping:
-                return
-            self._store_processes[name] = (store, process, False)
-            self._write_state()
-            failures = 0 if time.monotonic() - began > STEADY_AFTER else failures + 1
-            pause = _pause(failures)
-            _logger.error(
-                "store ended, starts again", store=name, exit=_exit(process.returncode), pause=pause
-            )
-            await asyncio.sleep(pause)
-            try:
-                process = store.start()
-                self._store_processes[name] = (store, process, False)
-                await until_ready(store, process)
-            except (StartError, OSError, TimeoutError) as error:
-                _logger.error("store does not start", store=name, error=str(error))
-                if process.poll() is None:
-                    process.kill()
-                continue
-            self._store_processes[name] = (store, process, True)
-            self._ready_again()
-
     async def _keep_fork_server(self) -> None:
         """Replace the fork server when it ends; the roles ended with it and their slots start them again."""
-        failures = 0
+        restarts = Restarts()
         while not self._stopping:
             assert self._fork_server is not None
-            began = time.monotonic()
+            restarts.begin()
             await asyncio.shield(self._fork_server.ended)
             if self._stopping:
                 return
-            failures = 0 if time.monotonic() - began > STEADY_AFTER else failures + 1
+            pause = restarts.pause()
             _logger.error("fork server ended, starts again", pid=self._fork_server.pid)
             await self._fork_server.close()
-            await asyncio.sleep(_pause(failures))
+            await asyncio.sleep(pause)
             self._fork_server = ForkServer(self._run_path)
 
     def _forget_gauges(self, pid: int) -> None:
@@ -297,7 +243,7 @@ class Supervisor:
                 slot.child and slot.child.ready.is_set() and not slot.child.ended.done()
                 for slot in self._slots
             )
-            and all(ready for _, _, ready in self._store_processes.values())
+            and self._stores.ready
         )
 
     def _ready_again(self) -> None:
@@ -314,30 +260,12 @@ class Supervisor:
             child = slot.child
             if child is not None and not child.ended.done():
                 by_role.setdefault(slot.role.value, []).append(state.Process(child.pid, child.ready.is_set()))
-        stores = {
-            name: state.Process(process.pid, ready)
-            for name, (_, process, ready) in self._store_processes.items()
-        }
+        now = state.State(self._is_ready(), os.getpid(), by_role, self._stores.processes())
         try:
-            state.write(self._run_path, state.State(self._is_ready(), os.getpid(), by_role, stores))
+            state.write(self._run_path, now)
         except OSError as error:
             # Mail goes on; the health check then answers with the last state that could be written.
             _logger.error("state could not be written", error=str(error))
-
-    @contextlib.contextmanager
-    def _only_one(self) -> Iterator[None]:
-        """Hold the lock of this run folder, with our process id in it."""
-        path = self._run_path / state.PID_FILE
-        with path.open("a+") as file:
-            _lock(file, self._run_path)
-            file.seek(0)
-            file.truncate()
-            file.write(f"{os.getpid()}\n")
-            file.flush()
-            yield
-            # Emptied, not removed: another starter may have it open already.
-            file.seek(0)
-            file.truncate()
 
     # Reloading
 
@@ -347,7 +275,7 @@ class Supervisor:
             wanted = set(roles.listeners(self._wanted, settings)) - set(
                 roles.listeners(self._wanted, self._settings)
             )
-            _check_ports(sorted(wanted))
+            ports.check(sorted(wanted))
         except (ConfigError, StartError) as error:
             _logger.error("new configuration refused, the old one stays", problems=error.detail)
             return
@@ -400,6 +328,7 @@ class Supervisor:
 
     async def _end(self) -> None:
         self._stopping = True
+        self._stores.prepare_to_stop()
         notify.notify(STOPPING=1)
         self._write_state()
         if self._slots:
@@ -411,8 +340,7 @@ class Supervisor:
         if self._fork_server is not None:
             await self._fork_server.close()
         # PostgreSQL last: the others may still write to it.
-        for name in reversed(list(self._store_processes)):
-            await self._stop_store(name)
+        await self._stores.stop()
         self._write_state()
 
     async def _drain(self, slots: Iterable[_Slot]) -> None:
@@ -435,93 +363,6 @@ class Supervisor:
             self._forget_gauges(child.pid)
         self._draining.difference_update(children)
         self._write_state()
-
-    async def _stop_store(self, name: str) -> None:
-        for kept, task in self._store_tasks:
-            if kept == name:
-                task.cancel()
-        store, process, _ = self._store_processes.pop(name)
-        if process.poll() is not None:
-            return
-        process.send_signal(store.stop_signal)
-        try:
-            async with asyncio.timeout(STORE_STOP_TIMEOUT):
-                await _ended(process)
-        except TimeoutError:
-            _logger.error("store does not stop, killed", store=name)
-            process.kill()
-            await _ended(process)
-
-
-async def _ended(process: "subprocess.Popen[bytes]") -> None:
-    """Wait for a child's end without a thread where Linux lets us."""
-    if process.poll() is not None:
-        return
-    if not hasattr(os, "pidfd_open"):
-        await asyncio.to_thread(process.wait)
-        return
-    loop = asyncio.get_running_loop()
-    descriptor = os.pidfd_open(process.pid)
-    over = asyncio.Event()
-    loop.add_reader(descriptor, over.set)
-    try:
-        await over.wait()
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
-    process.wait()
-
-
-def _pause(failures: int) -> float:
-    """Return how long to wait before the next start; capped before the shift."""
-    return min(FIRST_PAUSE * (1 << min(failures, 10)), LONGEST_PAUSE) if failures else 0.0
-
-
-def _exit(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else str(code)
-
-
-def _lock(file: IO[str], run_path: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        pid = file.read().strip() or "?"
-        raise StartError(
-            f"ESP is already running here (process {pid}); stop it with `kill {pid}`, "
-            f"or give this one another server.run_path than {run_path}"
-        ) from None
-
-
-def _check_ports(doors: Iterable[tuple[str, str, int]]) -> None:
-    """Refuse ports that somebody listens to: with SO_REUSEPORT two ESPs would silently share them.
-
-    Raises:
-        StartError: with every port that cannot be had, and what to do.
-    """
-    problems: list[str] = []
-    for name, address, port in doors:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        try:
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((address, port))
-                probe.listen(1)
-        except OSError as error:
-            problems.append(f"{name} {port} on {address} {_advice(name, port, error)}")
-    if problems:
-        raise StartError("; ".join(problems))
-
-
-def _advice(name: str, port: int, error: OSError) -> str:
-    variable = "ESP_" + name.replace(".", "__").upper()
-    if error.errno == errno.EADDRINUSE:
-        return f"is taken by another program (see `ss -ltnp 'sport = :{port}'`); end it, or set {variable}"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return f"needs root or CAP_NET_BIND_SERVICE; grant it, or set {variable} to 1024 or more"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return "is not an address of this machine"
-    return f"cannot be listened to: {error.strerror}"
 
 
 def _fixed_keys(old: Settings, new: Settings) -> list[str]:
