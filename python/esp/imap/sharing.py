@@ -1,5 +1,7 @@
 """Commands about access control lists (RFC 4314)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from esp.core import rights
@@ -12,18 +14,24 @@ if TYPE_CHECKING:
     from esp.imap.session import Session
 
 
+@contextmanager
+def _bad_when_invalid() -> Iterator[None]:
+    """RFC 4314 §3 and §3.1: an unknown right, and an identifier that is none, are errors of syntax."""
+    try:
+        yield
+    except InvalidError as error:
+        raise Refusal(f"BAD {text(error.detail)}") from error
+
+
 async def set_acl(session: "Session", command: Command) -> str:
     """SETACL."""
     arguments = command.arguments
     assert isinstance(arguments, AclArguments)
     assert arguments.rights is not None
-    try:
+    with _bad_when_invalid():
         changed = await session.door.sharing.change(
             session.owner, arguments.mailbox, arguments.identifier, arguments.rights
         )
-    except InvalidError as error:
-        # RFC 4314 §3 and §3.1: an unknown right, and an identifier that is none, are errors of syntax.
-        raise Refusal(f"BAD {text(error.detail)}") from error
     session.door.open_mailboxes.heard(changed.mailbox, changed.modseq)
     return "OK SETACL completed"
 
@@ -32,10 +40,8 @@ async def delete_acl(session: "Session", command: Command) -> str:
     """DELETEACL."""
     arguments = command.arguments
     assert isinstance(arguments, AclArguments)
-    try:
+    with _bad_when_invalid():
         changed = await session.door.sharing.revoke(session.owner, arguments.mailbox, arguments.identifier)
-    except InvalidError as error:
-        raise Refusal(f"BAD {text(error.detail)}") from error
     session.door.open_mailboxes.heard(changed.mailbox, changed.modseq)
     return "OK DELETEACL completed"
 
@@ -57,10 +63,8 @@ async def list_rights(session: "Session", command: Command) -> str:
     """LISTRIGHTS: no rights are tied together here, so each is a string of its own."""
     arguments = command.arguments
     assert isinstance(arguments, AclArguments)
-    try:
+    with _bad_when_invalid():
         found = await session.door.sharing.grantable(session.owner, arguments.mailbox, arguments.identifier)
-    except InvalidError as error:
-        raise Refusal(f"BAD {text(error.detail)}") from error
     # RFC 4314 §2.1.1: the virtual rights stand by themselves, being tied to nothing.
     optional = [letter for letter, right in LETTERS if right in found.optional] + ["c", "d"]
     session.connection.write(

@@ -316,15 +316,7 @@ class _Mailbox:
         if self._fix:
             async with self._database.transaction() as tx:
                 await upkeep.forget(tx, self._account.id, self._mailbox.id, [row.uid])
-            mended = await _adopted(
-                self._database,
-                self._store,
-                self._account.id,
-                self._mailbox,
-                folder=self._folder,
-                entries=[entry],
-                keywords=self._keywords,
-            )
+            mended = await self._adopt(entry, self._keywords)
         else:
             mended = False
         detail = f"{row.file}: {entry.size} octets, not {row.size}"
@@ -375,18 +367,16 @@ class _Mailbox:
                 continue
             mended = False
             if self._fix and adopt_them:
-                mended = await _adopted(
-                    self._database,
-                    self._store,
-                    self._account.id,
-                    self._mailbox,
-                    folder=self._folder,
-                    entries=[entry],
-                    keywords=self._keywords if maildir.is_ours(entry.base) else (),
-                )
+                mended = await self._adopt(entry, self._keywords if maildir.is_ours(entry.base) else ())
             elif self._fix:
                 mended = await asyncio.to_thread(self._aside, entry)
             self._found(Kind.ORPHAN_FILE, file, mended=mended)
+
+    async def _adopt(self, entry: Entry, keywords: tuple[str, ...]) -> bool:
+        return await _adopted(
+            self._database, self._store, self._account.id, self._mailbox,
+            folder=self._folder, entries=[entry], keywords=keywords,
+        )  # fmt: skip
 
     def _aside(self, entry: Entry) -> bool:
         try:
