@@ -5,12 +5,12 @@ may be lost, so the directory is looked at from time to time as well.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 from esp.core.errors import EspError
 from esp.core.principal import AccountId, Principal
 from esp.services.authentication import fingerprint
+from esp.services.lost_word import until_look
 from esp.storage.postgres import directory as rows
 from esp.storage.postgres.pool import Database
 from esp.storage.redis import Notifier
@@ -19,8 +19,6 @@ from esp.telemetry.log import get_logger
 
 GATHERING = 0.5
 """Seconds between two looks: an import of accounts changes the directory thousands of times."""
-CONNECTED_FACTOR = 6
-"""While Redis tells of changes, looking for lost ones is this much rarer."""
 
 Leave = Callable[[], None]
 
@@ -60,11 +58,7 @@ class Presence:
 
     async def _look_always(self) -> None:
         while True:
-            factor = CONNECTED_FACTOR if self._notifier.connected else 1
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_interval * factor):
-                    await self._changed.wait()
-            self._changed.clear()
+            await until_look(self._changed, self._notifier, self._poll_interval)
             try:
                 await self._look()
             except EspError as error:

@@ -6,7 +6,6 @@ known of its mailboxes; a change of messages costs one statement for all account
 """
 
 import asyncio
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -17,15 +16,13 @@ from esp.core.change import EVERYBODY, AccountChange
 from esp.core.errors import EspError
 from esp.core.mailbox import Mailbox, MailboxId
 from esp.core.principal import AccountId, Principal
+from esp.services.lost_word import until_look
 from esp.services.mailboxes import Listed, Mailboxes
 from esp.storage.postgres import mailboxes as sql
 from esp.storage.postgres.pool import Database
 from esp.storage.redis import Changes, Notifier
 from esp.telemetry import lasting
 from esp.telemetry.log import get_logger
-
-CONNECTED_FACTOR = 6
-"""While Redis tells of changes, looking for lost ones is this much rarer."""
 
 log = get_logger(__name__)
 
@@ -233,11 +230,7 @@ class Watching:
 
     async def _poll(self) -> None:
         while True:
-            factor = CONNECTED_FACTOR if self._notifier.connected else 1
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_interval * factor):
-                    await self._look_now.wait()
-            self._look_now.clear()
+            await until_look(self._look_now, self._notifier, self._poll_interval)
             try:
                 await self._look_for_lost_word()
             except EspError as error:
