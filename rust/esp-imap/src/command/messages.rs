@@ -85,11 +85,17 @@ impl Reader<'_, '_> {
         Ok(Arguments::CancelUpdate(tags))
     }
 
-    pub(super) fn search(&mut self) -> Read<Arguments> {
+    /// `[return] search-program`, and whether that names a charset.
+    fn criteria(&mut self) -> Read<(Option<Arc<Returns>>, bool, Arc<SearchProgram>)> {
         let returns = self.returns()?;
         let charset = self.cursor.clone().take_word("CHARSET");
         let program = Arc::new(SearchProgram::read(self.cursor)?);
         self.check_relevancy(wants_scores(returns.as_deref()), &program)?;
+        Ok((returns, charset, program))
+    }
+
+    pub(super) fn search(&mut self) -> Read<Arguments> {
+        let (returns, charset, program) = self.criteria()?;
         Ok(Arguments::Search {
             program,
             returns,
@@ -100,10 +106,7 @@ impl Reader<'_, '_> {
     /// `"ESEARCH" [SP scope] [SP return] SP search-program` (RFC 7377 §3).
     pub(super) fn esearch(&mut self) -> Read<Arguments> {
         let scope = MailboxFilter::read_scope(self.cursor, self.utf8)?;
-        let returns = self.returns()?;
-        let charset = self.cursor.clone().take_word("CHARSET");
-        let program = Arc::new(SearchProgram::read(self.cursor)?);
-        self.check_relevancy(wants_scores(returns.as_deref()), &program)?;
+        let (returns, charset, program) = self.criteria()?;
         Ok(Arguments::Esearch {
             scope,
             program,
