@@ -4,11 +4,13 @@
 //! which name has which arguments; how these are read is in `mailboxes`, `list` and `messages`. APPEND and REPLACE come
 //! in pieces (`append`), and never here.
 
+mod annotations;
 mod arguments;
 mod list;
 mod mailboxes;
 mod messages;
 
+pub use annotations::{Annotations, Depth};
 pub use arguments::{Arguments, StoreMode};
 pub use list::ListArguments;
 pub use mailboxes::Qresync;

@@ -24,7 +24,6 @@ mod index;
 mod language;
 mod mailbox_name;
 mod message_section;
-mod names;
 mod notify;
 mod parts;
 mod patterns;
@@ -51,7 +50,9 @@ pub use append::AppendHead;
 pub use cache::{
     CONTENT_COLUMNS, ContentCache, INDEXED_COLUMNS, SIGNATURE_COLUMNS, TEXT_COLUMNS, TextCache,
 };
-pub use command::{Arguments, Command, ListArguments, Qresync, Refusal, StoreMode, parse};
+pub use command::{
+    Annotations, Arguments, Command, Depth, ListArguments, Qresync, Refusal, StoreMode, parse,
+};
 pub use context::Context;
 pub use copy::CopyError;
 pub use cursor::SyntaxError;
@@ -61,7 +62,6 @@ pub use flags::{ANSWERED, DELETED, DRAFT, FIRST_KEYWORD_BIT, FLAGGED, FlagList, 
 pub use heads::HEAD_COLUMNS;
 pub use index::{MailboxIndex, MailboxState, ROW_COLUMNS};
 pub use message_section::MessageSection;
-pub use names::{Annotations, Depth};
 pub use notify::{EventGroup, Notify};
 pub use patterns::Patterns;
 pub use reader::{AppendLiteral, CommandReader, Event, Limits};

@@ -1,4 +1,4 @@
-//! Commands about mailboxes rather than messages: METADATA (RFC 5464), ACL (RFC 4314), QUOTA (RFC 9208).
+//! Annotations as GETMETADATA, SETMETADATA and LIST name them (RFC 5464, RFC 9590).
 
 use crate::cursor::{Cursor, SyntaxError};
 
@@ -151,24 +151,6 @@ pub(crate) fn entry_values(cursor: &mut Cursor<'_>) -> Result<Values, SyntaxErro
     })
 }
 
-/// `setquota-list = "(" [setquota-resource *(SP setquota-resource)] ")"` (RFC 9208 §4.1.3).
-pub(crate) fn quota_limits(cursor: &mut Cursor<'_>) -> Result<Vec<(String, u64)>, SyntaxError> {
-    cursor.list(true, |cursor| {
-        let resource = cursor.word("a resource")?;
-        cursor.space()?;
-        let start = cursor.offset();
-        // number64: 63 bits.
-        let limit = cursor.number()?;
-        if i64::try_from(limit).is_err() {
-            return Err(SyntaxError {
-                offset: start,
-                expected: "a limit below 2^63".into(),
-            });
-        }
-        Ok((resource, limit))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,20 +216,5 @@ mod tests {
                 ("/shared/d".into(), Some(b"y".to_vec())),
             ])
         );
-    }
-
-    #[test]
-    fn limits_fit_in_63_bits() {
-        let read = |text: &str| quota_limits(&mut Cursor::new(text.as_bytes()));
-        assert_eq!(read("()"), Ok(vec![]));
-        assert_eq!(
-            read("(STORAGE 512 message 9223372036854775807)"),
-            Ok(vec![
-                ("STORAGE".into(), 512),
-                ("MESSAGE".into(), 9_223_372_036_854_775_807)
-            ])
-        );
-        assert!(read("(STORAGE 9223372036854775808)").is_err());
-        assert!(read("(STORAGE)").is_err());
     }
 }

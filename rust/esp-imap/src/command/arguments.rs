@@ -1,10 +1,10 @@
 //! What stands behind the name of a command, as values.
 
+use super::annotations::Annotations;
 use super::list::ListArguments;
 use super::mailboxes::Qresync;
 use crate::fetch_items::FetchItems;
 use crate::flags::FlagList;
-use crate::names::Annotations;
 use crate::notify::Notify;
 use crate::returns::Returns;
 use crate::scope::MailboxFilter;

@@ -1,9 +1,9 @@
 //! LIST, LSUB and STATUS: which mailboxes, and what of them (RFC 3501 §6.3.8–10, RFC 5258, 5819, 6154, 8440, 9590).
 
+use super::annotations::{self, Annotations};
 use super::{Arguments, Read, Reader};
 use crate::cursor::{Cursor, SyntaxError};
 use crate::mailbox_name;
-use crate::names::{self, Annotations};
 
 const STATUS_ITEMS: [&str; 11] = [
     "MESSAGES",
@@ -102,7 +102,7 @@ impl Reader<'_, '_> {
                     status = cursor.list(false, |cursor| one_of(cursor, &STATUS_ITEMS))?;
                 } else if option == "METADATA" {
                     cursor.space()?;
-                    metadata = Some(names::list_annotations(cursor)?);
+                    metadata = Some(annotations::list_annotations(cursor)?);
                 }
                 Ok(option)
             })?;

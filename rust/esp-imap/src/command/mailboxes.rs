@@ -2,10 +2,9 @@
 //!
 //! LIST, LSUB and STATUS are in `list`.
 
-use super::{Arguments, Read, Reader};
+use super::{Arguments, Read, Reader, annotations};
 use crate::cursor::{Cursor, SyntaxError};
 use crate::mailbox_name;
-use crate::names;
 use crate::set::SequenceSet;
 
 /// `(QRESYNC (…))` of SELECT (RFC 7162 §3.2.5).
@@ -84,7 +83,7 @@ impl Reader<'_, '_> {
     pub(super) fn set_quota(&mut self) -> Read<Arguments> {
         let root = self.cursor.astring_text()?;
         self.cursor.space()?;
-        let limits = names::quota_limits(self.cursor)?;
+        let limits = quota_limits(self.cursor)?;
         Ok(Arguments::SetQuota { root, limits })
     }
 
@@ -109,7 +108,7 @@ impl Reader<'_, '_> {
     pub(super) fn get_metadata(&mut self) -> Read<Arguments> {
         let utf8 = self.utf8;
         let (mailbox, annotations) =
-            names::get_metadata(self.cursor, |cursor| mailbox_name::read(cursor, utf8))?;
+            annotations::get_metadata(self.cursor, |cursor| mailbox_name::read(cursor, utf8))?;
         Ok(Arguments::GetMetadata {
             mailbox,
             annotations,
@@ -119,9 +118,27 @@ impl Reader<'_, '_> {
     pub(super) fn set_metadata(&mut self) -> Read<Arguments> {
         let mailbox = self.mailbox()?;
         self.cursor.space()?;
-        let values = names::entry_values(self.cursor)?;
+        let values = annotations::entry_values(self.cursor)?;
         Ok(Arguments::SetMetadata { mailbox, values })
     }
+}
+
+/// `setquota-list = "(" [setquota-resource *(SP setquota-resource)] ")"` (RFC 9208 §4.1.3).
+fn quota_limits(cursor: &mut Cursor<'_>) -> Result<Vec<(String, u64)>, SyntaxError> {
+    cursor.list(true, |cursor| {
+        let resource = cursor.word("a resource")?;
+        cursor.space()?;
+        let start = cursor.offset();
+        // number64: 63 bits.
+        let limit = cursor.number()?;
+        if i64::try_from(limit).is_err() {
+            return Err(SyntaxError {
+                offset: start,
+                expected: "a limit below 2^63".into(),
+            });
+        }
+        Ok((resource, limit))
+    })
 }
 
 /// `"(" uidvalidity SP mod-sequence-value [SP known-uids] [SP seq-match-data] ")"` (RFC 7162 §7).
@@ -167,4 +184,24 @@ fn read_known(cursor: &mut Cursor<'_>) -> Result<SequenceSet, SyntaxError> {
         return Err(cursor.error("a set of numbers alone"));
     }
     Ok(set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_fit_in_63_bits() {
+        let read = |text: &str| quota_limits(&mut Cursor::new(text.as_bytes()));
+        assert_eq!(read("()"), Ok(vec![]));
+        assert_eq!(
+            read("(STORAGE 512 message 9223372036854775807)"),
+            Ok(vec![
+                ("STORAGE".into(), 512),
+                ("MESSAGE".into(), 9_223_372_036_854_775_807)
+            ])
+        );
+        assert!(read("(STORAGE 9223372036854775808)").is_err());
+        assert!(read("(STORAGE)").is_err());
+    }
 }
