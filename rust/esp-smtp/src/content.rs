@@ -56,6 +56,9 @@ pub struct Content {
     header_size: u64,
     field: Field,
     field_start: usize,
+    /// Octets of the field that were looked at for its name's end, and the last that is no blank.
+    looked_at: usize,
+    name_length: usize,
     /// Number of `Received` fields.
     pub received: u32,
     /// Whether there is a `Date` field.
@@ -81,6 +84,8 @@ impl Content {
             header_size: 0,
             field: Field::Plain,
             field_start: 0,
+            looked_at: 0,
+            name_length: 0,
             received: 0,
             has_date: false,
             has_message_id: false,
@@ -236,10 +241,20 @@ impl Content {
             return;
         }
         let field = self.kept.get(self.field_start..).unwrap_or_default();
-        let Some((name, _)) = split_name(field) else {
-            if field.len() > LONGEST_NAME || field.ends_with(b"\n") {
+        let more = field.get(self.looked_at..).unwrap_or_default();
+        if memchr(b':', more).is_none() {
+            // RFC 5322 §4.5: blanks behind the name are none of it, however many they are.
+            let inked = more.trim_ascii_end().len();
+            if inked > 0 {
+                self.name_length = self.looked_at + inked;
+            }
+            if self.name_length > LONGEST_NAME || field.ends_with(b"\n") {
                 self.field = Field::Plain;
             }
+            self.looked_at = field.len();
+            return;
+        }
+        let Some((name, _)) = split_name(field) else {
             return;
         };
         self.field = Field::Plain;
@@ -272,6 +287,7 @@ impl Content {
         }
         self.field = Field::Unnamed;
         self.field_start = self.kept.len();
+        (self.looked_at, self.name_length) = (0, 0);
     }
 }
 
@@ -353,6 +369,22 @@ mod tests {
         }
         let single: Vec<&[u8]> = message.chunks(1).collect();
         assert_eq!(run(&single), (Ok(expected.to_vec()), 2));
+    }
+
+    #[test]
+    fn blanks_behind_its_name_hide_no_field() {
+        for (blanks, gone) in [(1_000, true), (70_000, true), (100_000, false)] {
+            let message = format!("Bcc{}: c@d\r\nFrom: a@b\r\n\r\n", " ".repeat(blanks));
+            let expected = if gone {
+                Ok(b"From: a@b\r\n\r\n".to_vec())
+            } else {
+                Err(Fault::HeaderTooLarge)
+            };
+            for size in [10, 1_000, 64_000, message.len()] {
+                let pieces: Vec<&[u8]> = message.as_bytes().chunks(size).collect();
+                assert_eq!(run(&pieces).0, expected, "{blanks} in pieces of {size}");
+            }
+        }
     }
 
     #[test]
