@@ -186,7 +186,7 @@ impl Reader {
         self.mode = Mode::Line;
     }
 
-    /// What follows is a message, up to the line with the dot.
+    /// What follows is a message, up to the line with the dot; one of which chunks came is forgotten.
     pub fn begin_data(&mut self, strip_bcc: bool) {
         self.begin_content(strip_bcc);
         self.mode = Mode::Data {
@@ -425,7 +425,11 @@ mod tests {
                     }
                     other => {
                         match &other {
-                            Event::Command(Command::Data) => reader.begin_data(true),
+                            Event::Command(Command::Data) => {
+                                // RFC 3030 §2: no door takes DATA among chunks; the reader begins anew.
+                                parts.clear();
+                                reader.begin_data(true);
+                            }
                             Event::Command(Command::Bdat { .. }) => reader.keep_chunk(true),
                             Event::Command(Command::Other(line)) if line == b"AUTH" => {
                                 reader.expect_line()
