@@ -57,8 +57,11 @@ def message_url(url: str) -> MessageUrl:
 
 
 def _decoded(text: str) -> str:
-    """Undo percent-encoding; names are UTF-8 (RFC 5092 §8)."""
+    """Undo percent-encoding; names are UTF-8 (RFC 5092 §8) without NUL, which no name has (RFC 3501 §9)."""
     try:
-        return unquote_to_bytes(text).decode()
+        decoded = unquote_to_bytes(text).decode()
     except UnicodeDecodeError as error:
         raise InvalidError("This URL is not UTF-8") from error
+    if "\0" in decoded:
+        raise InvalidError("This URL has a NUL")
+    return decoded

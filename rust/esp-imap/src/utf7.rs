@@ -80,6 +80,10 @@ pub fn decode(name: &str) -> Option<String> {
         if bits != 0 || count >= 6 {
             return None;
         }
+        // RFC 3501 §9: no name holds NUL (`CHAR`), however it is spelled; neither does a text of PostgreSQL's.
+        if units.contains(&0) {
+            return None;
+        }
         out.push_str(&String::from_utf16(&units).ok()?);
     }
     out.push_str(rest);
@@ -116,7 +120,16 @@ mod tests {
 
     #[test]
     fn a_second_spelling_of_a_name_is_no_name() {
-        for bad in ["&Jjo!", "&U,BTFw-&ZeVnLIqe-", "a&", "&AGE-", "&====-", "é"] {
+        for bad in [
+            "&Jjo!",
+            "&U,BTFw-&ZeVnLIqe-",
+            "a&",
+            "&AGE-",
+            "&====-",
+            "é",
+            "&AAA-",
+            "a&APwAAA-",
+        ] {
             assert_eq!(decode(bad), None, "{bad}");
         }
     }
@@ -125,6 +138,7 @@ mod tests {
     fn only_what_shifts_is_a_second_spelling() {
         for (name, second) in [
             ("&AGE-", true),
+            ("&AAA-", true),
             ("&U,BTFw-&ZeVnLIqe-", true),
             ("&Jjo-&", true),
             ("AT&T", false),
