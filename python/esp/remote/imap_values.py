@@ -12,8 +12,9 @@ DEEPEST = 50
 
 _TOKEN = re.compile(
     rb'(?P<space>[ \t]+)|(?P<open>\()|(?P<close>\))|"(?P<quoted>(?:[^"\\]|\\.)*)"'
-    # `BODY[HEADER.FIELDS (To)]` is one word.
-    rb"|(?P<word>(?:[^ \t()\"\[]|\[[^\]\"]*\]|\[)+|\")"
+    # `BODY[HEADER.FIELDS (To)]` is one word. No octet is looked at again for another bracket or quote, of which a line
+    # may have millions: what follows a quote without its end is one word.
+    rb"|(?P<word>(?:[^ \t()\"\[]|\[[^\[\]\"]*\]|\[)+|\"[\s\S]*)"
 )
 
 
