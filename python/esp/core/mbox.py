@@ -71,7 +71,10 @@ _MOZILLA_EXPUNGED = 0x0008
 
 
 def from_date(line: bytes) -> datetime | None:
-    """Return the date of a From_ line, in UTC unless it says otherwise (RFC 4155); `None` for another line."""
+    """Return the date of a From_ line, in UTC unless it says otherwise (RFC 4155); `None` for another line.
+
+    It can be told in every zone: where the line's own zone carries it out of the calendar, it is taken for UTC.
+    """
     found = _FROM.match(line)
     if found is None:
         return None
@@ -79,7 +82,7 @@ def from_date(line: bytes) -> datetime | None:
     if month.lower().decode() not in _MONTHS or year is None:
         return None
     try:
-        return datetime(
+        moment = datetime(
             int(year),
             _MONTHS.index(month.lower().decode()) + 1,
             int(found["day"] or found["day2"]),
@@ -90,6 +93,11 @@ def from_date(line: bytes) -> datetime | None:
         )
     except ValueError:
         return None
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        return moment.replace(tzinfo=UTC)
+    return moment
 
 
 def from_line(when: datetime) -> bytes:
