@@ -1,14 +1,18 @@
-"""Octets that no client sends, to both doors of a running ESP: no role ends, nothing hangs, replies are well-formed.
+"""Octets that no client sends, to both doors of a running ESP: no role ends, nothing hangs or leaks, replies are
+well-formed.
 
-Seeds are the dialogues of `tests/golden`. Lines are mutated, literals are random, connections are cut.
+Seeds are the dialogues of `tests/golden`. Lines are mutated, literals are random, connections are cut. One run is
+`ESP_FUZZ_SECONDS` for each door, from `ESP_FUZZ_SEED`; pytest's `faulthandler_timeout` has to be longer.
 """
 
 import asyncio
+import logging
 import os
 import random
 import re
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,10 +26,13 @@ SEED = int(os.environ.get("ESP_FUZZ_SEED", "3501"))
 PATIENCE = 20.0
 MOST_GROWTH = 150 * 1024 * 1024
 """Of a process's memory, over the whole run."""
+MOST_DESCRIPTORS = 64
+"""That a process may have more than before: connections to the database, mailboxes that are open."""
+_LOG = logging.getLogger(__name__)
 _REPLY = re.compile(rb"[2-5]\d\d[ -].*\r\n\Z", re.DOTALL)
 _SPICE = (
     b"{", b"}", b"(", b")", b'"', b"\\", b"*", b"%", b"[", b"]", b"<", b">", b"\0", b"\r", b"\xff", b"\xc3", b" ",
-    b"&", b"{0+}\r\n", b"{4}\r\n", b"{99999999999}\r\n", b"~{3+}\r\nabc", b"0", b"4294967295",
+    b"&", b"&AAA-", b"%00", b"{0+}\r\n", b"{4}\r\n", b"{99999999999}\r\n", b"~{3+}\r\nabc", b"0", b"4294967295",
     b"18446744073709551616", b"1:*", b"$", b"NIL", b"A" * 5000, b"(" * 300,
 )  # fmt: skip
 
@@ -67,6 +74,11 @@ def memory(pids: list[int]) -> int:
     )
 
 
+def descriptors(pids: list[int]) -> int:
+    """Return the largest number of open files."""
+    return max(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
+
+
 async def attack_imap(instance: Instance, chance: random.Random, user: str, password: str) -> None:
     """One connection: log in perhaps, say a few things, leave."""
     others = lines("imap")
@@ -94,7 +106,7 @@ async def _answers(wire: Wire, chance: random.Random) -> None:
             while (await wire.read()).tag in {"*", "+"}:
                 pass
     except TimeoutError:
-        wire.send(secrets.token_bytes(chance.randint(0, 40)) + b"\r\n")
+        wire.send(chance.randbytes(chance.randint(0, 40)) + b"\r\n")
 
 
 async def attack_smtp(instance: Instance, chance: random.Random, user: str) -> None:
@@ -103,6 +115,9 @@ async def attack_smtp(instance: Instance, chance: random.Random, user: str) -> N
     port = instance.ports[chance.choice(("smtp", "submission", "lmtp"))]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
+        async with asyncio.timeout(PATIENCE):
+            greeting = await reader.readline()
+        assert greeting.startswith(b"220 "), greeting
         for line in (
             b"EHLO fuzz",
             b"LHLO fuzz",
@@ -124,18 +139,62 @@ async def attack_smtp(instance: Instance, chance: random.Random, user: str) -> N
         writer.close()
 
 
+async def converse(port: int, *lines: bytes) -> list[bytes]:
+    """Return the last lines of the replies to the greeting and to each of the lines, which are sent by turns."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    replies = []
+    try:
+        async with asyncio.timeout(PATIENCE):
+            for line in (b"", *lines):
+                writer.write(line)
+                while (reply := await reader.readline())[3:4] == b"-":
+                    pass
+                replies.append(reply)
+    finally:
+        writer.close()
+    return replies
+
+
+async def serve_as_ever(instance: Instance, user: str, password: str) -> None:
+    """Deliver a message by each door that takes some, and find all of them in the mailbox."""
+    to, subject = user.encode(), secrets.token_hex(8).encode()
+    for door, greeting in (("smtp", b"EHLO"), ("lmtp", b"LHLO")):
+        replies = await converse(
+            instance.ports[door],
+            greeting + b" client.example\r\n",
+            b"MAIL FROM:<a@example.org>\r\n",
+            b"RCPT TO:<%b>\r\n" % to,
+            b"DATA\r\n",
+            b"Subject: %b\r\n\r\nx\r\n.\r\n" % subject,
+            b"QUIT\r\n",
+        )
+        assert [reply[:3] for reply in replies] == [b"220", b"250", b"250", b"250", b"354", b"250", b"221"], (
+            replies
+        )
+    wire = await Wire.connect(instance.ports["imap"])
+    await wire.ok(f'LOGIN {user} "{password}"'.encode())
+    await wire.ok(b"SELECT INBOX")
+    found, _ = await wire.ok(b"SEARCH SUBJECT " + subject)
+    assert len(found.values) == 2, found
+    await wire.close()
+
+
 @pytest.mark.parametrize("door", ["imap", "smtp"])
 async def test_nothing_a_client_says_ends_a_role(own_fuzzed: Instance, door: str) -> None:
     instance, user = own_fuzzed, "fuzz@example.test"
     password = secrets.token_urlsafe(8)
     instance.cli("user", "add", user, "--password-stdin", text=password)
+    await serve_as_ever(instance, user, password)
     chance = random.Random(SEED)
     roles = {role: instance.pids(role) for role in ("imap", "smtp")}
-    before = memory(roles[door])
+    before, open_before = memory(roles[door]), descriptors(roles[door])
     end = time.monotonic() + SECONDS
+    connections = 0
 
     async def worker() -> None:
+        nonlocal connections
         while time.monotonic() < end:
+            connections += 1
             async with asyncio.timeout(3 * PATIENCE):
                 if door == "imap":
                     await attack_imap(instance, chance, user, password)
@@ -145,11 +204,13 @@ async def test_nothing_a_client_says_ends_a_role(own_fuzzed: Instance, door: str
     await asyncio.gather(*(worker() for _ in range(4)))
     assert {role: instance.pids(role) for role in roles} == roles, instance.log_tail()
     assert "crashed" not in instance.log.read_text(errors="replace")
-    assert memory(roles[door]) < before + MOST_GROWTH
-    wire = await Wire.connect(instance.ports["imap"])
-    await wire.ok(f'LOGIN {user} "{password}"'.encode())
-    await wire.ok(b"SELECT INBOX")
-    await wire.close()
+    await serve_as_ever(instance, user, password)
+    async with asyncio.timeout(PATIENCE):
+        while descriptors(roles[door]) > open_before + MOST_DESCRIPTORS:
+            await asyncio.sleep(0.1)
+    growth, more = memory(roles[door]) - before, descriptors(roles[door]) - open_before
+    _LOG.info("%s: %d connections, %d octets and %d descriptors more", door, connections, growth, more)
+    assert growth < MOST_GROWTH
     instance.cli("user", "remove", user)
 
 
@@ -165,7 +226,19 @@ def test_the_reader_of_responses_is_strict() -> None:
             parse(wrong)
 
 
+def test_the_reader_of_responses_knows_what_names_may_hold() -> None:
+    for name in ("a[", "[", "]a", "a[b]c", "a}"):
+        assert parse(b'* LIST () "/" %b\r\n' % name.encode()).values == [[], b"/", name]
+    section = parse(b"* 1 FETCH (BODY[HEADER.FIELDS (A B)]<0> NIL UID 1)\r\n")
+    assert list(section.items) == ["BODY[HEADER.FIELDS (A B)]<0>", "UID"]
+
+
 @pytest.fixture
-def own_fuzzed(instance_factory) -> Instance:  # type: ignore[no-untyped-def]
-    """A running ESP that takes passwords in clear text from here, and any number of failures."""
-    return instance_factory(ESP_SECURITY__PLAINTEXT_LOGIN_NETWORKS='["127.0.0.0/8"]')
+def own_fuzzed(instance_factory: Callable[..., Instance]) -> Instance:
+    """A running ESP that takes passwords in clear text from here, and any number of failures and messages."""
+    here = '["127.0.0.0/8"]'
+    return instance_factory(
+        ESP_SECURITY__PLAINTEXT_LOGIN_NETWORKS=here,
+        ESP_SECURITY__LIMIT_EXEMPT_NETWORKS=here,
+        ESP_SECURITY__LOGIN_FAILURES="1000000000",
+    )

@@ -20,7 +20,8 @@ Value = bytes | str | None | list["Value"]
 
 _LITERAL_AT_END = re.compile(rb"\{(\d+)\}\r\n\Z")
 _LITERAL = re.compile(rb"~?\{(\d+)\}\r\n")
-_ATOM = re.compile(rb'(?:[^\s()"\[\]{}]|\[[^\]]*\](?:<\d+>)?)+')
+# Only a section holds blanks; elsewhere brackets, and a brace that closes, are in an astring like others (RFC 9051 §9).
+_ATOM = re.compile(rb'(?:BODY|BINARY(?:\.SIZE)?)\[[^\]]*\](?:<\d+>)?|[^\s(){"]+')
 _CODE = re.compile(rb"\[([A-Za-z0-9.-]+)(?: ([^\]]*))?\] ?")
 _CONDITIONS = frozenset({"OK", "NO", "BAD", "BYE", "PREAUTH"})
 
