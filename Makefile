@@ -48,12 +48,10 @@ soak: $(STAMPS)/dev $(STAMPS)/package ## Kill processes at random for long, and 
 	ESP_CRASH_KILLS=$${ESP_CRASH_KILLS:-300} ESP_MODEL_STEPS=$${ESP_MODEL_STEPS:-10000} $(BIN)/python -m pytest tests/scenarios $(PYTEST_ARGS)
 
 fuzz: $(STAMPS)/dev $(STAMPS)/package ## Fuzz both doors and the parsers (FUZZ_SECONDS for each; cargo-fuzz where it is installed)
-	ESP_FUZZ_SECONDS=$(FUZZ_SECONDS) ESP_FUZZ_SEED=$${ESP_FUZZ_SEED:-$$$$} $(BIN)/python -m pytest tests/scenarios/test_imap_fuzz.py $(PYTEST_ARGS)
+	ESP_FUZZ_SECONDS=$(FUZZ_SECONDS) ESP_FUZZ_SEED=$${ESP_FUZZ_SEED:-$$$$} $(BIN)/python -m pytest tests/scenarios/test_imap_fuzz.py \
+	  -o faulthandler_timeout=$$(($(FUZZ_SECONDS) + 600)) $(PYTEST_ARGS)
 	PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --workspace --exclude esp-py --release --quiet
-	@if [ -d rust/fuzz ] && cargo fuzz --version >/dev/null 2>&1; then \
-	  for target in $$(cd rust/fuzz && cargo fuzz list); do \
-	    (cd rust/fuzz && cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS)) || exit 1; done; \
-	else echo "fuzz: cargo-fuzz is not installed; only the property tests ran"; fi
+	rust/fuzz/run $(FUZZ_SECONDS)
 
 fmt: $(STAMPS)/dev ## Format everything
 	$(BIN)/ruff format python tests benchmarks

@@ -187,7 +187,10 @@ proptest! {
             prop_assert!(!decoded.contains('\n'));
             let _ = parse_date(value);
             let base = base_subject(value);
-            prop_assert_eq!(&base_subject(base.text.as_bytes()).text, &base.text);
+            // What an encoded-word said may look like another one, which is text.
+            if !base.text.contains("=?") {
+                prop_assert_eq!(&base_subject(base.text.as_bytes()).text, &base.text);
+            }
         }
     }
 

@@ -21,6 +21,10 @@ fuzz_target!(|octets: &[u8]| {
     let literal8 = kind & 1 == 1;
     let whole = arrived(message, literal8, message.len());
     assert_eq!(whole, arrived(message, literal8, usize::from(cut)));
+    // What may stand as it is stands as it is.
+    if Arrival::new(literal8).is_plain(message) {
+        assert_eq!(whole.as_deref(), Some(message));
+    }
     if let Some(kept) = whole {
         assert!(!kept.contains(&0));
         let bare = kept.iter().enumerate().any(|(at, octet)| {
