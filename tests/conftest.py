@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -13,6 +14,10 @@ from esp.config import sections
 from esp.storage.postgres.pool import Database
 from tests.support import stores
 from tests.support.instance import Instance
+
+# A busy machine is slow, not wrong.
+hypothesis.settings.register_profile("esp", deadline=None)
+hypothesis.settings.load_profile("esp")
 
 _numbers = itertools.count(1)
 

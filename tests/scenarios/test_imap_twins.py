@@ -154,7 +154,6 @@ def test_both_servers_answer_the_same(sides: tuple[Side, Side]) -> None:
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,
-            deadline=None,
             derandomize="ESP_TWINS_EXAMPLES" not in os.environ,
             suppress_health_check=list(HealthCheck),
             print_blob=True,

@@ -93,7 +93,7 @@ async def conversation(made: object, octets: bytes, cuts: list[int]) -> tuple[st
     return said, made.dispatch.bodies
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(words=st.lists(WORDS, max_size=20), cuts=st.lists(st.integers(0, 400), max_size=6))
 def test_the_division_of_the_octets_does_not_matter(words: list[bytes], cuts: list[int]) -> None:
     octets = (
