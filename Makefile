@@ -94,8 +94,7 @@ $(STAMPS)/package: $(STAMPS)/runtime pyproject.toml $(RUST_SOURCES)
 
 # Which commit this is; written only when that changed.
 python/esp/_build.json: FORCE
-	@commit=$$(git rev-parse HEAD 2>/dev/null || echo unknown); \
-	git diff --quiet HEAD -- python rust 2>/dev/null || commit="$$commit-dirty"; \
+	@commit=$$(git rev-parse HEAD 2>/dev/null) && { git diff --quiet HEAD -- python rust || commit="$$commit-dirty"; } || commit=unknown; \
 	grep -qs "\"$$commit\"" $@ || printf '{"commit": "%s", "built_at": "%s"}\n' "$$commit" "$$(date -u +%Y-%m-%dT%H:%M:%SZ)" > $@
 
 FORCE:

@@ -347,3 +347,39 @@ def test_the_quarantine_is_listed_and_emptied(cli: Cli, tmp_path: Path) -> None:
     assert cli("mailbox", "quarantine", "delete", "--older", "soon").code == 2
     assert cli("mailbox", "quarantine", "delete", "--older", "0", "--json").json == {"deleted": 1}
     assert cli("mailbox", "quarantine", "list", "--json").json == []
+
+
+def test_numbers_that_no_row_can_have_are_refused(cli: Cli, domain: str) -> None:
+    address = f"alice@{domain}"
+    cli("user", "add", address, "--shared")
+    for arguments in (
+        ("user", "quota", address, "99999999999999999999GiB"),
+        ("message", "raw", address, "99999999999999999999"),
+        ("message", "show", address, "0"),
+        ("message", "delete", address, "1", "4294967296"),
+        ("message", "list", address, "--limit", "-1"),
+        ("message", "list", address, "--before", "99999999999999999999"),
+    ):
+        done = cli(*arguments)
+        assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), arguments
+        assert done.err.startswith("esp-cli: ")
+
+
+def test_a_name_that_is_not_utf_8_is_refused(cli: Cli, domain: str) -> None:
+    done = cli("mailbox", "list", f"\udcff@{domain}")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"esp-cli: b'\\xff@{domain}' is not UTF-8\n"
+
+
+def test_each_problem_of_a_configuration_has_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("smtp: {prot: 25}\nfoo: {}\n")
+    monkeypatch.setattr(sys, "argv", ["esp-cli", "user", "list", "--config", str(path)])
+    with pytest.raises(SystemExit, match="2"):
+        admin.main()
+    assert [line.split(":")[:3] for line in capsys.readouterr().err.splitlines()] == [
+        ["esp-cli", f" {path}", " smtp.prot"],
+        ["esp-cli", f" {path}", " foo"],
+    ]

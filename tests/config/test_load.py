@@ -143,7 +143,7 @@ def test_a_duration_reads_back(seconds: int) -> None:
     assert parse_duration(format_duration(float(seconds))) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "5", "m5", "-1s", "5 parsecs", "1e3"])
+@pytest.mark.parametrize("text", ["", "5", "m5", "-1s", "5 parsecs", "1e3", "9" * 40])
 def test_strange_durations_and_sizes(text: str) -> None:
     if text == "5":
         assert (parse_size(text), parse_duration(text)) == (5, 5.0)
@@ -151,6 +151,21 @@ def test_strange_durations_and_sizes(text: str) -> None:
     for parse in (parse_duration, parse_size):
         with pytest.raises(ValueError):
             parse(text)
+
+
+def test_what_no_column_holds_and_no_clock_reckons_with_is_refused() -> None:
+    assert parse_size("8388607TiB") < 1 << 63
+    assert parse_duration("36500d") > 3e9
+    for parse, text in ((parse_size, "8388608TiB"), (parse_size, "9e9TiB"), (parse_duration, "36501d")):
+        with pytest.raises(ValueError):
+            parse(text)
+
+
+def test_whoever_has_no_file_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="^no configuration file found: ESP_SMTP__PORT: ") as refused:
+        load(None, {**QUIET, "ESP_SMTP__PORT": "x"})
+    assert refused.value.problems
 
 
 def test_defaults_need_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

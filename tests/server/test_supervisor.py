@@ -79,12 +79,17 @@ def test_a_second_start_says_that_it_runs_already(esp_instance: Instance) -> Non
     assert esp_instance.is_ready()
 
 
-def test_a_taken_port_is_named_with_its_setting(esp_instance: Instance, tmp_path: Path) -> None:
-    environment = {"ESP_API__PORT": str(esp_instance.ports["api"])}
+def test_each_taken_port_is_named_with_its_setting(esp_instance: Instance, tmp_path: Path) -> None:
+    ports = esp_instance.ports
+    environment = {name: "0" for name in esp_instance.environment if name.endswith("_PORT") and "__" in name}
+    environment |= {"ESP_API__PORT": str(ports["api"]), "ESP_SMTP__PORT": str(ports["smtp"])}
     done = esp_instance.command("esp.cli.server", "serve", "--demo", str(tmp_path / "v"), extra=environment)
     assert done.returncode == 1
-    assert f"api.port {esp_instance.ports['api']}" in done.stderr
-    assert "ESP_API__PORT" in done.stderr
+    smtp, api = done.stderr.splitlines()
+    assert smtp.startswith(f"esp-server: smtp.port {ports['smtp']} on ")
+    assert smtp.endswith("ESP_SMTP__PORT")
+    assert api.startswith(f"esp-server: api.port {ports['api']} on ")
+    assert api.endswith("ESP_API__PORT")
 
 
 def test_data_of_another_major_version_stops_the_start(esp_instance: Instance, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ for name, where, what in (
 def main() -> None:
     """Run the command; exit 0, 1 (failed) or 2 (usage or configuration)."""
     try:
+        _refuse_other_octets(sys.argv[1:])
         app(_options_last(sys.argv[1:]), exit_on_error=False, print_error=False)
     except CycloptsError as error:
         _fail(str(error), USAGE)
@@ -55,6 +56,17 @@ def main() -> None:
         _fail("interrupted", FAILED)
 
 
+def _refuse_other_octets(tokens: list[str]) -> None:
+    """Refuse what is not UTF-8: no name here can have it, and Python hands it on as lone surrogates.
+
+    Raises:
+        InvalidError: an argument is not UTF-8.
+    """
+    for token in tokens:
+        if any("\udc80" <= character <= "\udcff" for character in token):
+            raise InvalidError(f"{os.fsencode(token)!r} is not UTF-8")
+
+
 def _options_last(tokens: list[str]) -> list[str]:
     """Return the command line with `--config F` and `--json` behind the command, where they are declared."""
     leading: list[str] = []
@@ -67,7 +79,10 @@ def _options_last(tokens: list[str]) -> list[str]:
 
 
 def _fail(detail: str, code: int) -> None:
-    print(f"esp-cli: {' '.join(detail.split()) if code == FAILED else detail.strip()}", file=sys.stderr)
+    # The problems of a configuration are lines of their own.
+    lines = [" ".join(detail.split())] if code == FAILED else detail.strip().splitlines()
+    for line in lines:
+        print(f"esp-cli: {line}", file=sys.stderr)
     raise SystemExit(code)
 
 

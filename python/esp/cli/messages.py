@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from esp.cli import moving
 from esp.cli.console import Config, Json, as_json, fields, run, size, table
@@ -26,6 +26,8 @@ from esp.storage.postgres.reports import MessageRow
 message = App("message", help="Messages of an account's mailbox, by UID; import and export.")
 moving.add_to(message)
 
+# RFC 9051 §2.3.1.1: a UID is a non-zero unsigned 32-bit value.
+UidArgument = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=0xFFFFFFFF))]
 InMailbox = Annotated[str, Parameter("--mailbox", help="Its name.")]
 _HEADER = 64 * 1024
 """Octets of a file in which a list looks for the fields it shows."""
@@ -52,8 +54,16 @@ def list_messages(
     /,
     *,
     mailbox: InMailbox = "INBOX",
-    limit: Annotated[int, Parameter(help="How many at most.")] = 50,
-    before: Annotated[int | None, Parameter(help="Only those with a smaller UID than this.")] = None,
+    limit: Annotated[
+        int, Parameter(help="How many at most.", validator=validators.Number(gte=1, lte=0xFFFFFFFF))
+    ] = 50,
+    before: Annotated[
+        int | None,
+        Parameter(
+            help="Only those with a smaller UID than this.",
+            validator=validators.Number(gte=1, lte=0xFFFFFFFF),
+        ),
+    ] = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -81,7 +91,7 @@ def list_messages(
 
 @message.command
 def show(
-    user: str, uid: int, /, *, mailbox: InMailbox = "INBOX", config: Config = None, json: Json = False
+    user: str, uid: UidArgument, /, *, mailbox: InMailbox = "INBOX", config: Config = None, json: Json = False
 ) -> None:
     """Show a message: its main header fields, flags, and its text."""
     found, octets = run(config, lambda esp: _found(esp, user, mailbox, uid))
@@ -106,7 +116,7 @@ def show(
 
 @message.command
 def raw(
-    user: str, uid: int, /, *, mailbox: InMailbox = "INBOX", config: Config = None, json: Json = False
+    user: str, uid: UidArgument, /, *, mailbox: InMailbox = "INBOX", config: Config = None, json: Json = False
 ) -> None:
     """Write a message to standard output, octet by octet as it is kept; --json: where its file is."""
     found, octets = run(config, lambda esp: _found(esp, user, mailbox, uid))
@@ -120,7 +130,7 @@ def raw(
 @message.command
 def delete(
     user: str,
-    uids: tuple[int, ...],
+    uids: tuple[UidArgument, ...],
     /,
     *,
     mailbox: InMailbox = "INBOX",

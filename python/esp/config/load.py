@@ -67,7 +67,8 @@ def load(config: Path | None = None, environment: Mapping[str, str] = os.environ
     if not problems:
         problems = checks.impossible(settings)
     if problems:
-        raise ConfigError(str(path) if path is not None else "configuration", problems)
+        # Whoever forgot the file, or stands in another folder, is told so first.
+        raise ConfigError(str(path) if path is not None else "no configuration file found", problems)
     return stores.complete(settings)
 
 

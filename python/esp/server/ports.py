@@ -24,7 +24,7 @@ def check(doors: Iterable[tuple[str, str, int]]) -> None:
         except OSError as error:
             problems.append(f"{name} {port} on {address} {_advice(name, port, error)}")
     if problems:
-        raise StartError("; ".join(problems))
+        raise StartError("\n".join(problems))
 
 
 def _advice(name: str, port: int, error: OSError) -> str:

@@ -61,7 +61,15 @@ def reload(context: ServerContext, tls: Tls) -> None:
 
 def _load(context: ServerContext, tls: Tls) -> None:
     certificate, key = _files(tls)
-    context.load_cert_chain(certificate, key)
+    try:
+        context.load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        # OpenSSL names neither the files nor what is wrong with them.
+        raise ssl.SSLError(
+            error.errno,
+            f"tls.certificate {certificate} and tls.key {key or certificate} are not a certificate and its key "
+            f"({error.strerror})",
+        ) from error
     try:
         context.binding = _end_point(x509.load_pem_x509_certificate(Path(certificate).read_bytes()))
     except ValueError:  # OpenSSL takes certificates that others find too odd
