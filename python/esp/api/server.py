@@ -22,6 +22,8 @@ def application(checks: Mapping[str, health.Check], metrics_folder: Path | None,
         [*health.routes(checks), metrics.route(metrics_folder)],
         openapi_config=OpenAPIConfig(title="ESP", version=version, path="/api/v1"),
         debug=False,
+        # Litestar would give every logger of this process a second handler, with lines of another form.
+        logging_config=None,
     )
 
 
