@@ -8,9 +8,9 @@ from esp.core.address import Address
 from esp.core.envelope import Client
 
 # What can stand in `Extended-Domain` without harm; anything else a client called itself stays out of the header.
-_HELO = re.compile(
-    r"[A-Za-z0-9_.\-]{1,255}|\[[A-Za-z0-9_.:\-]{1,64}\]|[A-Za-z0-9_.\-\u0080-\U0010ffff]{1,255}"
-)
+_HELO = re.compile(r"[A-Za-z0-9_.\-]{1,255}|\[[A-Za-z0-9_.:\-]{1,64}\]")
+# RFC 6531 §3.3, §3.7.3: U-labels only where the message is internationalised; C1 controls never.
+_HELO_UTF8 = re.compile(r"[A-Za-z0-9_.\-\u00a0-\U0010ffff]{1,255}")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -51,7 +51,8 @@ def received(
 
 @lru_cache(maxsize=1024)
 def _from_and_by(address: str, helo: str, protocol: str, hostname: str) -> str:
-    name = helo if _HELO.fullmatch(helo) else "unknown"
+    fits = _HELO.fullmatch(helo) or (protocol.startswith("UTF8") and _HELO_UTF8.fullmatch(helo))
+    name = helo if fits else "unknown"
     # TCP-info = address-literal
     literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
     return f"Received: from {name} ({literal})\r\n\tby {hostname} (ESP) with {protocol}"

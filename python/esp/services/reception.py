@@ -7,7 +7,7 @@ nothing of wire codes.
 
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -88,14 +88,27 @@ class Reception:
         max_message_size: int,
         max_recipients: int,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        numbers: Iterator[int] | None = None,
     ) -> None:
+        """Make it.
+
+        Args:
+            directory: whose an address is.
+            dispatch: makes messages durable.
+            hostname: ours.
+            max_message_size: in octets.
+            max_recipients: of one transaction.
+            now: the time.
+            numbers: what the receptions of one process number their transactions with, so that no two transactions
+                have the same id; by default, this one's alone.
+        """
         self._directory = directory
         self._dispatch = dispatch
         self._hostname = hostname
         self._max_message_size = max_message_size
         self._max_recipients = max_recipients
         self._now = now
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(1) if numbers is None else numbers
         self._prefix = f"{os.getpid():x}.{int(now().timestamp()):x}."
         self._second = (0, "")
 

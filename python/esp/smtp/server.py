@@ -1,6 +1,7 @@
 """The smtp role: the doors that the settings open, from start to drain."""
 
 import asyncio
+import itertools
 from collections.abc import Callable
 
 from esp.config.sections import Settings
@@ -43,6 +44,7 @@ class SmtpServer:
         smtp, hostname = settings.smtp, settings.server.hostname
         self._settings = settings
         self._tls = certificates.server_context(settings.tls)
+        numbers = itertools.count(1)
         reception, submission = (
             kind(
                 directory=directory,
@@ -50,6 +52,7 @@ class SmtpServer:
                 hostname=hostname,
                 max_message_size=smtp.max_message_size,
                 max_recipients=smtp.max_recipients,
+                numbers=numbers,
             )
             for kind in (Reception, Submission)
         )
