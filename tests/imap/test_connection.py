@@ -10,6 +10,7 @@ import pytest
 
 from esp.config import sections
 from esp.core.network import Networks
+from esp.imap.session import Session
 from tests.imap.client import Client
 from tests.imap.world import Imap, World
 
@@ -253,3 +254,8 @@ async def test_octets_may_come_one_by_one(octets: bytes, imap: Imap) -> None:
         await asyncio.sleep(0)
     assert (await client.line()).startswith("a ")
     await client.close()
+
+
+async def test_the_log_never_calls_two_connections_the_same(imap: Imap) -> None:
+    """Not an object's address, which the next one has when that is gone."""
+    assert len({Session(imap.door).number for _ in range(3)}) == 3

@@ -1,6 +1,7 @@
 """The listening door: takes connections, holds what sessions share, and lets them go when it closes."""
 
 import asyncio
+import itertools
 from collections import Counter
 from typing import TypeVar
 
@@ -88,6 +89,8 @@ class ImapServer:
         self.tls = certificates.server_context(settings.tls)
         self.ports: list[int] = []
         """Where it listens; told apart from the settings when these say 0 in a test."""
+        self.numbers = itertools.count(1)
+        """What its sessions are numbered with."""
         self.contents = ContentCache()
         self.wheel: Wheel
         self._database = database

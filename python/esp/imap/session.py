@@ -42,11 +42,13 @@ class Session:
     """Handles the events of one connection, one at a time."""
 
     __slots__ = ("_following", "append", "bad_commands", "condstore", "connection", "door", "failed_logins", "idle_tag",
-                 "imap4rev2", "notification", "principal", "progress", "qresync", "selected", "trusted",
+                 "imap4rev2", "notification", "number", "principal", "progress", "qresync", "selected", "trusted",
                  "uidonly", "utf8_accept")  # fmt: skip
 
     def __init__(self, door: "ImapServer") -> None:
         self.door = door
+        self.number = next(door.numbers)
+        """By which the log knows the connection; never the same again in this process."""
         self.connection = Connection(
             self, CommandReader(max_append=door.settings.max_literal), door.settings.login_timeout
         )
@@ -148,7 +150,7 @@ class Session:
         started = asyncio.get_running_loop().time()
         name = command.name
         try:
-            with bind(connection=id(self)):
+            with bind(connection=self.number):
                 response = await commands.execute(self, command)
         except responses.Refusal as refusal:
             response = refusal.response
