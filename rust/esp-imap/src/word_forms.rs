@@ -222,7 +222,14 @@ impl WordForms {
                 from = from.max(place.start + 1);
                 let word = text.get(range.clone()).unwrap_or_default();
                 let before = pieces.get(..number).unwrap_or_default();
-                if before.iter().any(|piece| piece.find(word).is_some()) {
+                // What is longer than words are looks different from another place in it.
+                let is_judged = |piece: &Finder<'_>| {
+                    piece.find(word).is_some_and(|at| {
+                        let start = range.start + at;
+                        words::around(text, start..start + piece.needle().len()) == range
+                    })
+                };
+                if before.iter().any(is_judged) {
                     continue;
                 }
                 let near = self.near(word);
@@ -428,6 +435,15 @@ mod tests {
             places,
             [(0, SAME), (7, INFLECTED), (16, CONTAINS), (24, MISTYPED)]
         );
+    }
+
+    #[test]
+    fn a_word_is_found_behind_a_piece_from_where_it_is_not_seen_whole() {
+        // Of "abbaaa", "abaa" and "abba" are looked for.
+        for between in 240..270 {
+            let text = format!("abaa{}abbaaa", "z".repeat(between));
+            assert_eq!(near("abbaaa", &text), CONTAINS, "{between}");
+        }
     }
 
     proptest! {
