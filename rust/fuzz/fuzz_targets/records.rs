@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use esp_imap::{ContentCache, MailboxIndex, TextCache};
+use esp_imap::{ContentCache, MailboxIndex, MailboxState, TextCache};
 use esp_mime::{
     HEAD_FIELDS, Head, HeadKey, Needle, Scope, SearchText, Structure, head, index, may_contain,
     signature, threading,
@@ -101,7 +101,11 @@ fn streamed(octets: &[u8], cut: usize) {
         for piece in pieces {
             index.feed(piece).ok()?;
         }
-        index.commit(1, 1, Vec::new(), &[], true).ok()?;
+        let state = MailboxState {
+            complete: true,
+            ..MailboxState::default()
+        };
+        index.commit(state).ok()?;
         assert!(index.octets() <= 4096 + octets.len() * 16);
         Some(index.messages())
     };
@@ -114,6 +118,14 @@ fn streamed(octets: &[u8], cut: usize) {
     let _ = contents.load(1, octets);
     let _ = contents.load_indexed(1, octets);
     let _ = index.load_heads(octets);
+    let told = [String::from_utf8_lossy(octets).into_owned()];
+    for (expunged, changed) in [(told.as_slice(), [].as_slice()), (&[], &told)] {
+        let _ = index.commit(MailboxState {
+            expunged,
+            changed,
+            ..MailboxState::default()
+        });
+    }
     // Texts are kept as they are unpacked.
     assert!(texts.octets() <= octets.len() * 300);
     assert!(contents.octets() <= octets.len());

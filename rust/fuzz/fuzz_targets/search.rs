@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use esp_imap::{
-    Correlation, MailboxIndex, Order, Search, SearchProgram, TextCache, ThreadContents, View,
+    Correlation, MailboxIndex, MailboxState, Order, Search, SearchProgram, TextCache,
+    ThreadContents, View,
 };
 use esp_mime::{Structure, head, search_text, signature};
 use libfuzzer_sys::fuzz_target;
@@ -66,7 +67,13 @@ impl Mailbox {
             ]
         });
         index.feed(&copy(&rows.collect::<Vec<_>>())).unwrap();
-        index.commit(1, 99, Vec::new(), &[], true).unwrap();
+        let state = MailboxState {
+            modseq: 1,
+            uidnext: 99,
+            complete: true,
+            ..MailboxState::default()
+        };
+        index.commit(state).unwrap();
         index
             .load_heads(&made(&|message| head(&Structure::parse(message))))
             .unwrap();

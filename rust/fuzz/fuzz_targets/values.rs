@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use esp_imap::{
-    Arguments, FetchItems, MailboxIndex, Order, Patterns, Returns, SearchProgram, SequenceSet,
-    View, encode_mailbox, encode_set, mailbox_from_utf7, mailbox_to_utf7, parse,
+    Arguments, FetchItems, MailboxIndex, MailboxState, Order, Patterns, Returns, SearchProgram,
+    SequenceSet, View, encode_mailbox, encode_set, mailbox_from_utf7, mailbox_to_utf7, parse,
 };
 use esp_mime::Section;
 use libfuzzer_sys::fuzz_target;
@@ -191,7 +191,12 @@ fn resync(text: &[u8], present: u64, expunged: u64) {
     let uids: BTreeSet<u32> = among(present).collect();
     let index = Arc::new(MailboxIndex::new(1, 2, PathBuf::from("/nonexistent"), 7));
     index.feed(&rows(&uids)).unwrap();
-    index.commit(9, 64, Vec::new(), &[], false).unwrap();
+    let state = MailboxState {
+        modseq: 9,
+        uidnext: 64,
+        ..MailboxState::default()
+    };
+    index.commit(state).unwrap();
     let view = View::new(index, false, u32::MAX);
     let gone: Vec<String> = among(expunged).map(|uid| uid.to_string()).collect();
     let matched = asked.known_sequence.as_ref();
