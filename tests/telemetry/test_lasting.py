@@ -48,3 +48,24 @@ async def test_a_cancellation_ends_it() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_who_waits_for_the_end_can_be_called_off() -> None:
+    go = asyncio.Event()
+
+    async def ends_slowly() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await go.wait()
+
+    task = lasting.start("slow", ends_slowly)
+    await asyncio.sleep(0)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await lasting.stop(task)
+
+    go.set()
+    await lasting.stop(task)
+    assert task.cancelled()

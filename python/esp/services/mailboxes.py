@@ -38,7 +38,6 @@ MOST_MAILBOXES = 10_000
 MOST_SUBSCRIPTIONS = 20_000
 """Of one account, for the same reason; they need no mailbox."""
 
-NOTHING_RECENT = Uid(2**32 - 1)
 DELETED = ModSeq(2**63 - 1)
 """Published as the mod-sequence of a mailbox that is no more: whoever has it open looks, and finds it gone."""
 
@@ -140,7 +139,7 @@ class Mailboxes:
         if not take:
             return mailbox.first_recent
         if mailbox.first_recent >= mailbox.uidnext:
-            return NOTHING_RECENT  # what has come since is left to the next one
+            return sql.NOTHING_RECENT  # what has come since is left to the next one
         async with self._database.connection() as connection:
             return await sql.take_recent(connection, mailbox.id)
 

@@ -14,6 +14,7 @@ from esp.core.errors import EspError, NotFoundError
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq
 from esp.core.principal import AccountId
 from esp.native import MailboxIndex
+from esp.services.lost_word import until_look
 from esp.storage import maildir
 from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres import messages as messages_sql
@@ -26,8 +27,6 @@ from esp.telemetry.log import get_logger
 WARM_OCTETS = 64 * 1024 * 1024
 """Of indexes without a session."""
 WARM_SECONDS = 600.0
-CONNECTED_FACTOR = 6
-"""While Redis tells of changes, looking for lost ones is this much rarer."""
 
 log = get_logger(__name__)
 
@@ -269,11 +268,7 @@ class OpenMailboxes:
         except EspError as error:
             log.warning("mailbox_poll_failed", error=str(error))
         while True:
-            factor = CONNECTED_FACTOR if self._notifier.connected else 1
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_interval * factor):
-                    await self._look_now.wait()
-            self._look_now.clear()
+            await until_look(self._look_now, self._notifier, self._poll_interval)
             self._shrink()
             try:
                 await self._look()

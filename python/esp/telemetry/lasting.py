@@ -5,7 +5,6 @@ told of. The pause between two tries grows, so that what fails at once does not 
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from traceback import format_exception
 
@@ -37,11 +36,13 @@ def start(
 
 
 async def stop(task: "asyncio.Task[None] | None") -> None:
-    """Cancel a task, if there is one, and wait for its end."""
+    """Cancel a task, if there is one, and wait for its end; an error that ended it is raised."""
     if task is not None:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        # Not `await task`: its cancellation could not be told from that of whoever waits here.
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
 
 
 async def _last(

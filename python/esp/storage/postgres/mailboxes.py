@@ -20,6 +20,8 @@ COLUMNS = """id, account_id, (SELECT a.maildir FROM account AS a WHERE a.id = ac
     (SELECT a.quota_octets IS NOT NULL OR a.quota_messages IS NOT NULL
      FROM account AS a WHERE a.id = account_id) AS limited"""
 """Of `mailbox`, for `mailbox_of`."""
+NOTHING_RECENT = Uid(2**32 - 1)
+"""As the first UID that is `\\Recent`: there is none."""
 
 
 class Census(msgspec.Struct, frozen=True):
@@ -353,7 +355,7 @@ async def take_recent(connection: Connection, mailbox: MailboxId) -> Uid:
         """,
         mailbox,
     )
-    return taken if taken is not None else Uid(2**32 - 1)
+    return taken if taken is not None else NOTHING_RECENT
 
 
 async def lock_quota(tx: Connection, account: AccountId) -> None:
