@@ -8,11 +8,14 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from esp.config import sections
 from esp.core.mailbox import MailboxId, ModSeq
 from esp.core.principal import AccountId
 from esp.native import Store
 from esp.services.dispatch import Dispatch, Target
 from esp.storage.postgres.pool import Database
+from tests.support import stores
+from tests.support.proxy import Proxy
 
 _numbers = itertools.count(1)
 
@@ -64,6 +67,20 @@ async def add_box(database: Database, *, octets: int | None = None, messages: in
     return Box(AccountId(account), MailboxId(mailbox), f"example.test/{name}")
 
 
+async def messages(database: Database, box: Box) -> list[tuple[int, str]]:
+    async with database.connection() as connection:
+        return [
+            (row[0], row[1])
+            for row in await connection.fetch(
+                "SELECT uid, file FROM message WHERE mailbox_id = $1 ORDER BY uid", box.mailbox
+            )
+        ]
+
+
+def names(root: Path, box: Box) -> list[str]:
+    return sorted(path.name for path in (root / box.folder).glob("*/*"))
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "mail").mkdir()
@@ -85,3 +102,19 @@ async def dispatch(store: Store, database: Database, publications: Publications)
     dispatch = Dispatch(store, database, publications)
     yield dispatch
     await dispatch.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def proxied(
+    database: Database, database_settings: sections.Database, postgres: Path, tmp_path: Path
+) -> AsyncIterator[tuple[Proxy, Database]]:
+    folder = stores.sockets(postgres)
+    listen = folder.parent / f"p{tmp_path.name[-12:]}"
+    listen.mkdir()
+    proxy = Proxy(folder / ".s.PGSQL.5432", listen / ".s.PGSQL.5432")
+    await proxy.start()
+    dsn = database_settings.dsn.replace(str(folder), str(listen))
+    opened = await Database.open(sections.Database(dsn=dsn, pool_size=2))
+    yield proxy, opened
+    await opened.close()
+    await proxy.stop()

@@ -1,7 +1,6 @@
 """Dispatch between stores that fail: nothing that was answered is lost, nothing that was refused appears."""
 
 import asyncio
-import contextlib
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -13,101 +12,18 @@ import pytest_asyncio
 from esp.config import sections
 from esp.core.errors import EspError, StorageFullError, UnavailableError
 from esp.native import Store
-from esp.services import batch as batch_module
 from esp.services import dispatch as dispatch_module
+from esp.services import lost_commit
 from esp.services.checking import check
 from esp.services.dispatch import Dispatch, Incoming
 from esp.services.upkeep import Upkeep
 from esp.storage.postgres.pool import Database
-from tests.services.conftest import Box, Publications, add_box
+from tests.services.conftest import Publications, add_box, messages, names
 from tests.support import stores
+from tests.support.proxy import Proxy
 
 BODY = b"Subject: x\r\n\r\nHello\r\n"
 HOST = "faulty.example.test"
-
-
-class Proxy:
-    """Stands between ESP and PostgreSQL, and cuts the connection that carries a batch, once, as told."""
-
-    def __init__(self, server: Path, listen: Path) -> None:
-        self._server = str(server)
-        self._listen = str(listen)
-        self.cut: str | None = None
-        self.release = asyncio.Event()
-        self._listener: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def start(self) -> None:
-        self._listener = await asyncio.start_unix_server(self._connected, self._listen)
-
-    async def stop(self) -> None:
-        assert self._listener is not None
-        self._listener.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        upstream_reader, upstream = await asyncio.open_unix_connection(self._server)
-        back = asyncio.create_task(self._back(upstream_reader, writer))
-        try:
-            while octets := await reader.read(1 << 20):
-                if self.cut and HOST.encode() in octets and b",S=" in octets:
-                    await self._cut(octets, upstream, upstream_reader, writer, back)
-                    return
-                upstream.write(octets)
-        finally:
-            back.cancel()
-            writer.close()
-            upstream.close()
-
-    async def _cut(
-        self,
-        octets: bytes,
-        upstream: asyncio.StreamWriter,
-        upstream_reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        back: "asyncio.Task[None]",
-    ) -> None:
-        how, self.cut = self.cut, None
-        back.cancel()
-        await asyncio.gather(back, return_exceptions=True)
-        if how == "after":
-            # It is carried out and answered; the answer never arrives.
-            upstream.write(octets)
-            await upstream_reader.read(1)
-        writer.close()
-        if how == "late":
-            # It is still under way when the connection is gone already.
-            await self.release.wait()
-            with contextlib.suppress(OSError):
-                upstream.write(octets)
-                await upstream.drain()
-                await upstream_reader.read(1)
-
-    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while octets := await reader.read(1 << 20):
-            writer.write(octets)
-        writer.close()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def proxied(
-    database: Database, database_settings: sections.Database, postgres: Path, tmp_path: Path
-) -> AsyncIterator[tuple[Proxy, Database]]:
-    folder = stores.sockets(postgres)
-    listen = folder.parent / f"p{tmp_path.name[-12:]}"
-    listen.mkdir()
-    proxy = Proxy(folder / ".s.PGSQL.5432", listen / ".s.PGSQL.5432")
-    await proxy.start()
-    dsn = database_settings.dsn.replace(str(folder), str(listen))
-    opened = await Database.open(sections.Database(dsn=dsn, pool_size=2))
-    yield proxy, opened
-    await opened.close()
-    await proxy.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -126,27 +42,13 @@ def own_stores() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-async def messages(database: Database, box: Box) -> list[tuple[int, str]]:
-    async with database.connection() as connection:
-        return [
-            (row[0], row[1])
-            for row in await connection.fetch(
-                "SELECT uid, file FROM message WHERE mailbox_id = $1 ORDER BY uid", box.mailbox
-            )
-        ]
-
-
-def names(root: Path, box: Box) -> list[str]:
-    return sorted(path.name for path in (root / box.folder).glob("*/*"))
-
-
 @pytest.mark.parametrize("cut", ["before", "after", "late"])
 async def test_a_connection_cut_around_the_commit_delivers_once(
     proxied: tuple[Proxy, Database], faulty: Dispatch, database: Database, root: Path, cut: str
 ) -> None:
     box = await add_box(database)
     await faulty.deliver(Incoming(b"", BODY, (box.target(),)))
-    proxied[0].cut = cut
+    proxied[0].marks, proxied[0].cut = (HOST.encode(), b",S="), cut
 
     placed = await asyncio.gather(*(faulty.deliver(Incoming(b"", BODY, (box.target(),))) for _ in range(5)))
     proxied[0].release.set()
@@ -193,12 +95,12 @@ async def test_a_database_that_is_away_refuses_and_leaves_nothing(
 
 
 async def with_short_search(delivery: "asyncio._CoroutineLike[object]") -> object:
-    before = batch_module.FIND_TIMEOUT
-    batch_module.FIND_TIMEOUT = 0.5
+    before = lost_commit.FIND_TIMEOUT
+    lost_commit.FIND_TIMEOUT = 0.5
     try:
         return await delivery
     finally:
-        batch_module.FIND_TIMEOUT = before
+        lost_commit.FIND_TIMEOUT = before
 
 
 async def test_a_message_that_the_database_cannot_take_keeps_no_other_out(

@@ -2,7 +2,7 @@
 
 In: messages that have come whole. Out: their UIDs, once files and rows are durable. One message goes the way of all
 mail (`dispatch`), in batches with others. Several, or one that takes the place of another, are a transaction of their
-own, files first.
+own, files first; when the connection is lost during its commit, it is looked up whether that took place.
 """
 
 import asyncio
@@ -11,21 +11,27 @@ from datetime import UTC, datetime
 from functools import reduce
 from operator import or_
 
+import asyncpg
 import msgspec
 
 from esp.core.errors import EspError, NotFoundError, OverQuotaError, UnavailableError
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
 from esp.native import DeliverItem, Failure, Spool, Store, Stored
+from esp.services import lost_commit
 from esp.services.batch import file_error
-from esp.services.dispatch import Dispatch, Incoming, Target
+from esp.services.dispatch import Dispatch, Incoming, Notifier, Target
+from esp.services.lost_commit import UnknownOutcome
 from esp.services.messages import removal_of
 from esp.storage import maildir
 from esp.storage.postgres import delivery
 from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres import messages as messages_sql
-from esp.storage.postgres.delivery import Delivery, Outcome, Place, Refused
-from esp.storage.postgres.pool import Database
-from esp.storage.redis import Changes, Notifier
+from esp.storage.postgres.delivery import Delivery, Place, Refused
+from esp.storage.postgres.pool import Connection, Database
+from esp.storage.redis import Changes
+from esp.telemetry.log import get_logger
+
+log = get_logger(__name__)
 
 
 class NewMessage(msgspec.Struct, frozen=True):
@@ -123,15 +129,17 @@ class Appends:
             for file, date, bits_ in zip(stored, dates, flags, strict=True)
         ]
         try:
-            outcome, changes = await self._place(mailbox, deliveries, replaced)
-        except UnavailableError:
-            # Whether the commit took place is not known: an orphan is found by the janitor, a lost file by nobody.
+            appended = await self._rows(mailbox, deliveries, replaced)
+        except UnknownOutcome as error:
+            log.error(
+                "append_outcome_unknown", files=[file.base for file in stored], error=repr(error.__cause__)
+            )
             raise
         except EspError:
             await self._remove(stored)
             raise
-        await self._notifier.publish(changes)
-        return Appended(outcome[0][0].uidvalidity, [placed.uid for (placed,) in outcome], changes)
+        await self._notifier.publish(appended.changes)
+        return appended
 
     async def _keyword_bits(self, mailbox: Mailbox, messages: Sequence[NewMessage]) -> dict[str, int]:
         keywords = dict.fromkeys(word for message in messages for word in message.keywords)
@@ -164,32 +172,62 @@ class Appends:
                 raise file_error(result)
         return stored
 
-    async def _place(
+    async def _rows(
         self, mailbox: Mailbox, deliveries: Sequence[Delivery], replaced: Replaced | None
-    ) -> tuple[Outcome, Changes]:
-        async with self._database.transaction() as tx:
-            # As every delivery does it: the account before its mailboxes, these by rising id.
-            await mailboxes_sql.lock_quota(tx, mailbox.account)
-            changes: Changes = []
-            if replaced is not None:
-                locked = await mailboxes_sql.lock(tx, {mailbox.id, replaced.mailbox})
-                source = locked[replaced.mailbox]
-                # First, so that its room counts as free.
-                removal = removal_of(source, self._unlink_after)
-                expunged = await messages_sql.expunge(tx, source, [replaced.uid], removal, deleted_only=False)
-                if not expunged.uids:
-                    raise ReplacedGoneError("The message to be replaced was expunged")
-                changes = [(source.id, expunged.modseq)]
-            outcome = await delivery.place(tx, deliveries)
-            if isinstance(outcome, Refused):
-                if outcome.gone:
-                    raise NotFoundError("Mailbox does not exist")
-                raise OverQuotaError("The account has no room for this")
+    ) -> Appended:
+        """Write the rows.
+
+        Raises:
+            UnknownOutcome: the connection broke, and there was no other to ask.
+            EspError: nothing was changed.
+        """
+        for _ in range(2):
+            appended: Appended | None = None
+            async with self._database.connection() as connection:
+                session = connection.get_server_pid()
+                try:
+                    async with connection.transaction():
+                        appended = await self._place(connection, mailbox, deliveries, replaced)
+                except Exception as error:
+                    if isinstance(error, asyncpg.TransactionRollbackError):
+                        continue  # a deadlock or the like: rolled back, and worth one more try
+                    if not delivery.is_unknown(error):
+                        raise
+                    log.warning("append_connection_lost", error=repr(error), messages=len(deliveries))
+                else:
+                    return appended
+            if await lost_commit.find(self._database, session, deliveries) is not None:
+                log.warning("append_commit_found", messages=len(deliveries))
+                assert appended is not None  # a commit comes after `_place`
+                return appended
+        raise UnavailableError("The database does not answer")
+
+    async def _place(
+        self, tx: Connection, mailbox: Mailbox, deliveries: Sequence[Delivery], replaced: Replaced | None
+    ) -> Appended:
+        # As every delivery does it: the account before its mailboxes, these by rising id.
+        await mailboxes_sql.lock_quota(tx, mailbox.account)
+        changes: Changes = []
+        if replaced is not None:
+            locked = await mailboxes_sql.lock(tx, {mailbox.id, replaced.mailbox})
+            source = locked[replaced.mailbox]
+            # First, so that its room counts as free.
+            removal = removal_of(source, self._unlink_after)
+            expunged = await messages_sql.expunge(tx, source, [replaced.uid], removal, deleted_only=False)
+            if not expunged.uids:
+                raise ReplacedGoneError("The message to be replaced was expunged")
+            changes = [(source.id, expunged.modseq)]
+        outcome = await delivery.place(tx, deliveries)
+        if isinstance(outcome, Refused):
+            if outcome.gone:
+                raise NotFoundError("Mailbox does not exist")
+            raise OverQuotaError("The account has no room for this")
         modseq = max(placed.modseq for (placed,) in outcome)
-        return outcome, [
-            *(change for change in changes if change[0] != mailbox.id),
-            (mailbox.id, ModSeq(modseq)),
-        ]
+        return Appended(
+            outcome[0][0].uidvalidity,
+            [placed.uid for (placed,) in outcome],
+            [*(change for change in changes if change[0] != mailbox.id), (mailbox.id, ModSeq(modseq))],
+        )
 
     async def _remove(self, stored: Sequence[Stored]) -> None:
         paths = [path for file in stored for path in file.paths]

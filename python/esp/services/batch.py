@@ -6,9 +6,9 @@ aside) and never a row without a file. A connection to PostgreSQL lost during th
 are there: that is looked up before anybody is answered, and while it cannot be, the files stay.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import asyncpg
 import msgspec
@@ -17,7 +17,9 @@ from esp.core.errors import EspError, NotFoundError, OverQuotaError, StorageFull
 from esp.core.mailbox import MailboxId, ModSeq
 from esp.core.principal import AccountId
 from esp.native import DeliverItem, Failure, Spool, Store
+from esp.services import lost_commit
 from esp.services.hands import Hands
+from esp.services.lost_commit import UnknownOutcome
 from esp.storage import maildir
 from esp.storage.postgres import delivery
 from esp.storage.postgres.delivery import Delivery, Outcome, Place, Placed, Refused
@@ -25,9 +27,8 @@ from esp.storage.postgres.imports import Imported
 from esp.storage.postgres.pool import Database
 from esp.telemetry.log import get_logger
 
-FIND_TIMEOUT = 20.0
-"""How long a lost commit is looked for; a client waits ten minutes for our reply (RFC 5321 §4.5.3.2.6)."""
-FIND_PAUSE = 0.25
+if TYPE_CHECKING:
+    import asyncio
 
 log = get_logger(__name__)
 
@@ -60,10 +61,6 @@ class Incoming(msgspec.Struct, frozen=True):
     """With time zone; `None` is now."""
     imported: Imported | None = None
     """Where it was imported from; noted with its rows, so that it is not brought twice."""
-
-
-class _UnknownOutcome(UnavailableError):  # noqa: N818 - an outcome
-    """The rows may or may not be there."""
 
 
 class Entry:
@@ -171,7 +168,7 @@ class Batches:
                         entry.succeed(placed)
                     return
                 batch = await self._without(batch, outcome)
-        except _UnknownOutcome as error:
+        except UnknownOutcome as error:
             # 250 never came, so a copy that shows up after all is the lesser evil than one that is lost.
             log.error("dispatch_outcome_unknown", files=[_delivery(entry).file for entry in batch])
             for entry in batch:
@@ -207,7 +204,7 @@ class Batches:
         """Write the rows.
 
         Raises:
-            _UnknownOutcome: the connection broke and for `FIND_TIMEOUT` there was no other to ask.
+            UnknownOutcome: the connection broke, and there was no other to ask.
             UnavailableError: nothing was kept.
         """
         for _ in range(2):
@@ -221,23 +218,11 @@ class Batches:
                     if not delivery.is_unknown(error):
                         raise
                     log.warning("dispatch_connection_lost", error=repr(error), messages=len(deliveries))
-            found = await self._find(session, deliveries)
+            found = await lost_commit.find(self._database, session, deliveries)
             if found is not None:
                 log.warning("dispatch_commit_found", messages=len(deliveries))
                 return found
         raise UnavailableError("The database does not answer")
-
-    async def _find(self, session: int, deliveries: Sequence[Delivery]) -> Outcome | None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + FIND_TIMEOUT
-        while True:
-            try:
-                async with self._database.connection() as connection:
-                    return await delivery.find(connection, session, deliveries)
-            except (EspError, asyncpg.PostgresError) as error:
-                if loop.time() >= deadline:
-                    raise _UnknownOutcome("The database does not answer") from error
-            await asyncio.sleep(FIND_PAUSE)
 
     async def _without(self, batch: list[Entry], refused: Refused) -> list[Entry]:
         """Answer those that stand in the way, and return the others."""
