@@ -109,7 +109,7 @@ async def test_expunged_files_are_left_to_a_worker(world: World, imap: Imap) -> 
     (file,) = (home / "cur").iterdir()
     async with world.database.connection() as connection:
         rows = await connection.fetch("SELECT payload FROM outbox WHERE topic = 'unlink'")
-    paths = {path for row in rows for path in outbox.decode_unlink(row["payload"]).files()}
+    paths = {path for row in rows for path in outbox.decode(outbox.Unlink, row["payload"]).files()}
     assert str(file.relative_to(world.root)) in paths
     await client.close()
 

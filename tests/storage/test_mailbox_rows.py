@@ -81,7 +81,7 @@ async def unlinking(connection: Connection, account: AccountId) -> outbox.Unlink
     payload = await connection.fetchval(
         "SELECT payload FROM outbox WHERE topic = 'unlink' AND payload->>'account' = $1", str(account)
     )
-    return outbox.decode_unlink(payload)
+    return outbox.decode(outbox.Unlink, payload)
 
 
 async def logged(database: Database, mailbox: Mailbox) -> list[str]:

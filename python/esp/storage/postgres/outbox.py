@@ -8,6 +8,7 @@ for a batch and account, never one for each message.
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -77,10 +78,23 @@ class Unlink(msgspec.Struct, frozen=True):
 Payload = Index | Rename | Unlink
 
 _TYPES: dict[Topic, type[Payload]] = {Topic.INDEX: Index, Topic.RENAME: Rename, Topic.UNLINK: Unlink}
-_DECODERS = {topic: msgspec.json.Decoder(kind) for topic, kind in _TYPES.items()}
-decode_rename = msgspec.json.Decoder(Rename).decode
-decode_unlink = msgspec.json.Decoder(Unlink).decode
+_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in _TYPES.values()
+}
 _encode = msgspec.json.Encoder().encode
+
+
+P = TypeVar("P", bound=Payload)
+
+
+def decode(kind: type[P], payload: str) -> P:
+    """Return a payload as the database has it.
+
+    Raises:
+        msgspec.DecodeError: it is none of this kind.
+    """
+    decoded: P = _DECODERS[kind].decode(payload)
+    return decoded
 
 
 class Leased(msgspec.Struct, frozen=True):
@@ -152,12 +166,12 @@ async def lease(
             tried.start,
             tried.stop,
         )
-    decoder = _DECODERS[Topic(topic)]
+    kind = _TYPES[Topic(topic)]
     leased: list[Leased] = []
     unreadable: list[int] = []
     for row in sorted(rows, key=lambda row: int(row["id"])):
         try:
-            leased.append(Leased(row["id"], decoder.decode(row["payload"]), row["attempts"]))
+            leased.append(Leased(row["id"], decode(kind, row["payload"]), row["attempts"]))
         except msgspec.DecodeError:
             unreadable.append(row["id"])
     if unreadable:

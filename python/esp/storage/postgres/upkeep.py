@@ -13,7 +13,7 @@ from esp.core.mailbox import ContentId, Mailbox, MailboxId, ModSeq, SpecialUse, 
 from esp.core.message import SystemFlag
 from esp.core.principal import AccountId
 from esp.storage.postgres.mailboxes import COLUMNS, mailbox_of
-from esp.storage.postgres.outbox import decode_rename, decode_unlink
+from esp.storage.postgres.outbox import Rename, Unlink, decode
 from esp.storage.postgres.pool import Connection
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ async def unlinking_below(connection: Connection, maildir: str) -> frozenset[str
         """,
         maildir,
     )
-    files = [file for row in rows for file in decode_unlink(row["payload"]).files()]
+    files = [file for row in rows for file in decode(Unlink, row["payload"]).files()]
     return frozenset(file for file in files if file.startswith(f"{maildir}/"))
 
 
@@ -139,7 +139,7 @@ async def _renaming(connection: Connection, mailbox: MailboxId) -> frozenset[Uid
     rows = await connection.fetch(
         "SELECT payload FROM outbox WHERE topic = 'rename' AND (payload->>'mailbox')::bigint = $1", mailbox
     )
-    return frozenset(uid for row in rows for uid in decode_rename(row["payload"]).messages())
+    return frozenset(uid for row in rows for uid in decode(Rename, row["payload"]).messages())
 
 
 async def known_files(connection: Connection, mailbox: Mailbox, files: Sequence[str]) -> frozenset[str]:
