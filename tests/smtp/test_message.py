@@ -8,6 +8,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from esp.config.sections import Smtp
 from esp.core.errors import NotFoundError, OverQuotaError, StorageFullError, UnavailableError
@@ -156,6 +157,21 @@ async def test_a_delivery_that_fails_is_temporary(error: Exception, code: str) -
         await talk.begin()
         assert (await talk.ask("Subject: x\r\n\r\n.")).startswith(code)
         assert (await talk.ask("MAIL FROM:<a@b.test>")).startswith("250")
+
+
+@pytest.mark.parametrize(("cause", "known"), [(None, None), (OSError("cut off"), "OSError('cut off')")])
+async def test_a_refusal_is_logged_with_its_cause_where_there_is_one(
+    cause: Exception | None, known: str | None
+) -> None:
+    with capture_logs() as events:
+        async with world() as made:
+            made.dispatch.fail[None] = UnavailableError("x")
+            made.dispatch.fail[None].__cause__ = cause
+            talk = await Talk.to(made)
+            await talk.begin()
+            await talk.ask("Subject: x\r\n\r\n.")
+    (event,) = [event for event in events if event["event"] == "message refused"]
+    assert event["cause"] == known  # `None` is left out of the line (tests/telemetry)
 
 
 async def test_a_message_above_the_limit_is_refused_without_being_kept() -> None:

@@ -54,6 +54,19 @@ def test_no_secret_and_no_local_variable_is_written(stream: io.StringIO, form: s
     assert hunter not in stream.getvalue()
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_is_not_known_is_left_out(stream: io.StringIO, form: str) -> None:
+    log.configure("info", form, stream=stream)  # type: ignore[arg-type]
+    logger = log.get_logger("room")
+    logger.info("refused", origin=log.cause_of(ValueError()), size=0)
+    try:
+        raise ValueError
+    except ValueError:
+        logger.exception("failed", origin=None)
+    assert "origin" not in stream.getvalue()
+    assert "size" in stream.getvalue()
+
+
 def test_less_important_events_are_not_written(stream: io.StringIO) -> None:
     log.configure("warning", "json", stream=stream)
     log.get_logger("room").info("quiet")

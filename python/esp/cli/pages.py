@@ -59,7 +59,7 @@ def _events(package: Path) -> str:
         "",
         "What ESP writes to standard error, besides the records of its libraries. Made from the code by `make docs`.",
         "Every event also has `timestamp`, `level`, `source` (the module), `role` and `process`, and the context of",
-        "the connection or message it belongs to.",
+        "the connection or message it belongs to. A value that is not known is left out.",
         "",
         "| event | level | source | values |",
         "|---|---|---|---|",
@@ -73,7 +73,7 @@ def _logged(path: Path, package: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Call(
-                func=ast.Attribute(attr=level, value=ast.Name(id=name)),
+                func=ast.Attribute(attr=level, value=ast.Name(id=name) | ast.Attribute(attr=name)),
                 args=[ast.Constant(value=str(event)), *_],
             ) if level in _LEVELS and name in _LOGGERS:
                 values = ", ".join(f"`{keyword.arg}`" for keyword in node.keywords if keyword.arg)

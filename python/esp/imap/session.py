@@ -25,7 +25,7 @@ from esp.native import (
     RawLine,
 )
 from esp.telemetry import metrics
-from esp.telemetry.log import bind, get_logger
+from esp.telemetry.log import bind, cause_of, get_logger
 
 if TYPE_CHECKING:
     from esp.imap.appending import Append
@@ -156,7 +156,7 @@ class Session:
             response = refusal.response
         except EspError as error:
             if error.transient:
-                log.warning("command failed", command=name, error=repr(error), cause=repr(error.__cause__))
+                log.warning("command failed", command=name, error=repr(error), cause=cause_of(error))
             response = responses.response_for(error)
         finally:
             self.forget_append()

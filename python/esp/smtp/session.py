@@ -33,6 +33,7 @@ from esp.native import (
 from esp.services.reception import Transaction
 from esp.smtp.connection import SmtpConnection, Waiting
 from esp.smtp.replies import FAULTS, OUT_OF_STEP, PROBLEMS, reply_for
+from esp.telemetry.log import cause_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -236,7 +237,7 @@ class SmtpSession(SmtpConnection):
                 "message refused",
                 transaction=transaction.id,
                 reason=failure.detail,
-                cause=repr(failure.__cause__),
+                cause=cause_of(failure),
                 size=message.size,
             )
         except Exception:

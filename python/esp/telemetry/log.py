@@ -1,7 +1,8 @@
 """Structured logs on standard error: one event per decision, with the ids of connection and message.
 
 `get_logger(__name__).info("message accepted", recipients=3)`; what `bind` was given follows in every event of
-the same task and of the tasks it starts. Other libraries' records arrive in the same form.
+the same task and of the tasks it starts. A value that is `None` is left out: it is not known. Other libraries' records
+arrive in the same form.
 """
 
 import logging
@@ -98,12 +99,19 @@ def bind(**context: object) -> AbstractContextManager[None]:
     return structlog.contextvars.bound_contextvars(**context)
 
 
+def cause_of(error: BaseException) -> str | None:
+    """Return what caused an error, for the log; `None` where that is not known."""
+    return None if error.__cause__ is None else repr(error.__cause__)
+
+
 def mask_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """Replace every value whose name tells of a secret; the last line of defence, not the first."""
-    for key in event:
-        if _is_secret(key):
-            event[key] = _MASK
-    return event
+    return _shown(event)
+
+
+def _shown(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event without secrets, and without what is not known: `None` tells nobody anything."""
+    return {key: _MASK if _is_secret(key) else value for key, value in event.items() if value is not None}
 
 
 @lru_cache(maxsize=1024)
@@ -131,11 +139,8 @@ def _quick(
             whole["event"] = event
             whole["level"] = "warning" if method_name == "warn" else method_name
             whole["timestamp"] = _timestamp(time.time())
-            for key in whole:
-                if _is_secret(key):
-                    whole[key] = _MASK
             # One call: lines of several threads stay whole.
-            output.write(f"{render(whole)}\n")
+            output.write(f"{render(_shown(whole))}\n")
             return output.flush()
 
     return Quick
