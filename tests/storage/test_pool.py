@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from asyncpg.pool import Pool, PoolConnectionProxy
+from structlog.testing import capture_logs
 
 from esp.config import sections
 from esp.core.errors import StorageFullError, UnavailableError
@@ -53,6 +54,25 @@ async def test_the_pool_works_again_after_the_server_restarts(
     async with database.connection() as connection:
         assert await connection.fetchval("SELECT 1") == 1
     assert await database.healthy()
+
+
+async def test_a_server_that_is_away_is_told_once_and_once_that_it_is_back(
+    database: Database, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with capture_logs() as events:
+        assert await database.healthy()
+        server.stop(signal.SIGKILL)
+        try:
+            for _ in range(3):
+                assert not await database.healthy()
+        finally:
+            server.start()
+        for _ in range(3):
+            assert await database.healthy()
+    assert [event["event"] for event in events] == ["database_lost", "database_back"]
+    # asyncpg makes no connections of its own accord, and logs no traceback for each that it cannot make.
+    assert database._pool.get_min_size() == 0
+    assert [record for record in caplog.records if record.name.startswith("asyncpg")] == []
 
 
 async def test_a_connection_lost_within_a_transaction_is_a_passing_failure(

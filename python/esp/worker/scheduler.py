@@ -40,6 +40,8 @@ class SchedulerServer:
         self._periodic = periodic
         self._topics = tuple(topics)
         self._task: asyncio.Task[None] | None = None
+        self._blind = False
+        """Whether the last look failed."""
 
     async def start(self) -> None:
         """Look from now on."""
@@ -68,8 +70,13 @@ class SchedulerServer:
         try:
             due = await self._due()
         except EspError as error:
-            _logger.warning("outbox could not be looked at", error=error.detail)
+            if not self._blind:
+                _logger.warning(
+                    "outbox could not be looked at", error=error.detail, cause=log.cause_of(error)
+                )
+            self._blind = True
             return
+        self._blind = False
         for topic in {*self._topics, *due}:
             count = due.get(topic, 0)
             metrics.OUTBOX_DUE.labels(topic).set(count)

@@ -15,6 +15,7 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
 from rq.worker import WorkerStatus
 
+from esp.core.errors import EspError
 from esp.storage import wakeup
 from esp.telemetry import log, metrics
 
@@ -195,6 +196,16 @@ class WorkerServer:
             with metrics.JOB_SECONDS.labels(topic).time(), log.bind(topic=topic):
                 async with asyncio.timeout(JOB_TIMEOUT):
                     await handler()
+        except EspError as error:
+            # Expected, and it may be so for as long as PostgreSQL is away: a line, no traceback.
+            metrics.JOBS.labels(topic, "failed").inc()
+            _logger.warning(
+                "job put off; its rows stay in the outbox",
+                topic=topic,
+                error=error.detail,
+                cause=log.cause_of(error),
+            )
+            return
         except Exception:
             metrics.JOBS.labels(topic, "failed").inc()
             _logger.exception("job failed; its rows stay in the outbox", topic=topic)

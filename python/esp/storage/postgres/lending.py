@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from esp.telemetry.log import get_logger
+
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
     Lent = PoolConnectionProxy[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
+
+log = get_logger(__name__)
 
 
 class Lending:
@@ -42,6 +46,8 @@ class Lending:
         self._waiting: deque[asyncio.Future[Lent | None]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._returning: set[asyncio.Task[None]] = set()
+        self._lost = False
+        """Whether the last attempt to connect failed."""
 
     async def take(self) -> "Lent":
         """Return a connection that nobody else has.
@@ -58,7 +64,7 @@ class Lending:
             if self._held < self._size:
                 self._held += 1
                 try:
-                    return await self._pool.acquire(timeout=self._timeout)
+                    return await self._acquire()
                 except BaseException:
                     self._held -= 1
                     self._call_next(None)
@@ -66,6 +72,20 @@ class Lending:
             waited = await self._wait()
             if waited is not None:
                 return waited
+
+    async def _acquire(self) -> "Lent":
+        """Take one from the pool, which may have to make it; log when the server is lost, and when it is back."""
+        try:
+            connection = await self._pool.acquire(timeout=self._timeout)
+        except (OSError, asyncpg.PostgresError) as error:
+            if not self._lost:
+                log.error("database_lost", error=repr(error))
+            self._lost = True
+            raise
+        if self._lost:
+            log.warning("database_back")
+        self._lost = False
+        return connection
 
     def give_back(self, connection: "Lent") -> bool:
         """Take back a connection that was used well; `False` if it must be put away instead."""

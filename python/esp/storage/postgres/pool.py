@@ -169,7 +169,11 @@ async def _pool(settings: sections.Database, *, durable: bool) -> "asyncpg.Pool[
     milliseconds = str(int(settings.timeout * 1000))
     return await asyncpg.create_pool(
         settings.dsn,
-        min_size=1,
+        # One at first, so that a server that cannot be reached is told at once, and none that the pool keeps by itself
+        # (asyncpg 0.32): it would make a new one for each that we end, and with the server away log a traceback each
+        # time it tried.
+        min_size=0,
+        init_size=1,
         max_size=settings.pool_size,
         timeout=CONNECT_TIMEOUT,
         command_timeout=settings.timeout + CLIENT_GRACE,
