@@ -141,3 +141,21 @@ def test_children_die_with_their_parent(tmp_path: Path) -> None:
         assert select.select([descriptor], [], [], 10)[0]
     finally:
         os.close(descriptor)
+
+
+@pytest.mark.parametrize("megabytes", [8, 20, 30, 40])
+def test_a_disk_that_fills_up_while_postgresql_is_made_is_told_and_the_next_start_begins_anew(
+    tmp_path: Path, megabytes: int
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("NOT TESTED: only root can mount a small disk")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = f"size={megabytes}m,mode=0755"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", disk], check=True)
+    try:
+        with pytest.raises(StartError, match=f"disk full: {disk}/postgres; free space .*ESP_VAR"):
+            stores.postgres(disk).start()
+        assert not (disk / "postgres" / "PG_VERSION").exists()
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)

@@ -14,7 +14,7 @@ from esp.config.load import ConfigError, load
 from esp.config.sections import Settings
 from esp.core.errors import InvalidError
 from esp.server import roles
-from esp.server.failure import StartError
+from esp.server.failure import StartError, disk_full
 from esp.server.supervisor import Supervisor
 from esp.telemetry import log
 
@@ -64,18 +64,15 @@ def _announce(orders: Orders, settings: Settings) -> None:
 
 
 def _plain(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_full(error.filename or "no room for a file")
     where = f" ({error.filename})" if error.filename else ""
-    if error.errno == errno.ENOSPC:
-        return f"no space left on the disk{where}; free some and start again"
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"no permission{where}; run as a user who may, or set another folder (ESP_SERVER__RUN_PATH, …)"
     return f"{error.strerror or error}{where}"
 
 
 def _failed(detail: str, code: int) -> int:
-    # PostgreSQL says it in its own words.
-    if "No space left on device" in detail:
-        detail += "; free some and start again"
     for line in detail.splitlines():
         print(f"esp-server: {line}", file=sys.stderr, flush=True)
     return code

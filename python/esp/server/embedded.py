@@ -22,12 +22,14 @@ from typing import Protocol
 
 from esp.config import stores
 from esp.config.sections import Settings
-from esp.server.failure import StartError
+from esp.server.failure import StartError, disk_full
 from esp.server.unprivileged import User, reachable_copy
 
 START_TIMEOUT = 60.0
 """Recovery after a crash reads at most `max_wal_size` again."""
 _POLL = 0.02
+_FULL = re.compile("No space left on device|Disk quota exceeded|Check free disk space")
+"""What PostgreSQL writes when the disk is full."""
 
 
 class Store(Protocol):
@@ -63,6 +65,8 @@ class Postgres:
         self._connections = connections
         self._log = data.with_name(data.name + ".log")
         self._binaries: Path | None = None
+        self._began = 0
+        """Where in the log this start begins."""
 
     def start(self) -> "subprocess.Popen[bytes]":
         """See `Store`."""
@@ -70,6 +74,7 @@ class Postgres:
         binaries = self._binaries = self._binaries or _postgres_binaries(self._user)
         _make_socket_folder(self._sockets, self._user)
         _rotate(self._log)
+        self._began = _size(self._log)
         self._refuse_other_major(binaries)
         if not (self._data / "PG_VERSION").exists():
             self._initialise(binaries)
@@ -96,7 +101,7 @@ class Postgres:
 
     def log_tail(self) -> str:
         """See `Store`."""
-        return _tail(self._log)
+        return self._full() or _tail(self._log)
 
     def _options(self) -> dict[str, str]:
         """Modest: much of the memory and the cores belong to the roles."""
@@ -153,7 +158,11 @@ class Postgres:
         try:
             self._run(
                 binaries,
-                lambda names: [str(binaries / "postgres"), "--single", "-D", names[0], "postgres"],
+                lambda names: [
+                    # Without the option single-user mode goes on after an error, and ends as if all was well.
+                    *(str(binaries / "postgres"), "--single", "-c", "exit_on_error=on", "-D", names[0]),
+                    "postgres",
+                ],
                 f"CREATE DATABASE {stores.POSTGRES_USER}\n".encode(),
             )
         except StartError:
@@ -165,7 +174,13 @@ class Postgres:
             process = self._user.start(arguments, [self._data], log, subprocess.PIPE)
             process.communicate(text)
         if process.returncode != 0:
-            raise StartError(f"PostgreSQL could not make {self._data}: {_reason(self._log)} ({self._log})")
+            raise StartError(
+                self._full() or f"PostgreSQL could not make {self._data}: {_reason(self._log)} ({self._log})"
+            )
+
+    def _full(self) -> str:
+        """Return what to say if the disk was full since the start; PostgreSQL may end with a PANIC for it."""
+        return disk_full(self._data) if _FULL.search(_text(self._log, self._began)) else ""
 
     def _clear_leftover(self) -> None:
         """End a server left by a killed supervisor; forget one that a crash of the machine ended.
@@ -374,6 +389,18 @@ def _rotate(log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > 1 << 20:
         log.replace(log.with_name(log.name + ".1"))
+
+
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
+
+
+def _text(log: Path, start: int) -> str:
+    if not log.exists():
+        return ""
+    with log.open("rb") as file:
+        file.seek(start)
+        return file.read().decode(errors="replace")
 
 
 def _tail(log: Path, lines: int = 3) -> str:
