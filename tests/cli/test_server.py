@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.imap.tls import certificate, encrypted
 from tests.support.instance import PROJECT
 
 QUIET = {"ESP_SMTP__SUBMISSIONS_PORT": "0", "ESP_IMAP__IMAPS_PORT": "0"}
@@ -87,3 +88,24 @@ def test_the_example_passes_its_own_check(tmp_path: Path) -> None:
     (tmp_path / "esp.yaml").write_text(example)
     assert esp_server(tmp_path, "config", "check", **QUIET).returncode == 0
     assert esp_server(tmp_path, "config", "check", "--config", "esp.yaml", **QUIET).returncode == 0
+
+
+@pytest.mark.parametrize("key", ["of another", "with a password", "no key", "missing"])
+def test_a_key_that_is_not_the_certificates_does_not_pass_the_check(tmp_path: Path, key: str) -> None:
+    (tmp_path / "other").mkdir()
+    tls, _ = certificate(tmp_path)
+    other, _ = certificate(tmp_path / "other")
+    assert tls.key is not None
+    assert other.key is not None
+    wrong = {"of another": other.key, "no key": tls.certificate, "missing": tmp_path / "nothing"}.get(key)
+    if wrong is None:
+        wrong = tmp_path / "encrypted.pem"
+        wrong.write_bytes(encrypted(tls.key.read_bytes()))
+    pair = {"ESP_TLS__CERTIFICATE": str(tls.certificate), "ESP_TLS__KEY": str(tls.key)}
+    assert esp_server(tmp_path, "config", "check", **pair).returncode == 0
+    done = esp_server(tmp_path, "config", "check", **{**pair, "ESP_TLS__KEY": str(wrong)})
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert ": tls.key: " in line
+    assert str(wrong) in line
+    assert key == "missing" or "give the pair that was issued together" in line

@@ -38,3 +38,13 @@ def certificate(folder: Path) -> tuple[sections.Tls, ssl.SSLContext]:
     )
     client = ssl.create_default_context(cafile=str(folder / "cert.pem"))
     return sections.Tls(certificate=folder / "cert.pem", key=folder / "key.pem"), client
+
+
+def encrypted(pem: bytes) -> bytes:
+    """Return a private key as one that has a password."""
+    key = serialization.load_pem_private_key(pem, None)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -108,7 +109,25 @@ def check(*, config: Config = None) -> None:
     """Say everything that is wrong with the configuration; exit 0 when nothing is."""
     settings = _load(config)
     found = _config_file(config)
+    _check_certificate(settings, str(found or "environment"))
     print(f"{found or 'defaults and environment'}: fine, ESP would be {settings.server.hostname}")
+
+
+def _check_certificate(settings: config.Settings, source: str) -> None:
+    """Do with certificate and key what the doors will do.
+
+    Raises:
+        ConfigError: they cannot be read, or are not a pair.
+    """
+    from esp.services import certificates  # noqa: PLC0415 - cryptography, for this alone
+
+    try:
+        certificates.server_context(settings.tls)
+    except ssl.SSLError as error:
+        raise config.ConfigError(source, [("tls.key", str(error.strerror))]) from error
+    except OSError as error:
+        what = f"certificate or key cannot be read by this user: {error.strerror}"
+        raise config.ConfigError(source, [("tls", what)]) from error
 
 
 @configuration.command

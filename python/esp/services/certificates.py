@@ -62,13 +62,14 @@ def reload(context: ServerContext, tls: Tls) -> None:
 def _load(context: ServerContext, tls: Tls) -> None:
     certificate, key = _files(tls)
     try:
-        context.load_cert_chain(certificate, key)
+        # A key with a password fails; OpenSSL would ask for it on a terminal, which a service has not.
+        context.load_cert_chain(certificate, key, password=b"")
     except ssl.SSLError as error:
         # OpenSSL names neither the files nor what is wrong with them.
         raise ssl.SSLError(
             error.errno,
             f"tls.certificate {certificate} and tls.key {key or certificate} are not a certificate and its key "
-            f"({error.strerror})",
+            f"({error.strerror}); give the pair that was issued together, as PEM without a password",
         ) from error
     try:
         context.binding = _end_point(x509.load_pem_x509_certificate(Path(certificate).read_bytes()))
