@@ -58,6 +58,11 @@ def test_aliases_of_every_kind_are_handled_alike(cli: Cli, domain: str) -> None:
     cli("user", "add", f"alice@{domain}", "--password-stdin", text="secret\n")
     other = f"other-{domain}"
     assert cli("alias", "add", f"info@{domain}", f"alice@{domain}", "bob@elsewhere.test").code == 0
+    lost = cli("alias", "add", f"sales@{domain}", f"alcie@{domain}")
+    assert (lost.code, lost.err) == (
+        1,
+        f"esp-cli: There is no account or alias alcie@{domain}: make it first\n",
+    )
     assert cli("alias", "add", f"@{domain}", f"alice@{domain}").out == f"added @{domain}\n"
     assert cli("alias", "add", f"@{other}", f"@{domain}").code == 0
     listed = {a["alias"]: a["targets"] for a in cli("alias", "list", "--domain", domain, "--json").json}

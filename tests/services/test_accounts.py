@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -236,3 +237,19 @@ async def test_an_alias_leads_somewhere(house: House) -> None:
         await house.aliases.add(house.at("info"), [])
     with pytest.raises(NotFoundError):
         await house.aliases.add(Address("info", "elsewhere.test"), [house.at("alice")])
+
+
+async def test_an_alias_leads_to_nobody_that_we_would_know(house: House) -> None:
+    await house.accounts.create(house.at("alice"), None)
+    other = await house.domains.add(f"other.{house.name}", alias_of=house.name)
+    for lost in ("bob", "bob+tag", "postmaster", "info"):
+        for domain in (house.name, other.name):
+            with pytest.raises(NotFoundError, match=rf"no account or alias {re.escape(lost)}@{domain}: make"):
+                await house.aliases.add(house.at("info"), [house.at("alice"), Address(lost, domain)])
+    # By any name, with a tag, through another alias, or elsewhere.
+    reachable = [Address("Alice", other.name), house.at("alice+tag"), parse("bob@elsewhere.test")]
+    await house.aliases.add(house.at("info"), reachable)
+    await house.aliases.add(house.at("sales"), [house.at("info")])
+    await house.aliases.add(house.at("alice"), [house.at("alice"), parse("bob@elsewhere.test")])
+    await house.aliases.add(alias_address(f"@{house.name}"), [house.at("alice")])
+    await house.aliases.add(house.at("all"), [house.at("whoever")])

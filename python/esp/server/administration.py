@@ -104,7 +104,7 @@ async def administration(settings: Settings) -> AsyncIterator[Administration]:
             database=database,
             domains=Domains(database, notifier),
             accounts=Accounts(database, maildirs, passwords, notifier),
-            aliases=Aliases(database, notifier),
+            aliases=Aliases(database, notifier, recipient_delimiter=settings.smtp.recipient_delimiter),
             mailboxes=Mailboxes(database, maildirs, messages, notifier, settings.worker.unlink_after),
             messages=messages,
             sharing=Sharing(database, notifier),

@@ -25,7 +25,7 @@ from esp.storage import maildir
 from esp.storage.postgres import acl, mailboxes
 from esp.storage.postgres import directory as rows
 from esp.storage.postgres.directory import Match
-from esp.storage.postgres.pool import Database
+from esp.storage.postgres.pool import Connection, Database
 
 REMEMBERED = 10.0
 QUOTA_REMEMBERED = 1.0
@@ -246,6 +246,21 @@ class Directory:
             else:
                 answers[index] = _Found((match.domain, local_parts[match.wanted]), match)
         return answers
+
+
+async def nobodys(connection: Connection, addresses: Sequence[Address], delimiter: str) -> list[Address]:
+    """Return those that are of our domains and belong to no account, alias or catch-all."""
+    questions = [(address, name) for address in addresses for name in _names(address, delimiter)]
+    found = await rows.matches(
+        connection, [name for _, name in questions], [address.domain for address, _ in questions]
+    )
+    ours = {questions[match.wanted][0] for match in found}
+    somebodys = {
+        questions[match.wanted][0]
+        for match in found
+        if match.account is not None or match.targets is not None
+    }
+    return [address for address in addresses if address in ours - somebodys]
 
 
 def _names(address: Address, delimiter: str) -> list[str]:

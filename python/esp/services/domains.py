@@ -7,9 +7,9 @@ alias is followed is the business of `services.directory`.
 from collections.abc import Sequence
 
 from esp.core.address import Address, parse, parse_domain
-from esp.core.errors import DeniedError, InvalidError
+from esp.core.errors import DeniedError, InvalidError, NotFoundError
 from esp.services.announcing import Announcer
-from esp.services.directory import MAX_ADDRESSES
+from esp.services.directory import MAX_ADDRESSES, nobodys
 from esp.storage.postgres import directory as rows
 from esp.storage.postgres.directory import AliasRow, DomainRow
 from esp.storage.postgres.pool import Database
@@ -88,15 +88,16 @@ class Domains:
 class Aliases:
     """Makes, lists and removes aliases."""
 
-    def __init__(self, database: Database, notifier: Announcer) -> None:
+    def __init__(self, database: Database, notifier: Announcer, *, recipient_delimiter: str = "+") -> None:
         self._database = database
         self._notifier = notifier
+        self._delimiter = recipient_delimiter
 
     async def add(self, address: Address, targets: Sequence[Address]) -> None:
         """Make an alias; an empty local part is the catch-all of its domain.
 
         Raises:
-            NotFoundError: the domain is not ours.
+            NotFoundError: the domain is not ours, or a target is of our domains and nobody's.
             InvalidError: the domain is only another name of one, or there are no targets, or too many.
             AlreadyExistsError: there is an alias of this name.
         """
@@ -110,6 +111,10 @@ class Aliases:
                 raise InvalidError(
                     f"{domain.name} is another name of {domain.alias_of}: make the alias there"
                 )
+            # Mail to it would be refused, or with other targets silently not reach this one.
+            if missing := await nobodys(tx, targets, self._delimiter):
+                names = ", ".join(dict.fromkeys(str(target) for target in missing))
+                raise NotFoundError(f"There is no account or alias {names}: make it first")
             await rows.add_alias(tx, domain.id, address.local_part, texts)
         await self._notifier.publish_directory()
 
