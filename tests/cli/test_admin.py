@@ -97,6 +97,24 @@ def test_many_accounts_are_imported_and_the_others_named(cli: Cli, domain: str, 
     assert f"users.csv:3: u1@{domain}: An account with this address already exists" in text.err
 
 
+def test_no_line_of_an_import_is_passed_over_in_silence(cli: Cli, domain: str, tmp_path: Path) -> None:
+    file = tmp_path / "users.csv"
+    file.write_text(f"alice,secret\n,,,\n\n  \nbob@{domain},secret\nemail,password\n")
+    done = cli("user", "import", str(file), "--json")
+    assert (done.code, done.json["created"]) == (1, 1)
+    assert [(f["line"], f["email"]) for f in done.json["failed"]] == [(1, "alice"), (2, ""), (6, "email")]
+    text = cli("user", "import", str(file)).err
+    assert "users.csv:1: alice: " in text
+    assert "users.csv:2: no address\n" in text
+
+
+@pytest.mark.parametrize("heading", ["email,password", "E-Mail", " Address ,x", "\ufeffemail,password"])
+def test_a_line_of_headings_may_come_first(cli: Cli, domain: str, tmp_path: Path, heading: str) -> None:
+    file = tmp_path / "users.csv"
+    file.write_text(f"{heading}\ncarol@{domain},secret\n", "utf-8")
+    assert cli("user", "import", str(file), "--json").json == {"created": 1, "failed": []}
+
+
 def test_an_import_may_make_its_domains(cli: Cli, domain: str, tmp_path: Path) -> None:
     file = tmp_path / "users.csv"
     file.write_text("".join(f"u{n}@new{n % 3}.{domain},secret{n}\n" for n in range(9)))

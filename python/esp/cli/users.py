@@ -32,6 +32,21 @@ from esp.storage.postgres.directory import AccountRow
 
 AT_ONCE = 16
 """Accounts made at the same time by an import: hashing keeps the cores busy, the disk and the rows the rest."""
+HEADINGS = frozenset(
+    {
+        "address",
+        "e-mail",
+        "e-mail address",
+        "email",
+        "email address",
+        "login",
+        "mail",
+        "user",
+        "user name",
+        "username",
+    }
+)
+"""What the first cell of an import's first line may be called; any other is taken for an account's."""
 
 user = App("user", help="Accounts: who has mailboxes and may log in.")
 
@@ -189,7 +204,9 @@ def remove(address: str, /, *, config: Config = None, json: Json = False) -> Non
 
 @user.command(name="import")
 def import_users(
-    file: Annotated[Path, Parameter(help="CSV: email,password[,quota]; a line of headings may come first.")],
+    file: Annotated[
+        Path, Parameter(help="CSV: email,password[,quota]; a line of headings (email …) may come first.")
+    ],
     /,
     *,
     add_domains: Annotated[
@@ -206,7 +223,8 @@ def import_users(
     else:
         print(f"added {created} of {len(lines)}")
     for failure in [] if json else failures:
-        print(f"esp-cli: {file}:{failure.line}: {failure.email}: {failure.reason}", file=sys.stderr)
+        what = f"{failure.email}: {failure.reason}" if failure.email else "no address"
+        print(f"esp-cli: {file}:{failure.line}: {what}", file=sys.stderr)
     if failures:
         raise SystemExit(1)
 
@@ -219,8 +237,9 @@ def _lines(file: Path) -> Iterator[Line]:
     reader = csv.reader(text.splitlines())
     for row in reader:
         cells = [cell.strip() for cell in row]
-        heading = reader.line_num == 1 and "@" not in (cells or [""])[0]
-        if not any(cells) or heading:
+        if not any(cells) and len(cells) <= 1:
+            continue  # an empty line; one of commas alone is somebody's mistake
+        if reader.line_num == 1 and cells[0].lower() in HEADINGS:
             continue
         # The password is taken as it stands: blanks may be part of it.
         yield Line(
