@@ -1,8 +1,6 @@
 """Several sessions and several processes on one mailbox: who hears what, and when."""
 
 import asyncio
-import statistics
-import time
 from pathlib import Path
 
 import pytest
@@ -19,28 +17,25 @@ async def idling(door: Imap, address: str) -> Client:
     return client
 
 
-async def test_idle_hears_of_mail_that_another_process_took(world: World, imap: Imap) -> None:
+async def test_idle_hears_of_mail_that_another_process_took(world: World) -> None:
     address = await world.account()
-    other = await world.open_door()
-    client = await idling(imap, address)
+    # Nobody looks within the hour: what comes is what the other process told.
+    here, there = [await world.open_door(poll_interval=3600.0) for _ in range(2)]
+    client = await idling(here, address)
     async with asyncio.timeout(10):
-        await other.parts["notifier"].until_connected()  # type: ignore[attr-defined]
-        await imap.parts["notifier"].until_connected()  # type: ignore[attr-defined]
-    sender = await other.login(address)
-    waits = []
+        for door in (here, there):
+            await door.parts["notifier"].until_connected()  # type: ignore[attr-defined]
+    sender = await there.login(address)
     for number in range(1, 51):
         assert (await sender.append("INBOX", b"Subject: x\r\n\r\nx\r\n")).startswith("OK")
-        answered = time.perf_counter()
         assert await client.line() == f"* {number} EXISTS"
         assert await client.line() == f"* {number} RECENT"
-        waits.append(time.perf_counter() - answered)
     client.send("DONE\r\n")
     assert (await client.line()).startswith("i OK")
-    # Both doors, client and stores share this process and two cores with others: the bound is the issue's.
-    assert statistics.median(waits) < 0.02, sorted(waits)
-    await client.close()
-    await sender.close()
-    await world.close_door(other)
+    for connected in (client, sender):
+        await connected.close()
+    for door in (here, there):
+        await world.close_door(door)
 
 
 async def test_idle_hears_of_flags_and_expunges(world: World, imap: Imap) -> None:
