@@ -41,6 +41,7 @@ lint: $(STAMPS)/dev $(STAMPS)/package ## Formatting, types, layers, clippy, stub
 	$(BIN)/python -m mypy.stubtest esp.native._native --allowlist rust/esp-py/stubtest.allowlist
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	cargo clippy --manifest-path rust/fuzz/Cargo.toml --locked --no-default-features --target-dir target/fuzz --quiet -- -D warnings
 
 check: lint test ## All that CI runs
 
