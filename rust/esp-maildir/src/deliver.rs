@@ -24,6 +24,8 @@ use std::sync::{Arc, LazyLock};
 const WORTH_A_THREAD: u64 = 256 * 1024;
 /// So many octets take as long as a file's making and naming.
 const FILE: u64 = 24 * 1024;
+/// And so many as long as one more name.
+const NAME: u64 = 5 * 1024;
 
 /// From so many messages on, one syncfs(2) is cheaper than a sync of each file and folder, also beside other writers.
 const TOGETHER: usize = 4;
@@ -41,6 +43,12 @@ pub struct Item<B> {
 }
 
 impl<B: AsRef<[u8]>> Item<B> {
+    /// What it takes to write it, told in octets.
+    fn work(&self) -> u64 {
+        let names = u64::try_from(self.targets.len()).unwrap_or(u64::MAX);
+        (FILE + self.size()).saturating_add(names.saturating_mul(NAME))
+    }
+
     fn size(&self) -> u64 {
         let body = match &self.body {
             Body::Memory(octets) => octets.as_ref().len() as u64,
@@ -129,7 +137,7 @@ impl Store {
         let shared = Arc::clone(&self.shared);
         let together = self.shared.sync && items.len() >= TOGETHER && self.shared.syncs_together();
         let threads = if together || !self.shared.sync {
-            let octets: u64 = items.iter().map(|item| FILE + item.size()).sum();
+            let octets: u64 = items.iter().map(Item::work).sum();
             writers(octets)
         } else {
             usize::MAX
