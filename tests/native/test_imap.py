@@ -1,5 +1,6 @@
 """The native half of the IMAP door: commands, the mailbox index, FETCH and SEARCH."""
 
+import os
 import re
 import time
 from datetime import UTC, datetime
@@ -139,6 +140,102 @@ def test_a_file_is_found_after_it_was_renamed_and_missed_when_gone(mailbox: rows
     )
     assert literals_of(mailbox.drain(fetch)) == [PLAIN] * 3
     assert fetch.missing == [4]
+
+
+def begin(mailbox: rows.Mailbox, numbers: str, items: str = "BODY.PEEK[]") -> native.Fetch:
+    """Begin a FETCH."""
+    return open_view(mailbox).fetch(
+        native.SequenceSet(numbers), native.FetchItems(items), uid=False, contents=mailbox.contents
+    )
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        "BODY.PEEK[]",
+        "BODY.PEEK[]<3.20>",
+        "(BODY.PEEK[HEADER] FLAGS)",
+        "(BODY.PEEK[HEADER.FIELDS (SUBJECT)] BODY.PEEK[2])",
+        "(BINARY.PEEK[2] BINARY.SIZE[2])",
+        "(BODY.PEEK[1]<2.7> BODY.PEEK[HEADER])",
+    ],
+)
+def test_small_messages_are_at_hand_and_the_rest_follows(mailbox: rows.Mailbox, items: str) -> None:
+    mailbox.add(*[MULTI, PLAIN] * 6)
+    fetch = begin(mailbox, "1:*", items)
+    first = fetch.step_cached()
+    assert first.count(b" FETCH (") == 8
+    assert not fetch.ended
+    assert first + mailbox.drain(fetch) == mailbox.fetch(open_view(mailbox), "1:*", items)
+    few = begin(mailbox, "3:4", items)
+    assert few.step_cached() == mailbox.fetch(open_view(mailbox), "3:4", items)
+    assert few.ended
+    assert few.step() is None
+
+
+def test_a_large_message_is_not_at_hand(mailbox: rows.Mailbox) -> None:
+    small, large = PLAIN.ljust(65_536, b"x"), PLAIN.ljust(65_537, b"x")
+    mailbox.add(PLAIN, small, PLAIN)
+    fetch = begin(mailbox, "1:*")
+    assert literals_of(fetch.step_cached()) == [PLAIN, small]
+    assert literals_of(mailbox.drain(fetch)) == [PLAIN]
+    mailbox.add(large)
+    fetch = begin(mailbox, "3:4")
+    assert literals_of(fetch.step_cached()) == [PLAIN]
+    assert fetch.step_cached() == b""
+    assert literals_of(mailbox.drain(fetch)) == [large]
+
+
+def test_what_is_at_hand_is_bounded(mailbox: rows.Mailbox) -> None:
+    mailbox.add(PLAIN.ljust(60_000, b"x"))
+    items = f"({' '.join(f'BODY.PEEK[]<{origin}.59000>' for origin in range(40))})"
+    fetch = begin(mailbox, "1", items)
+    first = fetch.step_cached()
+    assert len(first) < 140_000
+    assert not fetch.ended
+    assert first + mailbox.drain(fetch) == mailbox.fetch(open_view(mailbox), "1", items)
+
+
+def test_what_the_page_cache_lacks_is_not_at_hand(mailbox: rows.Mailbox) -> None:
+    mailbox.add(PLAIN, PLAIN)
+    for number in (1, 2):
+        with (mailbox.folder / "new" / f"{number}.host").open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            if number == 2:  # to try has the kernel read the file
+                try:
+                    os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
+                except BlockingIOError:
+                    continue
+                pytest.skip("this file system keeps what it has")
+    fetch = begin(mailbox, "1")
+    assert fetch.step_cached() == b""
+    assert literals_of(mailbox.drain(fetch)) == [PLAIN]
+    assert literals_of(begin(mailbox, "1").step_cached()) == [PLAIN]
+
+
+def test_a_file_with_another_name_is_at_hand_if_it_is_the_flags_one(mailbox: rows.Mailbox) -> None:
+    mailbox.add(PLAIN, PLAIN, PLAIN)
+    new, cur = mailbox.folder / "new", mailbox.folder / "cur"
+    (new / "1.host").rename(cur / "1.host:2,S")
+    (new / "2.host").rename(cur / "2.host:2,FRab")
+    (new / "3.host").unlink()
+    mailbox.change({1: SEEN})
+    fetch = begin(mailbox, "1:3")
+    assert literals_of(fetch.step_cached()) == [PLAIN]
+    assert fetch.missing == []
+    assert literals_of(mailbox.drain(fetch)) == [PLAIN]
+    assert fetch.missing == [3]
+
+
+def test_wire_strings_are_asked_for_before_a_file_is_at_hand(mailbox: rows.Mailbox) -> None:
+    mailbox.add(PLAIN)
+    fetch = begin(mailbox, "1", "(ENVELOPE BODY.PEEK[TEXT])")
+    assert fetch.step_cached() == b""
+    assert fetch.step() == [1_001]
+    mailbox.contents.load(mailbox.account, mailbox.describe([1_001]))
+    assert fetch.step_cached().endswith(b"BODY[TEXT] {8}\r\nHello.\r\n)\r\n")
+    assert fetch.ended
 
 
 def test_reading_sets_seen_and_says_so(mailbox: rows.Mailbox) -> None:

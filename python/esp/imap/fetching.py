@@ -63,7 +63,7 @@ async def fetch(session: "Session", command: Command) -> str:
 
 
 async def write(session: "Session", selected: "Selected", fetching: Fetch, items: FetchItems) -> None:
-    """Write the responses of a FETCH as the client takes them, in a thread those that read files."""
+    """Write the responses of a FETCH as the client takes them; files that the disk has are read in a thread."""
     try:
         await (_write_from_files if items.reads_files else _write_rows)(session, selected, fetching, items)
     finally:
@@ -76,6 +76,8 @@ async def _write_rows(session: "Session", selected: "Selected", fetching: Fetch,
         if isinstance(step, bytes):
             session.progress.paused = True
             connection.write(step)
+            if fetching.ended:
+                return  # what follows the tag goes out in the same packet
             await connection.drain()
             await asyncio.sleep(0)  # others have their turn between two steps
         else:
@@ -85,7 +87,12 @@ async def _write_rows(session: "Session", selected: "Selected", fetching: Fetch,
 async def _write_from_files(
     session: "Session", selected: "Selected", fetching: Fetch, items: FetchItems
 ) -> None:
-    """Write pieces that are read in a thread, each while the client takes the one before."""
+    """Write what is at hand, then pieces that are read in a thread, each while the client takes the one before."""
+    if octets := fetching.step_cached():
+        session.connection.write(octets)
+    if fetching.ended:
+        return
+    session.progress.paused = bool(octets)
     step = _read(fetching)
     try:
         while (piece := await step) is not None:

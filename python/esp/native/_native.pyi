@@ -1099,6 +1099,10 @@ class Fetch:
         GIL go.
         With `FetchItems.reads_files` it blocks on the disk, so call it in a thread.
         """
+    def step_cached(self) -> bytes:
+        """Return the octets of the first few messages, if `reads_files`, these are at most 64 KiB each and in the page
+        cache; else none, and `step` it is. Never waits for the disk, so no thread is needed; keeps the GIL.
+        """
     @property
     def ended(self) -> bool:
         """Whether the next `step` would return `None`; ask between two steps only."""

@@ -2,6 +2,7 @@
 
 use crate::flags;
 use crate::index::{MailboxIndex, Row};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -98,7 +99,30 @@ pub(crate) fn open_named(
     }
 }
 
+/// Open a file if the kernel can do so without a look at the disk. Opening and reading then write nothing either, or a
+/// new access time would have to wait for the file system's journal.
+fn open_cached(path: &Path) -> rustix::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOATIME;
+    let file = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED)?;
+    Ok(file.into())
+}
+
 impl Files {
+    /// The file of a message, `None` where that takes a look at the disk or a listing.
+    pub(crate) fn open_cached(index: &MailboxIndex, row: &Row) -> Option<File> {
+        let (base, known) = index.read().file(row);
+        let cur = |letters: &str| index.folder.join("cur").join(format!("{base}:2,{letters}"));
+        let first = match known {
+            Some(letters) => cur(&letters),
+            None => index.folder.join("new").join(&*base),
+        };
+        // As in `open_named`: it may have been renamed by a worker. A name that is gone is mostly one of which the kernel
+        // cannot say so without the disk. Whatever else stands in the way, who may wait for it finds out.
+        open_cached(&first)
+            .or_else(|_| open_cached(&cur(&letters(row.flags))))
+            .ok()
+    }
+
     /// The file of a message, `None` when there is none any more.
     ///
     /// # Errors

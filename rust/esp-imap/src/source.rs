@@ -3,7 +3,9 @@
 use crate::fetch_items::{Form, SectionItem};
 use crate::parts::{Part, PartCache};
 use esp_mime::{Octets, SectionText, Structure};
+use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
+use std::io::IoSliceMut;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
@@ -135,6 +137,31 @@ impl Source {
             length: file.metadata()?.len(),
             file: Arc::new(file),
             data: Vec::new(),
+        })
+    }
+
+    /// A message of at most `largest` octets, read now; `None` when it is larger, or not all in the page cache.
+    pub(crate) fn cached(file: File, largest: u64) -> Option<Self> {
+        let length = file.metadata().ok()?.len();
+        if length > largest {
+            return None;
+        }
+        let mut data = vec![0; to_usize(length)];
+        let mut at = 0;
+        while let Some(rest) = data.get_mut(at..).filter(|rest| !rest.is_empty()) {
+            let mut rest = [IoSliceMut::new(rest)];
+            match rustix::io::preadv2(&file, &mut rest, at as u64, ReadWriteFlags::NOWAIT) {
+                Ok(0) => return None,
+                Ok(read) => at += read,
+                Err(Errno::INTR) => {}
+                // EAGAIN: not in the page cache. Others: the file system cannot say (EOPNOTSUPP), or fails.
+                Err(_) => return None,
+            }
+        }
+        Some(Self {
+            length,
+            file: Arc::new(file),
+            data,
         })
     }
 
