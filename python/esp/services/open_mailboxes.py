@@ -111,10 +111,10 @@ class OpenMailbox:
     async def _has_changed(self) -> bool:
         # Mostly nothing has, and one cheap statement says so.
         async with self._database.connection() as connection:
-            modseqs = await mailboxes_sql.modseqs(connection, [self.mailbox])
-        if self.mailbox not in modseqs:
+            modseq = await mailboxes_sql.modseq(connection, self.mailbox)
+        if modseq is None:
             raise NotFoundError("Mailbox does not exist")
-        return modseqs[self.mailbox] > self.index.modseq
+        return modseq > self.index.modseq
 
     async def _fill(self) -> None:
         index = self.index
@@ -260,6 +260,7 @@ class OpenMailboxes:
                 await mailboxes_sql.by_name(connection, nobody, "")
             with contextlib.suppress(NotFoundError):
                 await mailboxes_sql.state(connection, nothing, ModSeq(0))
+            await mailboxes_sql.modseq(connection, nothing)
             await messages_sql.copy_rows(connection, nobody, nothing, _drop, uids=range(1))
 
     async def _poll(self) -> None:

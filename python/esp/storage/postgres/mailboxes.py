@@ -333,6 +333,15 @@ async def expunged_since(
     return None if modseq < row["expunged_horizon"] else tuple(row["expunged"])
 
 
+async def modseq(connection: Connection, mailbox: MailboxId) -> ModSeq | None:
+    """Return the highest mod-sequence of a mailbox, `None` when it was deleted."""
+    # With a list of one it takes twice as long (docs/performance.md), and each NOOP waits for it.
+    found: ModSeq | None = await connection.fetchval(
+        "SELECT highest_modseq FROM mailbox WHERE id = $1", mailbox
+    )
+    return found
+
+
 async def modseqs(connection: Connection, mailboxes: Sequence[MailboxId]) -> dict[MailboxId, ModSeq]:
     """Return the highest mod-sequence of those mailboxes that still exist."""
     rows = await connection.fetch(
