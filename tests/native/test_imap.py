@@ -142,6 +142,23 @@ def test_a_file_is_found_after_it_was_renamed_and_missed_when_gone(mailbox: rows
     assert fetch.missing == [4]
 
 
+SAYS_WHAT_IS_CACHED = {"ext4", "xfs", "btrfs"}
+
+
+@pytest.fixture
+def at_hand(mailbox: rows.Mailbox) -> rows.Mailbox:
+    """A mailbox of which a file was read, so that it is known to be on a disk of this machine."""
+    device = mailbox.folder.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    if not any(mount[2] == number and mount[mount.index("-") + 1] in SAYS_WHAT_IS_CACHED for mount in mounts):
+        pytest.skip("this file system does not say what it has in memory")
+    mailbox.add(PLAIN)
+    mailbox.drain(begin(mailbox, "1"))
+    mailbox.change(expunged=[1])
+    return mailbox
+
+
 def begin(mailbox: rows.Mailbox, numbers: str, items: str = "BODY.PEEK[]") -> native.Fetch:
     """Begin a FETCH."""
     return open_view(mailbox).fetch(
@@ -157,85 +174,106 @@ def begin(mailbox: rows.Mailbox, numbers: str, items: str = "BODY.PEEK[]") -> na
         "(BODY.PEEK[HEADER] FLAGS)",
         "(BODY.PEEK[HEADER.FIELDS (SUBJECT)] BODY.PEEK[2])",
         "(BINARY.PEEK[2] BINARY.SIZE[2])",
-        "(BODY.PEEK[1]<2.7> BODY.PEEK[HEADER])",
+        "(BODY.PEEK[1]<2.7> BODY.PEEK[2])",
     ],
 )
-def test_small_messages_are_at_hand_and_the_rest_follows(mailbox: rows.Mailbox, items: str) -> None:
-    mailbox.add(*[MULTI, PLAIN] * 6)
-    fetch = begin(mailbox, "1:*", items)
+def test_small_messages_are_at_hand_and_the_rest_follows(at_hand: rows.Mailbox, items: str) -> None:
+    at_hand.add(*[MULTI, PLAIN] * 6)
+    fetch = begin(at_hand, "1:*", items)
     first = fetch.step_cached()
     assert first.count(b" FETCH (") == 8
     assert not fetch.ended
-    assert first + mailbox.drain(fetch) == mailbox.fetch(open_view(mailbox), "1:*", items)
-    few = begin(mailbox, "3:4", items)
-    assert few.step_cached() == mailbox.fetch(open_view(mailbox), "3:4", items)
+    assert first + at_hand.drain(fetch) == at_hand.fetch(open_view(at_hand), "1:*", items)
+    few = begin(at_hand, "3:4", items)
+    assert few.step_cached() == at_hand.fetch(open_view(at_hand), "3:4", items)
     assert few.ended
     assert few.step() is None
 
 
-def test_a_large_message_is_not_at_hand(mailbox: rows.Mailbox) -> None:
+def test_a_large_message_is_not_at_hand(at_hand: rows.Mailbox) -> None:
     small, large = PLAIN.ljust(65_536, b"x"), PLAIN.ljust(65_537, b"x")
-    mailbox.add(PLAIN, small, PLAIN)
-    fetch = begin(mailbox, "1:*")
+    at_hand.add(PLAIN, small, PLAIN)
+    fetch = begin(at_hand, "1:*")
     assert literals_of(fetch.step_cached()) == [PLAIN, small]
-    assert literals_of(mailbox.drain(fetch)) == [PLAIN]
-    mailbox.add(large)
-    fetch = begin(mailbox, "3:4")
+    assert literals_of(at_hand.drain(fetch)) == [PLAIN]
+    at_hand.add(large)
+    fetch = begin(at_hand, "3:4")
     assert literals_of(fetch.step_cached()) == [PLAIN]
     assert fetch.step_cached() == b""
-    assert literals_of(mailbox.drain(fetch)) == [large]
+    assert literals_of(at_hand.drain(fetch)) == [large]
 
 
-def test_what_is_at_hand_is_bounded(mailbox: rows.Mailbox) -> None:
-    mailbox.add(PLAIN.ljust(60_000, b"x"))
+def test_what_is_at_hand_is_bounded(at_hand: rows.Mailbox) -> None:
+    at_hand.add(PLAIN.ljust(60_000, b"x"))
     items = f"({' '.join(f'BODY.PEEK[]<{origin}.59000>' for origin in range(40))})"
-    fetch = begin(mailbox, "1", items)
+    fetch = begin(at_hand, "1", items)
     first = fetch.step_cached()
     assert len(first) < 140_000
     assert not fetch.ended
-    assert first + mailbox.drain(fetch) == mailbox.fetch(open_view(mailbox), "1", items)
+    assert first + at_hand.drain(fetch) == at_hand.fetch(open_view(at_hand), "1", items)
 
 
-def test_what_the_page_cache_lacks_is_not_at_hand(mailbox: rows.Mailbox) -> None:
-    mailbox.add(PLAIN, PLAIN)
-    for number in (1, 2):
-        with (mailbox.folder / "new" / f"{number}.host").open("rb") as file:
+def test_what_the_page_cache_lacks_is_not_at_hand(at_hand: rows.Mailbox) -> None:
+    at_hand.add(PLAIN, PLAIN)
+    for uid in (2, 3):
+        with (at_hand.folder / "new" / f"{uid}.host").open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            if number == 2:  # to try has the kernel read the file
+            if uid == 3:  # to try has the kernel read the file
                 try:
                     os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
                 except BlockingIOError:
                     continue
                 pytest.skip("this file system keeps what it has")
-    fetch = begin(mailbox, "1")
+    fetch = begin(at_hand, "1")
     assert fetch.step_cached() == b""
-    assert literals_of(mailbox.drain(fetch)) == [PLAIN]
-    assert literals_of(begin(mailbox, "1").step_cached()) == [PLAIN]
+    assert literals_of(at_hand.drain(fetch)) == [PLAIN]
+    assert literals_of(begin(at_hand, "1").step_cached()) == [PLAIN]
 
 
-def test_a_file_with_another_name_is_at_hand_if_it_is_the_flags_one(mailbox: rows.Mailbox) -> None:
-    mailbox.add(PLAIN, PLAIN, PLAIN)
-    new, cur = mailbox.folder / "new", mailbox.folder / "cur"
-    (new / "1.host").rename(cur / "1.host:2,S")
-    (new / "2.host").rename(cur / "2.host:2,FRab")
-    (new / "3.host").unlink()
-    mailbox.change({1: SEEN})
-    fetch = begin(mailbox, "1:3")
+def test_a_file_with_another_name_is_at_hand_if_it_is_the_flags_one(at_hand: rows.Mailbox) -> None:
+    at_hand.add(PLAIN, PLAIN, PLAIN)
+    new, cur = at_hand.folder / "new", at_hand.folder / "cur"
+    (new / "2.host").rename(cur / "2.host:2,S")
+    (new / "3.host").rename(cur / "3.host:2,FRab")
+    (new / "4.host").unlink()
+    at_hand.change({2: SEEN})
+    fetch = begin(at_hand, "1:3")
     assert literals_of(fetch.step_cached()) == [PLAIN]
     assert fetch.missing == []
-    assert literals_of(mailbox.drain(fetch)) == [PLAIN]
-    assert fetch.missing == [3]
+    assert literals_of(at_hand.drain(fetch)) == [PLAIN]
+    assert fetch.missing == [4]
 
 
-def test_wire_strings_are_asked_for_before_a_file_is_at_hand(mailbox: rows.Mailbox) -> None:
-    mailbox.add(PLAIN)
-    fetch = begin(mailbox, "1", "(ENVELOPE BODY.PEEK[TEXT])")
+def test_wire_strings_are_asked_for_before_a_file_is_at_hand(at_hand: rows.Mailbox) -> None:
+    at_hand.add(PLAIN)
+    fetch = begin(at_hand, "1", "(ENVELOPE BODY.PEEK[TEXT])")
     assert fetch.step_cached() == b""
-    assert fetch.step() == [1_001]
-    mailbox.contents.load(mailbox.account, mailbox.describe([1_001]))
+    assert fetch.step() == [1_002]
+    at_hand.contents.load(at_hand.account, at_hand.describe([1_002]))
     assert fetch.step_cached().endswith(b"BODY[TEXT] {8}\r\nHello.\r\n)\r\n")
     assert fetch.ended
+
+
+def test_a_part_whose_place_was_remembered_is_read_by_who_may_wait(at_hand: rows.Mailbox) -> None:
+    at_hand.add(MULTI)
+    assert b"{10}\r\nFirst part)" in at_hand.fetch(open_view(at_hand), "1", "BODY.PEEK[1]<0.900>")
+    items = "(BODY.PEEK[1]<0.900> BODY.PEEK[HEADER])"
+    fetch = begin(at_hand, "1", items)
+    assert fetch.step_cached() == b""
+    answer = at_hand.drain(fetch)
+    assert b"{10}\r\nFirst part BODY[HEADER]" in answer
+    assert answer == at_hand.fetch(open_view(at_hand), "1", items)
+
+
+def test_nothing_is_at_hand_until_the_disk_is_known(at_hand: rows.Mailbox) -> None:
+    at_hand.add(PLAIN)
+    assert literals_of(begin(at_hand, "1").step_cached()) == [PLAIN]
+    unknown = rows.Mailbox(at_hand.folder / "other")
+    unknown.add(PLAIN)
+    assert begin(unknown, "1").step_cached() == b""
+    assert literals_of(unknown.drain(begin(unknown, "1"))) == [PLAIN]
+    assert literals_of(begin(unknown, "1").step_cached()) == [PLAIN]
 
 
 def test_reading_sets_seen_and_says_so(mailbox: rows.Mailbox) -> None:

@@ -1101,7 +1101,8 @@ class Fetch:
         """
     def step_cached(self) -> bytes:
         """Return the octets of the first few messages, if `reads_files`, these are at most 64 KiB each and in the page
-        cache; else none, and `step` it is. Never waits for the disk, so no thread is needed; keeps the GIL.
+        cache; else none, and `step` it is, as for the first file of each mailbox: by that it is seen whether they
+        are on a disk of this machine. Never waits for that or for another machine, so needs no thread; keeps the GIL.
         """
     @property
     def ended(self) -> bool:

@@ -236,6 +236,14 @@ impl Fetch {
             {
                 break;
             }
+            // A part whose place was remembered, beside a header, is not among the octets read.
+            if self
+                .pieces
+                .iter()
+                .any(|piece| matches!(piece, Piece::File(..)))
+            {
+                break;
+            }
             // Who asks for the same octets many times gets the rest from `step`.
             self.write_pieces(&mut out, 2 * most)?;
         }

@@ -2,13 +2,18 @@
 
 use crate::flags;
 use crate::index::{MailboxIndex, Row};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, FsWord, Mode, OFlags, ResolveFlags};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 type Listing = HashMap<String, PathBuf>;
+
+/// `f_type` (statfs(2)) of ext2 to ext4, XFS, Btrfs, F2FS and tmpfs: opening a file whose name is in memory asks nobody.
+/// A network's (NFS, CephFS), FUSE's and whatever else may stand in front of these has to ask for each `open`.
+const LOCAL: [FsWord; 5] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x0102_1994];
 
 /// Opens message files; remembers one listing of the folder.
 #[derive(Debug, Default)]
@@ -108,8 +113,12 @@ fn open_cached(path: &Path) -> rustix::io::Result<File> {
 }
 
 impl Files {
-    /// The file of a message, `None` where that takes a look at the disk or a listing.
+    /// The file of a message, `None` where that takes a look at the disk or a listing; and always until `open` has
+    /// found that the mailbox is on a disk of this machine.
     pub(crate) fn open_cached(index: &MailboxIndex, row: &Row) -> Option<File> {
+        if !index.on_local_disk.load(Ordering::Relaxed) {
+            return None;
+        }
         let (base, known) = index.read().file(row);
         let cur = |letters: &str| index.folder.join("cur").join(format!("{base}:2,{letters}"));
         let first = match known {
@@ -133,12 +142,19 @@ impl Files {
         row: &Row,
     ) -> std::io::Result<Option<File>> {
         let (base, known) = index.read().file(row);
-        open_named(
+        let found = open_named(
             &index.folder,
             &base,
             known.as_deref(),
             Some(&letters(row.flags)),
             &mut self.listing,
-        )
+        )?;
+        if let Some(file) = &found
+            && !index.on_local_disk.load(Ordering::Relaxed)
+            && rustix::fs::fstatfs(file).is_ok_and(|disk| LOCAL.contains(&disk.f_type))
+        {
+            index.on_local_disk.store(true, Ordering::Relaxed);
+        }
+        Ok(found)
     }
 }

@@ -7,6 +7,7 @@ use crate::set::SequenceSet;
 use crate::uids::UidList;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Columns that `MailboxIndex::feed` reads.
@@ -73,6 +74,8 @@ pub struct MailboxIndex {
     pub uidvalidity: u32,
     /// The Maildir folder.
     pub(crate) folder: PathBuf,
+    /// Whether its files are known to be on a disk of this machine.
+    pub(crate) on_local_disk: AtomicBool,
     pub(crate) parts: PartCache,
     table: RwLock<Table>,
     pending: Mutex<Pending>,
@@ -381,6 +384,7 @@ impl MailboxIndex {
             mailbox,
             uidvalidity,
             folder,
+            on_local_disk: AtomicBool::new(false),
             parts: PartCache::default(),
             table: RwLock::new(Table {
                 account,
