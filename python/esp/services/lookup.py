@@ -1,7 +1,7 @@
 """Finding mailboxes by name for many sessions at once.
 
-Each APPEND, COPY and STATUS begins with it. While one question is under way, those that come meanwhile become the next
-one together; a lone session is asked for alone and waits for nobody. What is answered was so after the call began.
+Each SELECT, APPEND, COPY and STATUS begins with it. While two questions are under way, those that come meanwhile become
+the next one together; one or two sessions at a time wait for nobody. What is answered was so after the call began.
 """
 
 import asyncio
@@ -15,14 +15,19 @@ from esp.storage.postgres.pool import Database
 _Name = tuple[AccountId, str]
 
 
+AT_ONCE = 2
+"""Questions. With one, who comes second waits for the first answer and for one more, twice as long; a third is rare
+until there are so many that asking together is cheaper."""
+
+
 class Lookup:
     """Finds mailboxes; one for each process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._busy = False
+        self._asking = 0
         self._waiting: list[tuple[_Name, asyncio.Future[Mailbox | None]]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def find(self, account: AccountId, name: str) -> Mailbox:
         """Return the mailbox of that exact name.
@@ -31,22 +36,24 @@ class Lookup:
             NotFoundError: there is none.
             UnavailableError: PostgreSQL does not answer.
         """
-        if self._busy:
+        if self._asking >= AT_ONCE:
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(((account, name), waiter))
             found: Mailbox | None = await waiter
             if found is None:
                 raise NotFoundError("Mailbox does not exist")
             return found
-        self._busy = True
+        self._asking += 1
         try:
             async with self._database.connection() as connection:
                 return await sql.by_name(connection, account, name)
         finally:
-            if self._waiting:
-                self._task = asyncio.create_task(self._ask_together(), name="mailbox-lookup")
+            if self._waiting:  # who asks for these takes this one's place
+                task = asyncio.create_task(self._ask_together(), name="mailbox-lookup")
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
             else:
-                self._busy = False
+                self._asking -= 1
 
     async def _ask_together(self) -> None:
         try:
@@ -54,7 +61,7 @@ class Lookup:
                 asked, self._waiting = self._waiting, []
                 await self._answer(asked)
         finally:
-            self._busy = False
+            self._asking -= 1
 
     async def _answer(self, asked: "list[tuple[_Name, asyncio.Future[Mailbox | None]]]") -> None:
         try:
