@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 import ssl
 import time
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 from esp.config import sections
 from esp.core.network import Networks
+from esp.imap.connection import GATHERED, Connection, Event
 from esp.imap.session import Session
+from esp.native import CommandReader
 from tests.imap.client import Client
 from tests.imap.world import Imap, World
 
@@ -259,3 +262,100 @@ async def test_octets_may_come_one_by_one(octets: bytes, imap: Imap) -> None:
 async def test_the_log_never_calls_two_connections_the_same(imap: Imap) -> None:
     """Not an object's address, which the next one has when that is gone."""
     assert len({Session(imap.door).number for _ in range(3)}) == 3
+
+
+class Packets(asyncio.Transport):
+    """Keeps what is sent, each call for itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.sent.append(bytes(data))
+
+    def close(self) -> None:
+        pass
+
+
+class Answering:
+    """Answers each command in two pieces, after a wait if one is asked for."""
+
+    def __init__(self) -> None:
+        self.connection = Connection(self, CommandReader(max_append=1), 60.0)
+        self.transport = Packets()
+        self.handled = 0
+        self.wait: asyncio.Future[None] | None = None
+        self.connection.connection_made(self.transport)
+
+    async def handle(self, event: Event) -> None:
+        self.connection.write(b"one ")
+        if self.wait is not None:
+            await self.wait
+        self.connection.write(b"two\r\n")
+        self.handled += 1
+
+    async def opened(self) -> None:
+        pass
+
+    def writable(self) -> None:
+        pass
+
+    def silent(self) -> None:
+        pass
+
+    def failed(self, error: BaseException) -> None:
+        raise error
+
+    def closed(self) -> None:
+        pass
+
+
+async def ticks(count: int) -> None:
+    """Let the loop turn."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_an_answer_is_one_packet() -> None:
+    answering = Answering()
+    await ticks(3)
+    answering.connection.data_received(b"a NOOP\r\n")
+    await ticks(3)
+    assert answering.transport.sent == [b"one two\r\n"]
+
+
+async def test_what_was_written_before_a_wait_goes_out() -> None:
+    answering = Answering()
+    answering.wait = asyncio.get_running_loop().create_future()
+    await ticks(3)
+    answering.connection.data_received(b"a NOOP\r\n")
+    await ticks(4)
+    assert answering.transport.sent == [b"one "]
+    answering.wait.set_result(None)
+    await ticks(3)
+    assert answering.transport.sent == [b"one ", b"two\r\n"]
+
+
+async def test_much_is_not_gathered() -> None:
+    answering = Answering()
+    await ticks(3)
+    for _ in range(3):
+        answering.connection.write(b"x" * (GATHERED // 2))
+    assert [len(sent) for sent in answering.transport.sent] == [GATHERED]
+    answering.connection.close()
+    assert [len(sent) for sent in answering.transport.sent] == [GATHERED, GATHERED // 2]
+
+
+async def test_others_have_their_turn_between_two_commands() -> None:
+    answering = Answering()
+    await ticks(3)
+    answering.connection.data_received(b"a NOOP\r\n" * 10)
+    seen = []
+    while answering.handled < 10:
+        await asyncio.sleep(0)
+        seen.append(answering.handled)
+    assert max(later - earlier for earlier, later in itertools.pairwise([0, *seen])) == 1

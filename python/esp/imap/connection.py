@@ -36,6 +36,8 @@ WRITE_HIGH = 256 * 1024
 WRITE_LOW = 64 * 1024
 HANDSHAKE_TIMEOUT = 30.0
 INFLATED_AT_ONCE = 64 * 1024
+GATHERED = 64 * 1024
+"""Octets written that are sent without waiting for more."""
 QUIET = 5.0
 """Seconds after which a compressed session does without its compressor."""
 
@@ -65,9 +67,9 @@ class Handler(Protocol):
 class Connection(asyncio.Protocol):
     """Feeds a `CommandReader` and runs a `Handler` on its events."""
 
-    __slots__ = ("_closing", "_flow", "_flushing", "_layer", "_line", "_loop", "_paused", "_quiet",
-                 "_task", "_throttled", "binding", "deadline", "handler", "patience", "peer", "reader", "secure",
-                 "slot", "transport")  # fmt: skip
+    __slots__ = ("_closing", "_flow", "_flushing", "_gathered", "_gathering", "_layer", "_line", "_loop", "_paused",
+                 "_quiet", "_task", "_throttled", "_unsent", "binding", "deadline", "handler", "patience", "peer",
+                 "reader", "secure", "slot", "transport")  # fmt: skip
 
     def __init__(self, handler: Handler, reader: CommandReader, patience: float) -> None:
         self.handler = handler
@@ -90,6 +92,9 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._layer: Deflation | None = None
         self._flushing = False
+        self._gathered: list[bytes] = []
+        self._gathering = False
+        self._unsent = 0
         self._quiet: asyncio.TimerHandle | None = None
 
     # What asyncio calls
@@ -171,9 +176,27 @@ class Connection(asyncio.Protocol):
         return self._closing
 
     def write(self, octets: bytes) -> None:
-        """Send octets; whoever sends many awaits `drain` between."""
+        """Have octets sent, by `send` or when the writer waits for something; who has many awaits `drain` between.
+
+        Each piece for itself would cost a call of the kernel, and wake the client for what it cannot use yet.
+        """
         if not octets or self._closing:
             return
+        self._gathered.append(octets)
+        self._unsent += len(octets)
+        if self._unsent >= GATHERED:
+            self.send()
+        elif not self._gathering:
+            self._gathering = True
+            self._loop.call_soon(self._waits)
+
+    def send(self) -> None:
+        """Send what was written."""
+        if not self._gathered or self._closing:
+            return
+        octets = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
+        self._gathered.clear()
+        self._unsent = 0
         if self._layer is None:
             self.transport.write(octets)
             return
@@ -199,6 +222,7 @@ class Connection(asyncio.Protocol):
         """
         if self._closing:
             raise ConnectionResetError("the client is gone")
+        self.send()
         if self._paused:
             self._flow = self._loop.create_future()
             try:
@@ -234,6 +258,7 @@ class Connection(asyncio.Protocol):
         # RFC 3501 §6.2.1, CVE-2011-0411: nothing sent in clear text may count as sent under TLS. Not after the
         # handshake: by then the first protected octets may have come.
         self.reader.discard()
+        self.send()
         transport = await self._loop.start_tls(
             self.transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT
         )
@@ -251,10 +276,12 @@ class Connection(asyncio.Protocol):
 
     def begin_compression(self) -> None:
         """Compress what is written from now on, and inflate what is read (RFC 4978)."""
+        self.send()
         self._layer = Deflation()
 
     def end_compression(self) -> None:
         """End the stream to the client; what it sends from now on is not compressed either (RFC 8437 §4.1)."""
+        self.send()
         if self._layer is not None:
             layer, self._layer = self._layer, None
             self.transport.write(layer.finish())
@@ -263,6 +290,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """End the connection when what was written is sent."""
         if not self._closing:
+            self.send()
             self._flush()
             self._closing = True
             self.transport.close()
@@ -295,12 +323,18 @@ class Connection(asyncio.Protocol):
 
     async def _work(self) -> None:
         try:
-            while not self._closing and (event := self._next()) is not None:
+            event = self._next()
+            while event is not None and not self._closing:
                 await self._guarded(self.handler.handle(event))
+                self.send()
                 if self._paused and not self._closing:
                     # Else who sends commands and reads no responses has us keep them all.
                     await self._guarded(self.drain())
                 self._resume_reading()
+                event = None if self._closing else self._next()
+                if event is not None:
+                    # Not every answer waits for something: who sends hundreds together must not have the loop alone.
+                    await asyncio.sleep(0)
         finally:
             self._task = None
 
@@ -321,6 +355,10 @@ class Connection(asyncio.Protocol):
         # when the garbage collector comes by, which it hardly does while little is allocated.
         self.transport = cast("asyncio.Transport", None)
         self.handler = cast("Handler", None)
+
+    def _waits(self) -> None:
+        self._gathering = False
+        self.send()
 
     # The compression layer
 

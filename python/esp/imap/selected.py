@@ -1,21 +1,22 @@
 """A session's selected mailbox."""
 
-from esp.core.rights import Rights
 from esp.imap.contexts import Contexts
 from esp.native import View
+from esp.services.access import Reached
 from esp.services.open_mailboxes import OpenMailbox
 
 
 class Selected:
     """An index shared with other sessions, and what this one knows of it."""
 
-    __slots__ = ("acl_version", "contexts", "name", "opened", "rights", "view")
+    __slots__ = ("acl_version", "contexts", "name", "object_id", "opened", "rights", "view")
 
-    def __init__(self, name: str, opened: OpenMailbox, view: View, rights: Rights, acl_version: int) -> None:
-        self.name = name
+    def __init__(self, reached: Reached, opened: OpenMailbox, view: View) -> None:
+        self.name = reached.name
+        self.object_id = reached.mailbox.object_id
         self.opened = opened
         self.view = view
-        self.rights = rights
-        self.acl_version = acl_version
+        self.rights = reached.rights
+        self.acl_version = reached.mailbox.acl_version
         """Of the list that gave `rights`."""
         self.contexts = Contexts()

@@ -26,28 +26,16 @@ async def select(session: "Session", command: Command) -> str:
     if session.uidonly and arguments.qresync is not None and arguments.qresync.known_sequence is not None:
         raise Refusal(f"BAD {UID_REQUIRED}")  # RFC 9586 §3.7
     # RFC 3501 §6.3.1: the mailbox selected before is deselected even when this fails.
-    if session.selected is not None:
-        session.select(None)
-        # RFC 9051 §7.1, RFC 7162 §3.2.11: what follows is about another mailbox.
-        session.untagged("OK [CLOSED] Previous mailbox is now closed")
-    door = session.door
-    reached = await door.mailboxes.reach(session.owner, arguments.mailbox, Rights.READ)
-    mailbox = reached.mailbox
-    # RFC 4314 §5.2: all flags are shared, so `s`, `w` and `t` count with `i` and `e`.
-    read_only = command.name == "EXAMINE" or not reached.rights & CHANGING
-    opened = await door.open_mailboxes.open(mailbox)
+    was_selected = session.selected is not None
+    session.select(None)
     try:
-        recent_from = await door.mailboxes.first_recent(mailbox, take=not read_only)
-        view = View(
-            opened.index,
-            read_only=read_only,
-            recent_from=recent_from,
-            settable=settable_flags(reached.rights),
-        )
-    except BaseException:
-        door.open_mailboxes.release(opened)
-        raise
-    selected = Selected(reached.name, opened, view, reached.rights, mailbox.acl_version)
+        selected = await _open(session, arguments.mailbox, examine=command.name == "EXAMINE")
+    finally:
+        if was_selected:
+            # RFC 9051 §7.1, RFC 7162 §3.2.11: what follows is about another mailbox. Not said before the wait for the
+            # database, or it is a packet of its own.
+            session.untagged("OK [CLOSED] Previous mailbox is now closed")
+    view = selected.view
     session.select(selected)
     if arguments.condstore:
         session.condstore = True
@@ -61,10 +49,31 @@ async def select(session: "Session", command: Command) -> str:
         view.enable_imap4rev2()
         await write_list(session, arguments.mailbox)
     session.connection.write(view.opening())
-    session.untagged(f"OK [MAILBOXID ({mailbox.object_id})] Mailbox identifier")  # RFC 8474 §4.2
+    session.untagged(f"OK [MAILBOXID ({selected.object_id})] Mailbox identifier")  # RFC 8474 §4.2
     if arguments.qresync is not None:
         await resume(session, selected, arguments.qresync)
-    return f"OK [{'READ-ONLY' if read_only else 'READ-WRITE'}] {command.name} completed"
+    return f"OK [{'READ-ONLY' if view.read_only else 'READ-WRITE'}] {command.name} completed"
+
+
+async def _open(session: "Session", name: str, *, examine: bool) -> Selected:
+    door = session.door
+    reached = await door.mailboxes.reach(session.owner, name, Rights.READ)
+    mailbox = reached.mailbox
+    # RFC 4314 §5.2: all flags are shared, so `s`, `w` and `t` count with `i` and `e`.
+    read_only = examine or not reached.rights & CHANGING
+    opened = await door.open_mailboxes.open(mailbox)
+    try:
+        recent_from = await door.mailboxes.first_recent(mailbox, take=not read_only)
+        view = View(
+            opened.index,
+            read_only=read_only,
+            recent_from=recent_from,
+            settable=settable_flags(reached.rights),
+        )
+    except BaseException:
+        door.open_mailboxes.release(opened)
+        raise
+    return Selected(reached, opened, view)
 
 
 async def noop(session: "Session", command: Command) -> str:

@@ -106,8 +106,9 @@ class Session:
         self.connection.write(f"* {response}\r\n".encode())
 
     def tagged(self, tag: str, response: str) -> None:
-        """Write the response that completes a command."""
+        """Write the response that completes a command, and send it with all before it."""
         self.connection.write(f"{tag} {response}\r\n".encode())
+        self.connection.send()
 
     def bye(self, reason: str) -> None:
         """Say why, and close."""
