@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from esp.telemetry import log
 
@@ -15,11 +16,15 @@ from esp.telemetry import log
 def stream() -> Iterator[io.StringIO]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    configured, before = structlog.is_configured(), structlog.get_config()
     yield io.StringIO()
     root.handlers[:] = handlers
     root.setLevel(level)
-    log.configure("warning")
-    root.handlers[:] = handlers
+    # Loggers of other tests, which look at events, must find what they would without these tests.
+    if configured:
+        structlog.configure(**before)
+    else:
+        structlog.reset_defaults()
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
