@@ -27,6 +27,8 @@ from esp.telemetry.log import get_logger
 WARM_OCTETS = 64 * 1024 * 1024
 """Of indexes without a session."""
 WARM_SECONDS = 600.0
+WORTH_HALVING = 5_000
+"""UIDs; so many messages are there sooner when two connections read them, each a process of PostgreSQL's."""
 
 log = get_logger(__name__)
 
@@ -123,10 +125,15 @@ class OpenMailbox:
         try:
             async with self._database.connection() as connection:
                 state = await mailboxes_sql.state(connection, self.mailbox, known)
-                complete = await self._read(connection, state, known)
+                uids, after = self._lacking(state, known)
+                if 0 < len(uids) < WORTH_HALVING:
+                    await self._copy(connection, self._feed, uids, after)
+            if len(uids) >= WORTH_HALVING:
+                await self._read_halves(uids, after)
         except BaseException:
             index.abandon()
             raise
+        complete = uids.start == 0 and not after
         index.commit(
             modseq=state.modseq,
             uidnext=state.uidnext,
@@ -139,21 +146,43 @@ class OpenMailbox:
         if self._behind == heard:  # else there was word of something newer than what was read
             self._behind = state.modseq
 
-    async def _read(self, connection: Connection, state: State, known: ModSeq) -> bool:
-        """Feed what `state` does not tell, and return whether that was all there is.
+    def _lacking(self, state: State, known: ModSeq) -> tuple[range, int]:
+        """Return the UIDs of what `state` does not tell, and the mod-sequence after which it was changed.
 
         The messages are read a moment later than `state`; `MailboxIndex.commit` takes that into account.
         """
-        uids, after = range(state.uidnext), 0
         if known and state.remembers(known):
-            uids = range(self.index.uidnext, state.uidnext)
-        elif known and state.changed_horizon is None and known >= state.expunged_horizon:
-            after = known
-        if uids:
-            await messages_sql.copy_rows(
-                connection, self.account, self.mailbox, self._feed, uids=uids, after=after
-            )
-        return uids.start == 0 and not after
+            return range(self.index.uidnext, state.uidnext), 0
+        if known and state.changed_horizon is None and known >= state.expunged_horizon:
+            return range(state.uidnext), known
+        return range(state.uidnext), 0
+
+    async def _read_halves(self, uids: range, after: int) -> None:
+        """Feed the rows, read by two connections at once."""
+        middle = (uids.start + uids.stop) // 2
+        second = asyncio.create_task(self._read_second(range(middle, uids.stop), after))
+        try:
+            # No connection is held while another one is waited for: filling many mailboxes must not come to a stop.
+            async with self._database.connection() as connection:
+                await self._copy(connection, self._feed, range(uids.start, middle), after)
+            for octets in await second:
+                self.index.feed(octets)
+        finally:
+            second.cancel()
+            await asyncio.gather(second, return_exceptions=True)
+
+    async def _read_second(self, uids: range, after: int) -> list[bytes]:
+        read: list[bytes] = []
+
+        async def keep(octets: bytes) -> None:
+            read.append(bytes(octets))  # as in `_feed`
+
+        async with self._database.connection() as connection:
+            await self._copy(connection, keep, uids, after)
+        return read
+
+    async def _copy(self, connection: Connection, sink: messages_sql.Sink, uids: range, after: int) -> None:
+        await messages_sql.copy_rows(connection, self.account, self.mailbox, sink, uids=uids, after=after)
 
     async def _feed(self, octets: bytes) -> None:
         self.index.feed(bytes(octets))  # asyncpg hands out its own bytearray
@@ -255,19 +284,20 @@ class OpenMailboxes:
     async def _prepare(self) -> None:
         """Have PostgreSQL plan what SELECT asks of it, before the first client waits for that."""
         nobody, nothing = AccountId(0), MailboxId(0)
-        async with self._database.connection() as connection:
-            with contextlib.suppress(NotFoundError):
-                await mailboxes_sql.by_name(connection, nobody, "")
-            with contextlib.suppress(NotFoundError):
-                await mailboxes_sql.state(connection, nothing, ModSeq(0))
-            await mailboxes_sql.modseq(connection, nothing)
-            await messages_sql.copy_rows(connection, nobody, nothing, _drop, uids=range(1))
-
-    async def _poll(self) -> None:
         try:
-            await self._prepare()
+            async with self._database.connection() as connection:
+                with contextlib.suppress(NotFoundError):
+                    await mailboxes_sql.by_name(connection, nobody, "")
+                with contextlib.suppress(NotFoundError):
+                    await mailboxes_sql.state(connection, nothing, ModSeq(0))
+                await mailboxes_sql.modseq(connection, nothing)
+                await messages_sql.copy_rows(connection, nobody, nothing, _drop, uids=range(1))
         except EspError as error:
             log.warning("mailbox_poll_failed", error=str(error))
+
+    async def _poll(self) -> None:
+        # On two connections, as many as read a large mailbox: a new one costs its first user 10 ms.
+        await asyncio.gather(self._prepare(), self._prepare())
         while True:
             await until_look(self._look_now, self._notifier, self._poll_interval)
             self._shrink()
