@@ -242,7 +242,7 @@ async def test_a_full_disk_is_temporary(world: World, imap: Imap) -> None:
     client = await imap.login(await world.account())
     link = imap.door.messages._maildirs.link
 
-    async def full(*_: object) -> list[str | None]:
+    async def full(*_: object) -> list[bool]:
         raise OSError(28, "No space left on device")
 
     await client.append("INBOX", b"x")

@@ -97,13 +97,13 @@ def test_a_file_renamed_by_another_program_is_read_renamed_linked_and_removed(
     (root / "a/b/new" / result.base).rename(root / "a/b/cur" / f"{result.base}:2,FS")
 
     assert store.read("a/b", result.base, None) == BODY
-    (copy,) = store.link(result.paths, "a/b/.Copy", ["S"])
-    assert copy is not None
-    assert copy != result.base
+    copy, other = store.names([len(BODY)] * 2)
+    assert len({copy, other, result.base}) == 3
+    assert store.link(result.paths, "a/b/.Copy", [copy], ["S"]) == [True]
     assert store.rename("a/b", [(result.base, None, "T")]) == [None]
     assert store.unlink([f"a/b/cur/{result.base}:2,X", "a/b/new/gone", "a/gone/new/gone"]) == []
     assert [str(path.relative_to(root)) for path in files(root)] == [f"a/b/.Copy/cur/{copy}:2,S"]
-    assert store.link(result.paths, "a/b/.Copy", [None]) == [None]
+    assert store.link(result.paths, "a/b/.Copy", [other], [None]) == [False]
 
 
 @pytest.mark.parametrize("folder", ["../out", "a/../../out", "/etc", "", "a//b", "a\0b"])

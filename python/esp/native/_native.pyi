@@ -1635,10 +1635,15 @@ class Store:
         Missing folders are made. One result for each item, in order; each item can be delivered once.
         """
 
-    def link(self, sources: Sequence[str], folder: str, letters: Sequence[str | None]) -> list[str | None]:
-        """Link message files (paths) into one more folder, durably, and return their base names there.
+    def names(self, sizes: Sequence[int]) -> list[str]:
+        """Return new base names for messages of these sizes, for `link`."""
 
-        `None` for a source that is gone; one whose letters changed is found. All or none.
+    def link(
+        self, sources: Sequence[str], folder: str, bases: Sequence[str], letters: Sequence[str | None]
+    ) -> list[bool]:
+        """Link message files (paths) into one more folder under these base names (`names`), durably.
+
+        Returns for each whether its source is there; one whose letters changed is found. All or none.
 
         Raises:
             OSError: no room, no right, or the store is poisoned.

@@ -295,16 +295,17 @@ class _Mailbox:
         async with self._database.connection() as connection:
             copies = await upkeep.copies(connection, self._account.id, row.content)
         letters = maildir.file_letters(row.flags)
+        (base,) = self._store.names([row.size])
         for directory, file, file_flags in copies:
             if file == row.file:
                 continue
             folder = maildir.folder(self._account.maildir, directory)
             source = maildir.file_path(folder, file, file_flags)
             try:
-                (base,) = await asyncio.to_thread(self._store.link, [source], self._folder, [letters])
+                (made,) = await asyncio.to_thread(self._store.link, [source], self._folder, [base], [letters])
             except OSError:
                 continue
-            if base is not None:
+            if made:
                 async with self._database.connection() as connection:
                     await upkeep.set_file(
                         connection, self._account.id, self._mailbox.id, row.uid, file=base, file_flags=letters

@@ -4,6 +4,7 @@ In: UIDs of one mailbox. Out: what was changed, after it is durable: files first
 processes. Every call is one transaction: all of it happened, or nothing did.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
@@ -32,6 +33,10 @@ from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres import messages as sql
 from esp.storage.postgres.outbox import Topic
 from esp.storage.postgres.pool import Connection, Database
+
+WORTH_OVERLAPPING = range(100, 5_000)
+"""Copies whose rows are written while their files are linked. For fewer, what counts is how long mailboxes are locked
+and a connection is taken, which others may wait for; for more, they would be for long."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -185,61 +190,100 @@ class Messages:
             source = await mailboxes_sql.by_id(connection, source_id)
             target = await mailboxes_sql.by_id(connection, target_id)
             rows = await sql.rows(connection, source, uids)
-            charged = not move or source.account != target.account
-            if charged:
-                await _check_quota(connection, target.account, rows)
+            charged = target.account if not move or source.account != target.account else None
+            if charged is not None:
+                await _check_quota(connection, charged, rows)
         if whole and uids is not None and len(rows) < len(uids):
             raise MessagesGoneError("Some of the messages were expunged")
         if not rows:
             return Copied(uidvalidity=target.uidvalidity, sources=[], copies=[])
-        linked = await self._link(source, target, rows, settable)
+        change = _Change(source_id, target_id, settable, charged, move)
+        copies = self._named(source, target, rows, settable)
+        wanted = len(uids) if whole and uids is not None else 0
+        linking = asyncio.create_task(self._link(target, copies))
         try:
-            async with self._database.transaction() as tx:
-                if charged:
-                    await mailboxes_sql.lock_quota(tx, target.account)
-                    await _check_quota(tx, target.account, [copy.row for copy in linked])
-                locked = await mailboxes_sql.lock(tx, {source_id, target_id})
-                source, target = locked[source_id], locked[target_id]
-                copied = await _add_copies(tx, source, target, linked, settable)
-                if whole and uids is not None and len(copied.sources) < len(uids):
-                    raise MessagesGoneError("Some of the messages were expunged")
-                changes = [(target_id, copied.modseq)]
-                if move:
-                    source = await _lock(tx, source_id)  # counted anew when it is the target as well
-                    removal = removal_of(source, self._unlink_after)
-                    expunged = await sql.expunge(
-                        tx,
-                        source,
-                        copied.sources,
-                        removal,
-                        deleted_only=False,
-                        keep_contents=source.account == target.account,
-                    )
-                    changes.append((source_id, expunged.modseq))
+            if len(copies) not in WORTH_OVERLAPPING:
+                await linking
+            try:
+                copied, changes = await self._record(change, copies, linking, wanted)
+            except _FilesGoneError:
+                there = await linking
+                copies = [copy for copy in copies if copy.row.uid in there]
+                copied, changes = await self._record(change, copies, linking, wanted)
         except UnavailableError:
             # Whether the commit took place is not known: an orphan is found by the janitor, a lost file by nobody.
             raise
         except EspError:
-            await self._maildirs.unlink([copy.path for copy in linked])
+            await asyncio.wait([linking])
+            if linking.exception() is None:
+                await self._maildirs.unlink(
+                    [copy.path for copy in copies if copy.row.uid in linking.result()]
+                )
             raise
-        made = set(copied.sources)
-        # Expunged between the linking and the transaction:
-        await self._maildirs.unlink([copy.path for copy in linked if copy.row.uid not in made])
+        finally:
+            # Who gives up does not wait for the thread, which goes on; the janitor finds what it makes.
+            linking.cancel()
+            await asyncio.gather(linking, return_exceptions=True)
+        late = linking.result().difference(copied.sources)  # expunged before the transaction
+        await self._maildirs.unlink([copy.path for copy in copies if copy.row.uid in late])
         await self._notifier.publish(changes)
         return Copied(uidvalidity=target.uidvalidity, sources=copied.sources, copies=copied.uids)
 
-    async def _link(
-        self, source: Mailbox, target: Mailbox, rows: list[sql.Row], settable: int
-    ) -> "list[_Linked]":
+    async def _record(
+        self, change: "_Change", copies: "list[_Copy]", linking: asyncio.Task[set[Uid]], wanted: int
+    ) -> tuple[sql.Copied, list[tuple[MailboxId, ModSeq]]]:
+        """Write the rows while `linking` makes their files; they are committed after the files are durable.
+
+        Raises:
+            MessagesGoneError: fewer than `wanted` messages still exist.
+            _FilesGoneError: nothing was written, since a message that exists has no file.
+            EspError: as `_copy`, or `linking` failed.
+        """
+        async with self._database.transaction() as tx:
+            if change.charged is not None:
+                await mailboxes_sql.lock_quota(tx, change.charged)
+                await _check_quota(tx, change.charged, [copy.row for copy in copies])
+            locked = await mailboxes_sql.lock(tx, {change.source, change.target})
+            source, target = locked[change.source], locked[change.target]
+            copied = await _add_copies(tx, source, target, copies, change.settable)
+            if len(copied.sources) < wanted:
+                raise MessagesGoneError("Some of the messages were expunged")
+            changes = [(target.id, copied.modseq)]
+            if change.move:
+                source = await _lock(tx, change.source)  # counted anew when it is the target as well
+                expunged = await sql.expunge(
+                    tx,
+                    source,
+                    copied.sources,
+                    removal_of(source, self._unlink_after),
+                    deleted_only=False,
+                    keep_contents=source.account == target.account,
+                )
+                changes.append((source.id, expunged.modseq))
+            # A row without a file must be impossible: this is waited for before the commit.
+            if not await linking >= set(copied.sources):
+                raise _FilesGoneError("A message has no file")
+        return copied, changes
+
+    def _named(self, source: Mailbox, target: Mailbox, rows: list[sql.Row], settable: int) -> "list[_Copy]":
         folder = maildir.folder(target.home, target.directory)
-        letters = [maildir.flag_letters(row.flags & settable) for row in rows]
-        with file_errors():
-            bases = await self._maildirs.link([path_of(source, row) for row in rows], folder, letters)
         return [
-            _Linked(row, base, flags, f"{folder}/cur/{base}:2,{flags}")
-            for row, flags, base in zip(rows, letters, bases, strict=True)
-            if base is not None  # expunged meanwhile
+            _Copy(row, base, letters, path_of(source, row), f"{folder}/cur/{base}:2,{letters}")
+            for row, base in zip(rows, self._maildirs.names([row.size for row in rows]), strict=True)
+            for letters in [maildir.flag_letters(row.flags & settable)]
         ]
+
+    async def _link(self, target: Mailbox, copies: "list[_Copy]") -> set[Uid]:
+        """Make the files, and return the UIDs of the sources that were there."""
+        folder = maildir.folder(target.home, target.directory)
+        with file_errors():
+            there = await self._maildirs.link(
+                [copy.source for copy in copies],
+                folder,
+                [copy.base for copy in copies],
+                [copy.letters for copy in copies],
+            )
+        return {copy.row.uid for copy, found in zip(copies, there, strict=True) if found}
 
 
 @contextmanager
@@ -253,11 +297,26 @@ def file_errors() -> Iterator[None]:
         raise UnavailableError("The mail storage does not answer") from error
 
 
-class _Linked(NamedTuple):
+class _FilesGoneError(EspError):
+    """A message that exists has no file."""
+
+
+class _Copy(NamedTuple):
     row: sql.Row
     base: str
     letters: str
+    source: str
+    """Where the file is."""
     path: str
+    """Where it will be, too."""
+
+
+class _Change(NamedTuple):
+    source: MailboxId
+    target: MailboxId
+    settable: int
+    charged: AccountId | None
+    move: bool
 
 
 def path_of(mailbox: Mailbox, row: sql.Row) -> str:
@@ -304,7 +363,7 @@ async def _add_keywords(tx: Connection, mailbox: Mailbox, keywords: Sequence[str
 
 
 async def _add_copies(
-    tx: Connection, source: Mailbox, target: Mailbox, linked: list[_Linked], settable: int
+    tx: Connection, source: Mailbox, target: Mailbox, linked: list[_Copy], settable: int
 ) -> sql.Copied:
     used = 0
     for copy in linked:

@@ -87,17 +87,22 @@ class Maildirs:
         """See `remove_account`."""
         await asyncio.to_thread(remove_account, self._root, account)
 
-    async def link(
-        self, sources: Sequence[str], folder_: str, letters: Sequence[str | None]
-    ) -> list[str | None]:
-        """Link message files into one more Maildir, durably, all or none; return their base names there.
+    def names(self, sizes: Sequence[int]) -> list[str]:
+        """Return new base names for messages of these sizes, to be used with `link`."""
+        return self._store.names(sizes)
 
-        `None` for a source that is gone. The copies share their octets with the sources.
+    async def link(
+        self, sources: Sequence[str], folder_: str, bases: Sequence[str], letters: Sequence[str | None]
+    ) -> list[bool]:
+        """Link message files into one more Maildir under these base names, durably, all or none.
+
+        Returns for each whether its source is there. The copies share their octets with the sources. When this is
+        cancelled, the links are made all the same.
 
         Raises:
             OSError: no room, no right; nothing was linked.
         """
-        return await asyncio.to_thread(self._store.link, list(sources), folder_, list(letters))
+        return await asyncio.to_thread(self._store.link, list(sources), folder_, list(bases), list(letters))
 
     async def section(
         self, folder_: str, base: str, letters: str | None, section: str, partial: tuple[int, int] | None

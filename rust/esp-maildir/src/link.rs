@@ -11,8 +11,15 @@ use rustix::io::Errno;
 use std::collections::{BTreeSet, HashMap};
 
 impl Store {
-    /// Link message files into `folder`, durably, each under a new base name, which is returned; `None` for a source
-    /// that is gone. The octets are shared with the source.
+    /// New base names for messages of these sizes, to be used with `link`.
+    #[must_use]
+    pub fn names(&self, sizes: &[u64]) -> Vec<String> {
+        let name = |size| format!("{},S={size}", self.shared.unique());
+        sizes.iter().map(name).collect()
+    }
+
+    /// Link message files into `folder`, durably, each under the base name that is given for it; return for each
+    /// whether its source is there. The octets are shared with the source.
     ///
     /// # Errors
     /// Nothing is linked then.
@@ -20,14 +27,17 @@ impl Store {
         &self,
         sources: &[String],
         folder: &str,
+        bases: &[String],
         letters: &[Option<String>],
-    ) -> Result<Vec<Option<String>>, Failure> {
+    ) -> Result<Vec<bool>, Failure> {
         if self.shared.is_poisoned() {
             return Err(Failure::poisoned(folder, None));
         }
         let mut paths = Vec::with_capacity(sources.len());
-        let linked = self.shared.link_all(sources, folder, letters, &mut paths);
-        let linked = linked.and_then(|bases| self.shared.sync_parents(&paths).map(|()| bases));
+        let linked = self
+            .shared
+            .link_all(sources, folder, bases, letters, &mut paths);
+        let linked = linked.and_then(|there| self.shared.sync_parents(&paths).map(|()| there));
         if linked.is_err() {
             self.shared.undo(&paths, None);
         }
@@ -40,17 +50,21 @@ impl Shared {
         &self,
         sources: &[String],
         folder: &str,
+        bases: &[String],
         letters: &[Option<String>],
         paths: &mut Vec<String>,
-    ) -> Result<Vec<Option<String>>, Failure> {
+    ) -> Result<Vec<bool>, Failure> {
         let mut listed: HashMap<&str, HashMap<String, String>> = HashMap::new();
-        let mut bases = Vec::with_capacity(sources.len());
-        for (source, letters) in sources.iter().zip(letters) {
+        let mut there = Vec::with_capacity(sources.len());
+        for ((source, base), letters) in sources.iter().zip(bases).zip(letters) {
             let target = Target {
                 folder: folder.to_owned(),
                 letters: letters.clone(),
             };
             target.check()?;
+            if base.contains('/') || !is_below(base) {
+                return Err(Failure::internal("link", base));
+            }
             let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let failure = |error| Failure::new("open", source, error);
             let Some((home, file)) = source.rsplit_once('/').and_then(|(part, file)| {
@@ -68,12 +82,12 @@ impl Shared {
                             .unwrap_or_default()
                     });
                     let Some(found) = names.get(parse(file).0) else {
-                        bases.push(None);
+                        there.push(false);
                         continue;
                     };
                     match openat(self.root(), format!("{home}/{found}"), flags, Mode::empty()) {
                         Err(Errno::NOENT) => {
-                            bases.push(None);
+                            there.push(false);
                             continue;
                         }
                         result => result.map_err(failure)?,
@@ -83,14 +97,13 @@ impl Shared {
             };
             let status = fstat(&opened).map_err(failure)?;
             let size = u64::try_from(status.st_size).unwrap_or_default();
-            let base = format!("{},S={size}", self.unique());
             let modified = status.st_mtime * 1_000_000_000
                 + i64::try_from(status.st_mtime_nsec).unwrap_or_default();
-            let path = self.link_opened(opened, &target, &base, size, modified)?;
+            let path = self.link_opened(opened, &target, base, size, modified)?;
             paths.push(path);
-            bases.push(Some(base));
+            there.push(true);
         }
-        Ok(bases)
+        Ok(there)
     }
 
     /// Sync the folders in which `paths` are; the octets were durable before.

@@ -299,19 +299,28 @@ impl Store {
             .collect()
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a list of Python's becomes a vector of its own"
+    )]
+    fn names(&self, sizes: Vec<u64>) -> Vec<String> {
+        self.store.names(&sizes)
+    }
+
     fn link(
         &self,
         py: Python<'_>,
         sources: Vec<String>,
         folder: &str,
+        bases: Vec<String>,
         letters: Vec<Option<String>>,
-    ) -> PyResult<Vec<Option<String>>> {
-        if sources.len() != letters.len() {
+    ) -> PyResult<Vec<bool>> {
+        if sources.len() != letters.len() || sources.len() != bases.len() {
             return Err(PyValueError::new_err(
-                "sources and letters must be equally many",
+                "sources, bases and letters must be equally many",
             ));
         }
-        py.detach(|| self.store.link(&sources, folder, &letters))
+        py.detach(|| self.store.link(&sources, folder, &bases, &letters))
             .map_err(|failure| os_error(&failure))
     }
 
