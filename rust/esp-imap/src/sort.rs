@@ -68,6 +68,15 @@ pub(crate) fn sent(row: &Row, head: Head<'_>) -> i64 {
         .unwrap_or_else(|| row.internal_date.div_euclid(1_000_000))
 }
 
+/// So many octets of a text are in its prefix.
+const BEGINNING: usize = 15;
+
+/// Whether a prefix (`Column::prefixes`) is all of its value.
+fn whole(prefix: u128) -> bool {
+    let [.., length] = prefix.to_be_bytes();
+    usize::from(length) <= BEGINNING
+}
+
 /// One criterion's values, one for each message.
 enum Column<'a> {
     Numbers(Vec<i64>),
@@ -93,21 +102,23 @@ impl<'a> Column<'a> {
         }
     }
 
-    /// Numbers that are in the order of the values where they differ; equal ones must be compared in full.
-    fn prefixes(&self) -> Vec<u64> {
+    /// Numbers that are in the order of the values where they differ; equal ones mean equal values if they are `whole`.
+    fn prefixes(&self) -> Vec<u128> {
         match self {
             Self::Numbers(numbers) => numbers
                 .iter()
-                .map(|number| number.cast_unsigned() ^ (1 << 63))
+                .map(|number| u128::from(number.cast_unsigned() ^ (1 << 63)) << 64)
                 .collect(),
             Self::Texts(texts) => texts
                 .iter()
                 .map(|text| {
-                    let mut first = [0; 8];
-                    for (to, from) in first.iter_mut().zip(*text) {
+                    let mut first = [0; 16];
+                    for (to, from) in first.iter_mut().zip(text.iter().take(BEGINNING)) {
                         *to = *from;
                     }
-                    u64::from_be_bytes(first)
+                    // Tells "a" from "a" and a NUL, and what is there from what goes on.
+                    let length = text.len().min(BEGINNING + 1);
+                    u128::from_be_bytes(first) | length as u128
                 })
                 .collect(),
         }
@@ -138,22 +149,62 @@ pub(crate) fn sorted(
         return (0..rows.len()).collect();
     };
     // Mostly a few octets decide, and these stand together.
-    let mut places: Vec<(u64, usize)> = first.prefixes().into_iter().zip(0..).collect();
-    let flip = if *reverse { u64::MAX } else { 0 };
+    let mut places: Vec<(u128, usize)> = first.prefixes().into_iter().zip(0..).collect();
+    let flip = if *reverse { u128::MAX } else { 0 };
     for (prefix, _) in &mut places {
         *prefix ^= flip;
     }
-    places.sort_unstable_by(|(a_prefix, a), (b_prefix, b)| {
+    places.sort_by(|(a_prefix, a), (b_prefix, b)| {
         a_prefix.cmp(b_prefix).then_with(|| {
             columns
                 .iter()
+                .skip(usize::from(whole(a_prefix ^ flip)))
                 .map(|(column, reverse)| {
                     let order = column.compare(*a, *b);
                     if *reverse { order.reverse() } else { order }
                 })
                 .find(|order| order.is_ne())
-                .unwrap_or_else(|| a.cmp(b))
+                .unwrap_or(Ordering::Equal)
         })
     });
     places.into_iter().map(|(_, place)| place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_are_in_the_order_of_texts_and_whole_ones_tell_all() {
+        let texts: [&[u8]; 10] = [
+            b"",
+            b"\0",
+            b"a",
+            b"a\0",
+            b"a\0\0b",
+            b"fifteen octets!",
+            b"fifteen octets!\0",
+            b"fifteen octets!!",
+            b"fifteen octets!! and more",
+            b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        ];
+        let prefixes = Column::Texts(texts.to_vec()).prefixes();
+        for (a_prefix, a) in prefixes.iter().zip(texts) {
+            for (b_prefix, b) in prefixes.iter().zip(texts) {
+                let order = a_prefix.cmp(b_prefix);
+                if order.is_ne() || whole(*a_prefix) {
+                    assert_eq!(order, a.cmp(b), "{a:?} {b:?}");
+                }
+            }
+        }
+        let entire: Vec<bool> = prefixes.into_iter().map(whole).collect();
+        assert_eq!(entire, [[true; 6].as_slice(), &[false; 4]].concat());
+    }
+
+    #[test]
+    fn prefixes_of_numbers_are_whole_and_in_their_order() {
+        let prefixes = Column::Numbers(vec![i64::MIN, -1, 0, 1, i64::MAX]).prefixes();
+        assert!(prefixes.is_sorted_by(|a, b| a < b));
+        assert!(prefixes.into_iter().all(whole));
+    }
 }
