@@ -45,8 +45,8 @@ pub struct Item<B> {
 impl<B: AsRef<[u8]>> Item<B> {
     /// What it takes to write it, told in octets.
     fn work(&self) -> u64 {
-        let names = u64::try_from(self.targets.len()).unwrap_or(u64::MAX);
-        (FILE + self.size()).saturating_add(names.saturating_mul(NAME))
+        let more = u64::try_from(self.targets.len().saturating_sub(1)).unwrap_or(u64::MAX);
+        (FILE + self.size()).saturating_add(more.saturating_mul(NAME))
     }
 
     fn size(&self) -> u64 {
