@@ -106,9 +106,8 @@ class Session:
         self.connection.write(f"* {response}\r\n".encode())
 
     def tagged(self, tag: str, response: str) -> None:
-        """Write the response that completes a command, and send it with all before it."""
+        """Write the response that completes a command."""
         self.connection.write(f"{tag} {response}\r\n".encode())
-        self.connection.send()
 
     def bye(self, reason: str) -> None:
         """Say why, and close."""

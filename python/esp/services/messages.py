@@ -267,11 +267,11 @@ class Messages:
 
     def _named(self, source: Mailbox, target: Mailbox, rows: list[sql.Row], settable: int) -> "list[_Copy]":
         folder = maildir.folder(target.home, target.directory)
-        return [
-            _Copy(row, base, letters, path_of(source, row), f"{folder}/cur/{base}:2,{letters}")
-            for row, base in zip(rows, self._maildirs.names([row.size for row in rows]), strict=True)
-            for letters in [maildir.flag_letters(row.flags & settable)]
-        ]
+        copies: list[_Copy] = []
+        for row, base in zip(rows, self._maildirs.names([row.size for row in rows]), strict=True):
+            letters = maildir.flag_letters(row.flags & settable)
+            copies.append(_Copy(row, base, letters, path_of(source, row), f"{folder}/cur/{base}:2,{letters}"))
+        return copies
 
     async def _link(self, target: Mailbox, copies: "list[_Copy]") -> set[Uid]:
         """Make the files, and return the UIDs of the sources that were there."""

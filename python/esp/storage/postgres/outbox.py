@@ -76,6 +76,7 @@ class Unlink(msgspec.Struct, frozen=True):
 
 
 Payload = Index | Rename | Unlink
+_P = TypeVar("_P", bound=Payload)
 
 _TYPES: dict[Topic, type[Payload]] = {Topic.INDEX: Index, Topic.RENAME: Rename, Topic.UNLINK: Unlink}
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
@@ -84,16 +85,13 @@ _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
 _encode = msgspec.json.Encoder().encode
 
 
-P = TypeVar("P", bound=Payload)
-
-
-def decode(kind: type[P], payload: str) -> P:
+def decode(kind: type[_P], payload: str) -> _P:
     """Return a payload as the database has it.
 
     Raises:
         msgspec.DecodeError: it is none of this kind.
     """
-    decoded: P = _DECODERS[kind].decode(payload)
+    decoded: _P = _DECODERS[kind].decode(payload)
     return decoded
 
 
