@@ -164,6 +164,11 @@ async def test_store_changes_what_it_may(two: Two) -> None:
     await two.owner.ok("SELECT Team")
     await two.owner.ok("STORE 1 +FLAGS (\\Answered mine)")
     assert "(\\Answered \\Recent mine)" in (await two.other.ok("STORE 1 FLAGS ()"))[-2]
+    await two.other.ok("STORE 1 FLAGS (\\Seen)")
+    for refused in ("\\Flagged", "\\Deleted new"):
+        assert (await two.other.command(f"STORE 1 FLAGS ({refused})"))[-1].startswith("NO [NOPERM]")
+    # Nothing of the refused ones was done: what they would have replaced is there.
+    assert "(\\Answered \\Seen \\Recent mine)" in (await two.other.ok("FETCH 1 FLAGS"))[0]
     assert (await two.other.command("EXPUNGE"))[-1].startswith("NO [NOPERM]")
     assert (await two.other.command("MOVE 1 INBOX"))[-1].startswith("NO [NOPERM]")
 

@@ -183,9 +183,11 @@ async def _permitted_bits(session: "Session", selected: Selected, arguments: Sto
     keywords = bool(arguments.keywords) and allows_keywords(settable)
     if keywords:
         bits |= await _keyword_bits(session, selected, arguments)
-    named = bits or arguments.keywords or arguments.mode == "replace"
-    # A keyword that no message has ever had has no bit, and may be taken away all the same.
-    if named and not (settable if arguments.mode == "replace" else keywords or bits & settable):
+    # A keyword that no message has ever had has no bit, and may be taken away all the same. What `FLAGS (…)` does not
+    # name counts for nothing: it must not be lost to a session that may set none of what it wanted instead.
+    if (bits or arguments.keywords) and not (keywords or bits & settable):
+        raise NoPermissionError("Permission denied")
+    if arguments.mode == "replace" and not settable:
         raise NoPermissionError("Permission denied")
     return bits & settable
 
