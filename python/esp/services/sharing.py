@@ -53,7 +53,7 @@ class Sharing:
         self._notifier = notifier
 
     async def change(self, principal: Principal, name: str, identifier: str, change: str) -> Changed:
-        """Give an identifier rights, add some (`+…`), or take some away (`-…`).
+        """Give an identifier rights, add some (`+…`), or take some away (`-…`); with none left, its entry goes.
 
         Raises:
             NotFoundError: there is no such mailbox, or no such account.
@@ -73,7 +73,11 @@ class Sharing:
             granted = had | wanted if sign == "+" else had & ~wanted if sign == "-" else wanted
             if account == mailbox.account and not negative:
                 granted |= KEPT_BY_OWNER
-            await acl.put(tx, mailbox, Grant(account, "", negative, granted))
+            if granted:
+                await acl.put(tx, mailbox, Grant(account, "", negative, granted))
+            else:
+                # An entry without rights says nothing that its absence does not: it only fills the list.
+                await acl.remove(tx, mailbox, account, negative=negative)
         return await self._tell(mailbox, account)
 
     async def revoke(self, principal: Principal, name: str, identifier: str) -> Changed:
