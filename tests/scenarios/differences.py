@@ -34,10 +34,6 @@ def _code(command: str, esp: Answer, dovecot: Answer) -> bool:
     return refused and replace(esp, code="") == replace(dovecot, code="")
 
 
-def _unsubscribe(command: str, esp: Answer, dovecot: Answer) -> bool:
-    return command.startswith("UNSUBSCRIBE") and (esp.condition, dovecot.condition) == ("NO", "OK")
-
-
 def _read_only(command: str, esp: Answer, dovecot: Answer) -> bool:
     return esp.code == "CANNOT" and dovecot.condition == "OK" and not dovecot.expunged and not dovecot.fetched
 
@@ -116,7 +112,6 @@ RULES: dict[str, Rule] = {
     "recent": _recent,
     "name": _name,
     "code": _code,
-    "unsubscribe": _unsubscribe,
     "read-only": _read_only,
     "store": _store,
     "absent": _absent,

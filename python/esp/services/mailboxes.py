@@ -249,15 +249,11 @@ class Mailboxes:
         await self._notifier.publish_account(AccountChange(principal.account))
 
     async def unsubscribe(self, principal: Principal, name: str) -> None:
-        """Take a name out of the subscriptions.
-
-        Raises:
-            NotFoundError: it was not in them.
-        """
+        """Take a name out of the subscriptions, if it is in them."""
         name = mailbox_name.canonical(name)
         async with self._database.transaction() as tx:
             if not await sql.unsubscribe(tx, principal.account, name):
-                raise NotFoundError("Not subscribed")
+                return  # RFC 9051 §6.3.8: what the client wants is so already
             await self._describe_subscription(tx, principal, name, subscribed=False)
         await self._notifier.publish_account(AccountChange(principal.account))
 
