@@ -9,7 +9,16 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-type Listing = HashMap<String, PathBuf>;
+/// A listing of the folder; while files are renamed it may lack some, or have names of before.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    made: Option<HashMap<String, PathBuf>>,
+    /// How many names that it lacked were looked for again.
+    again: usize,
+}
+
+/// Names that a listing lacks are looked for again, but not ten thousand times: then most are really gone.
+const MOST_AGAIN: usize = 8;
 
 /// `f_type` (statfs(2)) of ext2 to ext4, XFS, Btrfs, F2FS and tmpfs: opening a file whose name is in memory asks nobody.
 /// A network's (NFS, CephFS), FUSE's and whatever else may stand in front of these has to ask for each `open`.
@@ -18,7 +27,7 @@ const LOCAL: [FsWord; 5] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x010
 /// Opens message files; remembers one listing of the folder.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    listing: Option<Listing>,
+    listing: Listing,
 }
 
 /// Letters of Maildir for a flag set, in the order of the alphabet.
@@ -44,7 +53,7 @@ fn try_open(path: &Path) -> std::io::Result<Option<File>> {
     }
 }
 
-fn list(folder: &Path) -> Listing {
+fn list(folder: &Path) -> HashMap<String, PathBuf> {
     let mut listing = HashMap::new();
     for part in ["new", "cur"] {
         let Ok(entries) = std::fs::read_dir(folder.join(part)) else {
@@ -72,7 +81,7 @@ pub(crate) fn open_named(
     base: &str,
     known: Option<&str>,
     expected: Option<&str>,
-    listing: &mut Option<Listing>,
+    listing: &mut Listing,
 ) -> std::io::Result<Option<File>> {
     let cur = |letters: &str| folder.join("cur").join(format!("{base}:2,{letters}"));
     let first = match known {
@@ -87,20 +96,27 @@ pub(crate) fn open_named(
     {
         return Ok(Some(file));
     }
-    let was_listed = listing.is_some();
-    let found = listing.get_or_insert_with(|| list(folder)).get(base);
-    if let Some(path) = found
-        && let Some(file) = try_open(path)?
-    {
-        return Ok(Some(file));
-    }
-    if found.is_none() && was_listed {
-        return Ok(None);
-    }
-    // Renamed again since the listing, which may be as old as the command; or while it was made, which may miss it.
-    match listing.insert(list(folder)).get(base) {
-        Some(path) => try_open(path),
-        None => Ok(None),
+    // Twice anew: it may be renamed again since the listing, which may be as old as the command, or while that is made,
+    // which then may lack it.
+    let mut anew = 0;
+    loop {
+        let made = listing.made.get_or_insert_with(|| {
+            anew += 1;
+            list(folder)
+        });
+        match made.get(base) {
+            Some(path) => {
+                if let Some(file) = try_open(path)? {
+                    return Ok(Some(file));
+                }
+            }
+            None if listing.again == MOST_AGAIN => return Ok(None),
+            None => listing.again += 1,
+        }
+        if anew == 2 {
+            return Ok(None);
+        }
+        listing.made = None;
     }
 }
 
@@ -156,5 +172,37 @@ impl Files {
             index.on_local_disk.store(true, Ordering::Relaxed);
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_a_listing_lacks_is_looked_for_again_some_times() {
+        let folder = std::env::temp_dir().join(format!("esp-files-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("cur")).unwrap();
+        let mut listing = Listing {
+            made: Some(HashMap::new()),
+            again: 0,
+        };
+        std::fs::write(folder.join("cur/1.host:2,FS"), b"one").unwrap();
+        let mut open = |base: &str| open_named(&folder, base, None, Some("S"), &mut listing);
+        assert!(open("1.host").unwrap().is_some());
+        std::fs::rename(
+            folder.join("cur/1.host:2,FS"),
+            folder.join("cur/1.host:2,FRS"),
+        )
+        .unwrap();
+        assert!(open("1.host").unwrap().is_some());
+        for _ in 0..MOST_AGAIN {
+            assert!(open("2.host").unwrap().is_none());
+        }
+        std::fs::write(folder.join("cur/2.host:2,FS"), b"two").unwrap();
+        assert!(open("2.host").unwrap().is_none());
+        assert!(open("1.host").unwrap().is_some());
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! A section of a message file, read by itself: the URL parts of CATENATE (RFC 4469, RFC 5092).
 
 use crate::fetch_items::{Form, SectionItem};
-use crate::files::open_named;
+use crate::files::{Listing, open_named};
 use crate::parts::PartCache;
 use crate::source::{Piece, Source, Value};
 use esp_mime::Section;
@@ -30,7 +30,7 @@ impl MessageSection {
     ) -> Result<Self> {
         let no_section = || Error::new(ErrorKind::InvalidInput, "there is no such section");
         let section = Section::parse(spec.as_bytes()).ok_or_else(no_section)?;
-        let file = open_named(folder, base, letters, None, &mut None)?
+        let file = open_named(folder, base, letters, None, &mut Listing::default())?
             .ok_or_else(|| Error::from(ErrorKind::NotFound))?;
         let item = SectionItem {
             section,
