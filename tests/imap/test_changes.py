@@ -68,9 +68,11 @@ async def test_a_move_takes_what_is_there(two: tuple[Client, Client]) -> None:
 async def test_a_store_on_what_is_gone_says_so_and_changes_the_rest(two: tuple[Client, Client]) -> None:
     here, there = two
     await remove(there, "2")
-    lines = await here.command("STORE 1:3 +FLAGS.SILENT (\\Flagged)")
+    lines = await here.command("STORE 1:3 +FLAGS (\\Flagged)")
     assert lines[-1].startswith("NO [EXPUNGEISSUED]")
     assert not any("EXPUNGE" in line for line in lines[:-1])  # RFC 3501 §7.4.1
+    lines = await here.command("STORE 1:3 +FLAGS.SILENT (\\Flagged)")
+    assert lines == ["OK STORE completed"]  # RFC 2180 §4.2.1
     await here.ok("NOOP")
     assert (await here.ok("SEARCH FLAGGED"))[0] == "* SEARCH 1 2"
     assert (await here.ok("UID STORE 2 +FLAGS (\\Seen)"))[-1] == "OK UID STORE completed"

@@ -173,3 +173,29 @@ async def test_many_sessions_store_into_one_mailbox(world: World, imap: Imap) ->
     for client in clients:
         await client.close()
     await world.close_door(other)
+
+
+def recent(lines: list[str]) -> int:
+    (count,) = [int(line.split()[1]) for line in lines if line.endswith(" RECENT")]
+    return count
+
+
+async def test_recent_is_given_to_one_session_of_all_processes(world: World, imap: Imap) -> None:
+    address = await world.account()
+    other = await world.open_door()
+    here, there, asker = await imap.login(address), await other.login(address), await imap.login(address)
+    # RFC 3501 §6.3.2, §2.3.2: who only looks takes nothing, and sees as recent what nobody was told of.
+    await there.ok("EXAMINE INBOX")
+    await asker.append("INBOX", b"Subject: x\r\n\r\nx\r\n")
+    assert recent(await there.ok("NOOP")) == 1
+    for client in (here, there):
+        await client.ok("SELECT INBOX")
+    for number in range(2, 5):
+        await asker.append("INBOX", b"Subject: x\r\n\r\nx\r\n")
+        told = [await client.ok("NOOP") for client in (there, here)]
+        assert [recent(lines) for lines in told] == [number - 1, 1]
+        assert "(RECENT 0)" in (await asker.ok("STATUS INBOX (RECENT)"))[0]
+    assert recent(await asker.ok("SELECT INBOX")) == 0
+    for client in (here, there, asker):
+        await client.close()
+    await world.close_door(other)

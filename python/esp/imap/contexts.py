@@ -1,8 +1,9 @@
 """Results that a client wants to be kept told of: RETURN (UPDATE) and CANCELUPDATE (RFC 5267 §4.3).
 
 What is expunged leaves a result at once, just before the session is told of the expunge. Everything else is found by
-doing the search again when the mailbox has changed, outside of any command: between two commands, or while the client
-idles, what it finds is written at once, else with the rest that the command at hand has to tell.
+doing the search again when the mailbox has changed. A command waits for that before its end, a moment at most: so what
+it has brought about is told with it. What is found later is written at once between two commands, or while the client
+idles, else with the rest that the command at hand has to tell.
 """
 
 import asyncio
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 MOST = 8
 """Contexts of a session; each costs a search whenever the mailbox changes."""
+
+PATIENCE = 0.5
+"""Seconds that a command waits for searches that it made necessary."""
 
 log = get_logger(__name__)
 
@@ -113,6 +117,12 @@ class Contexts:
         if self._kept and self._searching is None and self._told != self._searched:
             self._searching = asyncio.create_task(self._search(session, selected))
 
+    async def settle(self, session: "Session") -> None:
+        """Write what has changed by now, before the command ends, unless it takes long to find out."""
+        if self._searching is not None:
+            await asyncio.wait([self._searching], timeout=PATIENCE)
+            self._write(session)
+
     async def _search(self, session: "Session", selected: "Selected") -> None:
         try:
             while self._kept and session.selected is selected and self._told != self._searched:
@@ -133,7 +143,7 @@ class Contexts:
                         self._found[tag] = (found, last_uid)
                 if not session.connection.busy and not session.connection.paused:
                     self._write(session)
-        except (EspError, ValueError) as error:
+        except EspError as error:
             # The results are looked at again with the next change.
             log.warning("context_not_updated", error=repr(error))
         finally:

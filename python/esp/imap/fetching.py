@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from esp.core.message import SystemFlag
 from esp.imap.enabling import enable_condstore
-from esp.imap.responses import Refusal
+from esp.imap.responses import SOME_EXPUNGED, Refusal
 from esp.native import Command, Fetch, FetchArguments, FetchItems, SequenceSet, encode_set
 from esp.telemetry.log import get_logger
 
@@ -58,7 +58,7 @@ async def fetch(session: "Session", command: Command) -> str:
             log.error("message files are missing", mailbox=selected.opened.mailbox, uids=lost)
             return "NO [CORRUPTION] Some of the messages cannot be read"
         # RFC 2180 §4.1.3: the client hears of the expunge as soon as it may.
-        return "NO [EXPUNGEISSUED] Some of the messages were expunged"
+        return SOME_EXPUNGED
     return f"OK {'UID ' if command.uid else ''}FETCH completed"
 
 

@@ -147,8 +147,8 @@ def _use(name: Listed) -> str | None:
 def _attributes(name: Listed, *, extended: bool) -> list[str]:
     attributes = []
     if name.mailbox is None:
-        # RFC 5258 §3: \NonExistent implies \Noselect, which older clients need to see.
-        attributes += ["\\NonExistent", "\\Noselect"] if extended else ["\\Noselect"]
+        # RFC 5258 §3: \NonExistent implies \Noselect. Whoever asks as of old knows only the latter.
+        attributes.append("\\NonExistent" if extended else "\\Noselect")
     elif Rights.READ not in name.rights:
         attributes.append("\\Noselect")
     attributes.append("\\HasChildren" if name.has_children else "\\HasNoChildren")

@@ -118,18 +118,15 @@ async def _search(session: "Session", command: Command, returns: ReturnOptions, 
     arguments = command.arguments
     assert isinstance(arguments, EsearchArguments)
     connection = session.connection
-    try:
-        found = await session.door.searching.search(
-            place.view,
-            place.opened.index,
-            arguments.program,
-            threads=await session.door.thread_contents(
-                place.opened, arguments.program.threads, session.progress
-            ),
-            wanted=lambda: not connection.closing,
-        )
-    except ValueError as error:
-        raise Refusal(f"BAD {error}") from error
+    found = await session.door.searching.search(
+        place.view,
+        place.opened.index,
+        arguments.program,
+        threads=await session.door.thread_contents(
+            place.opened, arguments.program.threads, session.progress
+        ),
+        wanted=lambda: not connection.closing,
+    )
     if found.uids:
         # RFC 7377 §2.1: of mailboxes without a match nothing is said, not even that they are none.
         mailbox = (encode_mailbox(place.name, connection.reader.utf8), place.opened.index.uidvalidity)

@@ -48,6 +48,7 @@ _CODES: dict[type[EspError], str] = {
 }
 
 
+SOME_EXPUNGED = "NO [EXPUNGEISSUED] Some of the messages have been deleted and no longer exist"
 UID_REQUIRED = "[UIDREQUIRED] Sequence numbers are not used after ENABLE UIDONLY"
 """Of a BAD (RFC 9586 §3)."""
 

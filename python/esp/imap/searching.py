@@ -46,8 +46,6 @@ async def search(session: "Session", command: Command) -> str:
             ),
             wanted=lambda: not connection.closing,
         )
-    except ValueError as error:
-        raise Refusal(f"BAD {error}") from error
     except EspError:
         if saves:
             # RFC 5182 §2.1: what answers NO leaves nothing saved, what answers BAD was no search at all.

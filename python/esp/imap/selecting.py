@@ -63,11 +63,12 @@ async def _open(session: "Session", name: str, *, examine: bool) -> Selected:
     read_only = examine or not reached.rights & CHANGING
     opened = await door.open_mailboxes.open(mailbox)
     try:
-        recent_from = await door.mailboxes.first_recent(mailbox, take=not read_only)
+        if not read_only and not session.imap4rev2:
+            await opened.take_recent(mailbox)
         view = View(
             opened.index,
             read_only=read_only,
-            recent_from=recent_from,
+            recent_from=mailbox.first_recent,
             settable=settable_flags(reached.rights),
         )
     except BaseException:

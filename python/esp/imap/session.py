@@ -152,6 +152,8 @@ class Session:
         try:
             with bind(connection=self.number):
                 response = await commands.execute(self, command)
+            if self.selected is not None and response is not None:
+                await self.selected.contexts.settle(self)
         except responses.Refusal as refusal:
             response = refusal.response
         except EspError as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 from esp.core.errors import NoPermissionError, NotFoundError, UnavailableError
 from esp.core.rights import Rights, allows_keywords, settable_flags
 from esp.imap.enabling import enable_condstore
-from esp.imap.responses import Refusal
+from esp.imap.responses import SOME_EXPUNGED, Refusal
 from esp.imap.selected import Selected
 from esp.native import (
     Command,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from esp.storage.postgres.messages import Mode
 
 MAILBOX_MISSING = "NO [TRYCREATE] Mailbox does not exist"
-_SOME_GONE = "NO [EXPUNGEISSUED] Some of the messages were expunged; none was copied"
+_SOME_GONE = "NO [EXPUNGEISSUED] Some of the messages have been deleted; none was copied"
 
 
 async def store(session: "Session", command: Command) -> str:
@@ -73,10 +73,11 @@ async def store(session: "Session", command: Command) -> str:
     if modified:
         code = f"[MODIFIED {encode_set(modified if command.uid else numbers)}]"
         if plan.vanished:
-            return f"NO {code} Some of the messages were expunged, and conditional {name} failed"
+            return f"NO {code} Some of the messages have been deleted, and conditional {name} failed"
         return f"OK {code} Conditional {name} failed"
-    if plan.vanished:
-        return "NO [EXPUNGEISSUED] Some of the messages were expunged"
+    # RFC 2180 §4.2.1: a silent one is OK when it was done to those that are there.
+    if plan.vanished and not arguments.silent:
+        return SOME_EXPUNGED
     return f"OK {name} completed"
 
 

@@ -855,6 +855,14 @@ class MailboxIndex:
     @property
     def uidvalidity(self) -> int: ...
     @property
+    def takes_recent(self) -> bool:
+        """Whether a session would take `\\Recent` of new messages."""
+    def grant_recent(self, first: int, last: int) -> None:
+        """Let sessions take `\\Recent` of UIDs from `first` to `last`, the first that is told of each (RFC 3501 §2.3.2);
+        no other process has it."""
+    def leave_recent(self, first: int) -> None:
+        """Let read-only sessions show `\\Recent` from `first` on: nobody has taken it yet."""
+    @property
     def uidnext(self) -> int: ...
     @property
     def modseq(self) -> int:
@@ -883,10 +891,9 @@ class View:
 
     Args:
         index: a committed index; all it holds counts as told (the caller writes `opening()`)
-        read_only: EXAMINE: `\\Seen` is never to be set, `\\Recent` not taken
-        recent_from: UIDs from here are `\\Recent` in this session (`mailbox.first_recent` before it was
-        moved to
-            `uidnext` by SELECT, or as it is for EXAMINE)
+        read_only: EXAMINE: `\\Seen` is never to be set, `\\Recent` not taken; else it is taken from what
+            `MailboxIndex.grant_recent` gave
+        recent_from: with `read_only`, UIDs from here are `\\Recent` (`mailbox.first_recent`)
         settable: bits of flags that may be changed here (RFC 4314 §4); STORE leaves the others as they are
     """
 
@@ -971,11 +978,6 @@ class View:
         """The number last told by EXISTS, less what was told expunged."""
     @property
     def recent(self) -> int: ...
-    @property
-    def recent_taken(self) -> int:
-        """The UID behind the last one that this session took as `\\Recent` since it began, or 0:
-        `mailbox.first_recent`
-        is to be raised to it when it changes."""
     def uids(self, set: SequenceSet, *, uid: bool) -> list[int]:
         """Return the UIDs that `set` names, rising; expunged ones of which the session has not been told
         are left out.
@@ -1044,10 +1046,8 @@ class View:
     ) -> Search:
         """Begin a SEARCH over the messages that the session knows, or with `order` a SORT or THREAD.
 
-        `now` is for OLDER and YOUNGER, `threads` has the content ids of `SearchProgram.threads`.
-
-        Raises:
-            ValueError: as `uids`, for a set in `program`.
+        `now` is for OLDER and YOUNGER, `threads` has the content ids of `SearchProgram.threads`. Sequence numbers beyond
+        EXISTS find nothing.
         """
 
 @final

@@ -134,15 +134,6 @@ class Mailboxes:
             for mailbox, granted, is_own in (found.get(name, nothing),)
         ]
 
-    async def first_recent(self, mailbox: Mailbox, *, take: bool) -> Uid:
-        """Return the first UID that is `\\Recent`; with `take` no other session gets these (RFC 3501 §2.3.2)."""
-        if not take:
-            return mailbox.first_recent
-        if mailbox.first_recent >= mailbox.uidnext:
-            return sql.NOTHING_RECENT  # what has come since is left to the next one
-        async with self._database.connection() as connection:
-            return await sql.take_recent(connection, mailbox.id)
-
     async def status(self, principal: Principal, name: str, *, counted: bool) -> Status:
         """Return the state of a mailbox; with `counted` also what takes a walk through its messages.
 

@@ -100,6 +100,20 @@ class OpenMailbox:
         if self.index.modseq != before:
             self._tell()
 
+    async def take_recent(self, mailbox: Mailbox) -> None:
+        """Have for this process what nobody has been told of, as `mailbox` says; it is for the session that asks first.
+
+        Raises:
+            UnavailableError: PostgreSQL does not answer.
+        """
+        if mailbox.first_recent < mailbox.uidnext:
+            async with self._database.connection() as connection:
+                await self._take_recent(connection)
+
+    async def _take_recent(self, connection: Connection) -> None:
+        if (taken := await mailboxes_sql.take_recent(connection, self.mailbox)) is not None:
+            self.index.grant_recent(*taken)
+
     async def expunged_since(self, modseq: int) -> tuple[str, ...] | None:
         """Return sequence-sets of the UIDs expunged after a mod-sequence, `None` when that is not remembered.
 
@@ -126,6 +140,10 @@ class OpenMailbox:
             async with self._database.connection() as connection:
                 state = await mailboxes_sql.state(connection, self.mailbox, known)
                 uids, after = self._lacking(state, known)
+                # Before a session is told of them, so that none in another process has them too.
+                index.leave_recent(state.first_recent)
+                if state.first_recent < state.uidnext and index.takes_recent:
+                    await self._take_recent(connection)
                 if 0 < len(uids) < WORTH_HALVING:
                     await self._copy(connection, self._feed, uids, after)
             if len(uids) >= WORTH_HALVING:

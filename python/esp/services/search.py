@@ -48,7 +48,6 @@ class Searching:
             wanted: whether anybody still waits for the answer.
 
         Raises:
-            ValueError: a sequence number in the program does not exist.
             UnavailableError: PostgreSQL does not answer.
         """
         search = view.search(program, self._texts, now=time.time_ns() // 1000, order=order, threads=threads)

@@ -50,8 +50,12 @@ pub(crate) struct Table {
     pub(crate) keywords: Arc<[String]>,
     /// Counts commits that changed something.
     pub(crate) version: u64,
-    /// Up to which UID `\Recent` was taken by a session of this process.
-    pub(crate) recent_taken: u32,
+    /// UIDs whose `\Recent` this process may give to one of its sessions (RFC 3501 §2.3.2).
+    pub(crate) recent: Vec<(u32, u32)>,
+    /// From here on nobody in any process has it; 0 when that is not known.
+    pub(crate) unclaimed: u32,
+    /// How many of its views would take it.
+    pub(crate) takers: usize,
     /// How many views have which version's messages.
     views: BTreeMap<u64, usize>,
 }
@@ -519,6 +523,25 @@ impl MailboxIndex {
     /// `CopyError` when it is none.
     pub fn load_heads(&self, octets: &[u8]) -> Result<(), CopyError> {
         self.write().heads.load(octets)
+    }
+
+    /// Whether a view would take `\Recent`.
+    #[must_use]
+    pub fn takes_recent(&self) -> bool {
+        self.read().takers > 0
+    }
+
+    /// Let views take `\Recent` of UIDs from `first` to `last`, each of one UID once: no other process has it.
+    pub fn grant_recent(&self, first: u32, last: u32) {
+        let mut table = self.write();
+        table.recent.push((first, last));
+        crate::set::normalise(&mut table.recent);
+        table.unclaimed = last.saturating_add(1);
+    }
+
+    /// Read-only views may show `\Recent` from `first` on: nobody has taken it yet.
+    pub fn leave_recent(&self, first: u32) {
+        self.write().unclaimed = first;
     }
 
     /// UIDNEXT

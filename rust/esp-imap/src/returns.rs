@@ -35,7 +35,13 @@ impl Partial {
 
 impl std::fmt::Display for Partial {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}:{}", self.first, self.last)
+        // RFC 9394 §3.1: 500:400 is the same as 400:500. Told as one that counts away from its end, as Dovecot does.
+        let (near, far) = if self.first.abs() <= self.last.abs() {
+            (self.first, self.last)
+        } else {
+            (self.last, self.first)
+        };
+        write!(out, "{near}:{far}")
     }
 }
 

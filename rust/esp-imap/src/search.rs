@@ -13,7 +13,7 @@ use crate::search_test::{Look, Subject, Test, ThreadContents, Verdict, compile};
 use crate::sort::{SortKey, sent, sorted};
 use crate::thread::{Algorithm, Message, Threads};
 use crate::uids::UidList;
-use crate::view::{RangeError, View};
+use crate::view::View;
 use esp_mime::{Head, HeadKey, SearchText, Structure};
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -114,9 +114,7 @@ pub struct Search {
 
 impl Search {
     /// Begin.
-    ///
-    /// # Errors
-    /// `RangeError` for sequence numbers beyond EXISTS.
+    #[must_use]
     pub fn new(
         view: Arc<View>,
         program: &SearchProgram,
@@ -124,18 +122,18 @@ impl Search {
         texts: Arc<TextCache>,
         now: i64,
         threads: &ThreadContents,
-    ) -> Result<Self, RangeError> {
+    ) -> Self {
         let (test, uids, recent) = {
             let known = view.known();
             let table = view.index().read();
             (
-                compile(&program.key, &known, &table, now, threads, false)?,
+                compile(&program.key, &known, &table, now, threads, false),
                 Arc::clone(&known.uids),
                 known.recent.clone(),
             )
         };
         let scored = test.fuzzy(false).next().is_some();
-        Ok(Self {
+        Self {
             view,
             texts,
             uids,
@@ -151,7 +149,7 @@ impl Search {
             scores: HashMap::new(),
             files: Files::default(),
             text: SearchText::default(),
-        })
+        }
     }
 
     /// Judge messages without text. Those that text decides are returned first, those that heads do second.

@@ -5,7 +5,7 @@ use crate::fuzzy::Fuzzy;
 use crate::heads::Heads;
 use crate::index::{Row, Table, keyword_bit};
 use crate::search_program::{DateOf, Key, Place};
-use crate::view::{Known, RangeError};
+use crate::view::Known;
 use esp_mime::{HEAD_FIELDS, Head, Needle, Scope, SearchText};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -80,16 +80,18 @@ pub(crate) fn compile(
     now: i64,
     threads: &ThreadContents,
     fuzzy: bool,
-) -> Result<Test, RangeError> {
+) -> Test {
     let one = |key: &Key| compile(key, known, table, now, threads, fuzzy);
-    let all = |keys: &[Key]| keys.iter().map(one).collect::<Result<Vec<_>, _>>();
-    Ok(match key {
+    let all = |keys: &[Key]| keys.iter().map(one).collect::<Vec<_>>();
+    match key {
         Key::All => Test::Fixed(true),
         Key::Flag(bits) => Test::Flag(*bits),
         Key::Keyword(name) => Test::Flag(keyword_bit(&table.keywords, name)),
         Key::Recent => Test::Recent,
-        Key::Numbers(set) => Test::Positions(known.positions(set, false)?),
-        Key::Uids(set) => Test::Positions(known.positions(set, true)?),
+        // Numbers beyond EXISTS find nothing: RFC 9051 §9 would have BAD (a SHOULD), but clients and other servers' tests
+        // take a search for a question that may have the answer "none".
+        Key::Numbers(set) => Test::Positions(known.present(set, false)),
+        Key::Uids(set) => Test::Positions(known.present(set, true)),
         Key::Day(of, from, to) => Test::Day(*of, *from, *to),
         Key::Larger(size) => Test::Larger(*size),
         Key::Smaller(size) => Test::Smaller(*size),
@@ -117,15 +119,15 @@ pub(crate) fn compile(
             }
         }
         // RFC 6203 §5: of flags, dates, sizes and numbers there is nothing near; they are what they are.
-        Key::Fuzzy(inner) => compile(inner, known, table, now, threads, true)?,
-        Key::Not(inner) => Test::Not(Box::new(one(inner)?)),
+        Key::Fuzzy(inner) => compile(inner, known, table, now, threads, true),
+        Key::Not(inner) => Test::Not(Box::new(one(inner))),
         Key::Any(keys) => {
-            let tests = all(keys)?;
+            let tests = all(keys);
             let scored = tests.iter().any(|test| test.fuzzy(false).next().is_some());
             Test::Any(tests, scored)
         }
-        Key::Every(keys) => Test::Every(all(keys)?),
-    })
+        Key::Every(keys) => Test::Every(all(keys)),
+    }
 }
 
 fn verdict(yes: bool) -> Verdict {

@@ -43,20 +43,24 @@ pub struct View {
     known: Mutex<Known>,
 }
 
-/// Give a view the `\Recent` of messages from `first` to `last`.
-fn take_recent(table: &mut Table, read_only: bool, first: u32, last: u32) -> Option<(u32, u32)> {
-    let first = first.max(table.recent_taken.saturating_add(1));
-    if first > last {
-        return None;
-    }
-    if !read_only {
-        table.recent_taken = last;
-    }
-    Some((first, last))
+/// Take the `\Recent` of messages up to `last` for a view that is asked first.
+fn take_recent(table: &mut Table, last: u32) -> Vec<(u32, u32)> {
+    let mut taken = Vec::new();
+    table.recent.retain_mut(|(first, end)| {
+        if *first <= last {
+            taken.push((*first, last.min(*end)));
+            *first = last.saturating_add(1);
+        }
+        *first <= *end
+    });
+    taken
 }
 
 impl View {
     /// A view that knows all the index holds, and may change all flags.
+    ///
+    /// Unless it is read-only it takes `\Recent` from [`MailboxIndex::grant_recent`]; else it takes nothing from others, and
+    /// sees it on UIDs from `recent_from` on.
     #[must_use]
     pub fn new(index: Arc<MailboxIndex>, read_only: bool, recent_from: u32) -> Self {
         let known = {
@@ -64,7 +68,12 @@ impl View {
             let version = table.version;
             table.move_view(None, Some(version));
             let last = table.uids.last().unwrap_or(0);
-            let recent = take_recent(&mut table, read_only, recent_from, last);
+            let recent = if read_only {
+                Vec::from_iter((recent_from <= last).then_some((recent_from, last)))
+            } else {
+                table.takers += 1;
+                take_recent(&mut table, last)
+            };
             Known {
                 uids: Arc::clone(&table.uids),
                 messages_version: version,
@@ -72,10 +81,8 @@ impl View {
                 told: table.modseq,
                 ahead: HashMap::new(),
                 keywords: table.keywords.len(),
-                recent_taken: recent
-                    .filter(|_| !read_only)
-                    .map_or(0, |(_, last)| last.saturating_add(1)),
-                recent: recent.into_iter().collect(),
+                recent,
+                takes_recent: !read_only,
                 saved: Vec::new(),
                 condstore: false,
                 qresync: false,
@@ -140,6 +147,14 @@ impl View {
         let mut known = self.known();
         known.imap4rev2 = true;
         known.recent.clear();
+        self.leave_recent(&mut known);
+    }
+
+    /// Take no more.
+    fn leave_recent(&self, known: &mut Known) {
+        if std::mem::take(&mut known.takes_recent) {
+            self.index.write().takers -= 1;
+        }
     }
 
     /// The last UID the session knows, or 0.
@@ -163,12 +178,6 @@ impl View {
     #[must_use]
     pub fn recent(&self) -> usize {
         self.known().recent_count()
-    }
-
-    /// The UID behind the last one taken as recent.
-    #[must_use]
-    pub fn recent_taken(&self) -> u32 {
-        self.known().recent_taken
     }
 
     /// Up to which mod-sequence the session was told everything.
@@ -263,7 +272,10 @@ impl View {
 
 impl Drop for View {
     fn drop(&mut self) {
-        let version = self.known().messages_version;
+        let mut known = self.known();
+        self.leave_recent(&mut known);
+        let version = known.messages_version;
+        drop(known);
         self.index.write().move_view(Some(version), None);
     }
 }

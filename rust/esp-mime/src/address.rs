@@ -26,6 +26,14 @@ const INVALID_ROUTE: &[u8] = b"INVALID_ROUTE";
 const SYNTAX_ERROR: &[u8] = b"SYNTAX_ERROR";
 
 impl Address {
+    /// `local-part@domain`; `None` for the marks of a group, and where one of the two is missing.
+    pub(crate) fn spec(&self) -> Option<Vec<u8>> {
+        let mailbox = self.mailbox.as_deref()?;
+        let domain = self.domain.as_deref()?;
+        let whole = mailbox != MISSING_MAILBOX && ![MISSING_DOMAIN, SYNTAX_ERROR].contains(&domain);
+        whole.then(|| [mailbox, b"@", domain].concat())
+    }
+
     fn completed(mut self) -> Self {
         if self.mailbox.is_none() {
             self.mailbox = Some(MISSING_MAILBOX.to_vec());

@@ -73,6 +73,18 @@ fn first_address(structure: &Structure<'_>, tag: Tag) -> Address {
     list.into_iter().next().unwrap_or_default()
 }
 
+/// Add those addresses of a field that it does not show in one piece, for comments or blanks are in them: what is looked
+/// for is in the envelope (RFC 3501 §6.4.4, FROM).
+fn add_hidden_addresses(name: &str, value: &[u8], fields: &mut Vec<u8>) {
+    let mut list = Vec::new();
+    parse_list(value, &mut list);
+    for spec in list.iter().filter_map(Address::spec) {
+        if memchr::memmem::find(value, &spec).is_none() {
+            add_field(name.as_bytes(), &spec, fields);
+        }
+    }
+}
+
 fn mailbox_key(address: &Address) -> Vec<u8> {
     let mailbox = address.mailbox.as_deref().unwrap_or_default();
     cut(collation_key(&String::from_utf8_lossy(mailbox)))
@@ -121,6 +133,9 @@ pub fn head(structure: &Structure<'_>) -> Vec<u8> {
     for (name, tag) in HEAD_FIELDS.into_iter().zip(TAGS) {
         for value in structure.values(0, tag) {
             add_field(name.as_bytes(), value, &mut fields);
+            if matches!(tag, Tag::From | Tag::To | Tag::Cc | Tag::Bcc) {
+                add_hidden_addresses(name, value, &mut fields);
+            }
         }
     }
     let mut out = Vec::with_capacity(FIXED + 128 + fields.len());
@@ -303,6 +318,16 @@ mod tests {
         assert!(head.has(&Needle::new(""), "message-id"));
         assert!(!head.has(&Needle::new(""), "cc"));
         assert!(!head.has(&Needle::new("joe"), "to"));
+    }
+
+    #[test]
+    fn an_address_is_found_without_its_comments() {
+        let octets =
+            made("From: <joe (at home)@ (the) example.test>, b@example.test, nobody\r\n\r\n");
+        let head = Head::read(&octets).unwrap();
+        assert!(head.has(&Needle::new("joe@example.test"), "from"));
+        assert!(head.has(&Needle::new("joe (at home)@"), "from"));
+        assert_eq!(head.values("from").count(), 2);
     }
 
     #[test]

@@ -20,8 +20,6 @@ COLUMNS = """id, account_id, (SELECT a.maildir FROM account AS a WHERE a.id = ac
     (SELECT a.quota_octets IS NOT NULL OR a.quota_messages IS NOT NULL
      FROM account AS a WHERE a.id = account_id) AS limited"""
 """Of `mailbox`, for `mailbox_of`."""
-NOTHING_RECENT = Uid(2**32 - 1)
-"""As the first UID that is `\\Recent`: there is none."""
 
 
 class Census(msgspec.Struct, frozen=True):
@@ -36,6 +34,8 @@ class State(msgspec.Struct, frozen=True):
     """How far a mailbox is: what an index of it must catch up with."""
 
     uidnext: Uid
+    first_recent: Uid
+    """From here on nobody was told of messages."""
     modseq: ModSeq
     keywords: list[str]
     acl_version: int
@@ -295,7 +295,7 @@ async def state(connection: Connection, mailbox: MailboxId, after: ModSeq) -> St
     """
     row = await connection.fetchrow(
         """
-        SELECT uidnext, highest_modseq, keywords, acl_version, expunged_horizon, changed_horizon,
+        SELECT uidnext, first_recent, highest_modseq, keywords, acl_version, expunged_horizon, changed_horizon,
             ARRAY(SELECT uids FROM expunged AS e
                   WHERE $2 > 0 AND e.account_id = m.account_id AND e.mailbox_id = m.id AND e.modseq > $2
                   ORDER BY e.modseq) AS expunged,
@@ -350,21 +350,22 @@ async def modseqs(connection: Connection, mailboxes: Sequence[MailboxId]) -> dic
     return {row["id"]: row["highest_modseq"] for row in rows}
 
 
-async def take_recent(connection: Connection, mailbox: MailboxId) -> Uid:
-    """Return the first UID that no read-write session has seen, and count all there are now as seen.
+async def take_recent(connection: Connection, mailbox: MailboxId) -> tuple[Uid, Uid] | None:
+    """Return the first and the last UID that no read-write session has been told of, and count these as told.
 
-    RFC 3501 §2.3.2: `\\Recent` is given to one session only.
+    RFC 3501 §2.3.2: `\\Recent` is given to one session only. That is not synced to the disk: after a crash, two may have it.
     """
-    taken: Uid | None = await connection.fetchval(
+    row = await connection.fetchrow(
         """
+        WITH before AS (SELECT id, first_recent FROM mailbox WHERE id = $1 FOR NO KEY UPDATE)
         UPDATE mailbox AS m SET first_recent = m.uidnext
-        FROM (SELECT id, first_recent FROM mailbox WHERE id = $1) AS before
-        WHERE m.id = before.id AND m.first_recent < m.uidnext
-        RETURNING before.first_recent
+        FROM before, set_config('synchronous_commit', 'off', true)
+        WHERE m.id = before.id AND before.first_recent < m.uidnext
+        RETURNING before.first_recent, m.uidnext - 1
         """,
         mailbox,
     )
-    return taken if taken is not None else NOTHING_RECENT
+    return None if row is None else (Uid(row[0]), Uid(row[1]))
 
 
 async def lock_quota(tx: Connection, account: AccountId) -> None:

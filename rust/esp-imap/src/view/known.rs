@@ -27,7 +27,8 @@ pub(crate) struct Known {
     pub(super) keywords: usize,
     /// UIDs with `\Recent`, ranges.
     pub(crate) recent: Vec<(u32, u32)>,
-    pub(super) recent_taken: u32,
+    /// Whether it takes `\Recent` from others.
+    pub(super) takes_recent: bool,
     pub(crate) saved: Vec<(u32, u32)>,
     pub(crate) condstore: bool,
     pub(crate) qresync: bool,
@@ -56,57 +57,59 @@ impl Known {
             .sum()
     }
 
-    /// Ranges of positions `(from, to)`, rising, `to` excluded.
+    /// Ranges of positions `(from, to)`, rising, `to` excluded, for a command that is about these messages.
+    ///
+    /// # Errors
+    /// `RangeError` for sequence numbers beyond EXISTS.
     pub(crate) fn positions(
         &self,
         set: &SequenceSet,
         uid: bool,
     ) -> Result<Vec<(usize, usize)>, RangeError> {
-        let count = self.uids.len();
-        let by_uid = |ranges: &[(u32, u32)]| {
-            ranges
-                .iter()
-                .map(|(first, last)| {
-                    let from = self
-                        .uids
-                        .position(*first)
-                        .unwrap_or_else(|position| position);
-                    let to = self
-                        .uids
-                        .position(*last)
-                        .map_or_else(|position| position, |position| position + 1);
-                    (from, to)
-                })
-                .filter(|(from, to)| from < to)
-                .collect::<Vec<_>>()
-        };
-        if set.saved() {
-            return Ok(by_uid(&self.saved));
-        }
-        if uid {
-            return Ok(by_uid(&set.resolve(self.uids.last().unwrap_or(0))));
-        }
-        let exists = u32::try_from(count).unwrap_or(u32::MAX);
-        // A range that begins inside may end beyond: the client has not seen an EXPUNGE yet. `1:*` of nothing is nothing.
+        let exists = u32::try_from(self.uids.len()).unwrap_or(u32::MAX);
+        // RFC 9051 §9, seq-number. `1:*` of nothing is nothing.
         let beyond = |&(first, last): &(u32, u32)| {
             let star = |number: u32| if number == 0 { exists } else { number };
             let all = first == 0 || last == 0;
-            star(first).min(star(last)) > exists && !(all && exists == 0)
+            star(first).max(star(last)) > exists && !(all && exists == 0)
         };
-        if set.ranges().iter().any(beyond) {
+        if !uid && !set.saved() && set.ranges().iter().any(beyond) {
             return Err(RangeError);
         }
-        Ok(set
-            .resolve(exists)
-            .into_iter()
-            .map(|(first, last)| {
-                (
-                    (first as usize).saturating_sub(1),
-                    (last as usize).min(count),
-                )
-            })
-            .filter(|(from, to)| from < to)
-            .collect())
+        Ok(self.present(set, uid))
+    }
+
+    /// The same of what there is of a set.
+    pub(crate) fn present(&self, set: &SequenceSet, uid: bool) -> Vec<(usize, usize)> {
+        let by_uid = |(first, last): &(u32, u32)| {
+            let from = self
+                .uids
+                .position(*first)
+                .unwrap_or_else(|position| position);
+            let to = self
+                .uids
+                .position(*last)
+                .map_or_else(|position| position, |position| position + 1);
+            (from, to)
+        };
+        let count = self.uids.len();
+        let by_number = |(first, last): &(u32, u32)| {
+            (
+                (*first as usize).saturating_sub(1),
+                (*last as usize).min(count),
+            )
+        };
+        let mut ranges: Vec<(usize, usize)> = if set.saved() {
+            self.saved.iter().map(by_uid).collect()
+        } else if uid {
+            let largest = self.uids.last().unwrap_or(0);
+            set.resolve(largest).iter().map(by_uid).collect()
+        } else {
+            let exists = u32::try_from(count).unwrap_or(u32::MAX);
+            set.resolve(exists).iter().map(by_number).collect()
+        };
+        ranges.retain(|(from, to)| from < to);
+        ranges
     }
 
     /// Append `* n EXISTS`, and RECENT for those who know it.

@@ -145,15 +145,12 @@ impl View {
             known.uids = Arc::new(known.uids.append(&added));
         }
         if let (Some(first), Some(last)) = (added.first(), added.last()) {
-            if let Some(range) = take_recent(table, self.read_only, *first, *last) {
-                if !known.imap4rev2 {
-                    known.recent.push(range);
-                    crate::set::normalise(&mut known.recent);
-                }
-                if !self.read_only {
-                    known.recent_taken = last.saturating_add(1);
-                }
+            if known.takes_recent {
+                known.recent.extend(take_recent(table, *last));
+            } else if !known.imap4rev2 && (1..=*last).contains(&table.unclaimed) {
+                known.recent.push((table.unclaimed.max(*first), *last));
             }
+            crate::set::normalise(&mut known.recent);
             known.write_exists(out);
         }
     }

@@ -52,11 +52,10 @@ impl Search {
         now: i64,
         order: Option<&SearchOrder>,
         threads: &imap::ThreadContents,
-    ) -> PyResult<Self> {
+    ) -> Self {
         let order = order.map_or(imap::Order::Mailbox, |order| (*order.0).clone());
-        imap::Search::new(view, &program.0, order, Arc::clone(&texts.0), now, threads)
-            .map(|search| Self(Mutex::new(search)))
-            .map_err(invalid)
+        let search = imap::Search::new(view, &program.0, order, Arc::clone(&texts.0), now, threads);
+        Self(Mutex::new(search))
     }
 }
 

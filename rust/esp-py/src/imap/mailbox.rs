@@ -106,6 +106,19 @@ impl MailboxIndex {
     }
 
     #[getter]
+    fn takes_recent(&self) -> bool {
+        self.0.takes_recent()
+    }
+
+    fn grant_recent(&self, first: u32, last: u32) {
+        self.0.grant_recent(first, last);
+    }
+
+    fn leave_recent(&self, first: u32) {
+        self.0.leave_recent(first);
+    }
+
+    #[getter]
     fn uidnext(&self) -> u32 {
         self.0.uidnext()
     }
@@ -270,11 +283,6 @@ impl View {
         self.view.recent()
     }
 
-    #[getter]
-    fn recent_taken(&self) -> u32 {
-        self.view.recent_taken()
-    }
-
     #[pyo3(signature = (set, *, uid))]
     fn uids(&self, set: &SequenceSet, uid: bool) -> PyResult<Vec<u32>> {
         self.view.uids(&set.0, uid).map_err(invalid)
@@ -370,7 +378,7 @@ impl View {
         now: i64,
         order: Option<&SearchOrder>,
         threads: imap::ThreadContents,
-    ) -> PyResult<Search> {
+    ) -> Search {
         Search::new(Arc::clone(&self.view), program, texts, now, order, &threads)
     }
 }
