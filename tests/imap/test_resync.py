@@ -52,15 +52,14 @@ async def test_who_comes_back_hears_what_changed_and_what_is_gone(world: World, 
     changes = [
         "* VANISHED (EARLIER) 2,5:6,9",
         f"* 2 FETCH (UID 3 FLAGS (\\Flagged) MODSEQ ({modseq + 1}))",
-        f"* 6 FETCH (UID 10 FLAGS (\\Recent) MODSEQ ({modseq + 8}))",
     ]
     lines = await resumed(other, address, f"{validity} {modseq}")
-    assert lines[:2] == changes[:2]
-    assert re.fullmatch(r"\* 6 FETCH \(UID 10 FLAGS \(\\Recent\) MODSEQ \(\d+\)\)", lines[2])
+    assert lines[:2] == changes
+    assert re.fullmatch(r"\* 6 FETCH \(UID 10 FLAGS \(\) MODSEQ \(\d+\)\)", lines[2])
     # Only what it knows (§3.2.5.1), and sequence numbers that are right still (§3.2.5.2)
     assert await resumed(other, address, f"{validity} {modseq} 1:4") == ["* VANISHED (EARLIER) 2", changes[1]]
     assert await resumed(other, address, f"{validity} {modseq} 4:9") == ["* VANISHED (EARLIER) 5:6,9"]
-    assert await resumed(other, address, f"{validity} {modseq} 1:9 (1,4,9 1,4,9)") == changes[:2]
+    assert await resumed(other, address, f"{validity} {modseq} 1:9 (1,4,9 1,4,9)") == changes
     # Another UIDVALIDITY: as if nothing had been asked
     assert await resumed(other, address, f"{validity + 1} {modseq} 1:9") == []
     _, now = await highest(client)
