@@ -4,9 +4,10 @@
 //! append         = "APPEND" SP mailbox 1*append-message                  ; RFC 3502
 //! replace        = ["UID" SP] "REPLACE" SP seq-number SP mailbox append-message  ; RFC 8508 §5
 //! append-message = [SP flag-list] [SP date-time] SP append-data
-//! append-data    = literal / literal8 / "UTF8" SP "(" literal8 ")"       ; RFC 3516 §7, RFC 6855 §4
+//! append-data    = literal / literal8 / utf8-literal                     ; RFC 3516 §7, RFC 6855 §4
 //!                / "CATENATE" SP "(" cat-part *(SP cat-part) ")"         ; RFC 4469 §5
-//! cat-part       = "TEXT" SP literal / "URL" SP astring
+//! cat-part       = "TEXT" SP literal / "URL" SP astring / utf8-literal   ; RFC 4469 §5, RFC 6855 §4
+//! utf8-literal   = "UTF8" SP "(" literal8 ")"
 //! ```
 
 use crate::command::{self, Refusal};
@@ -43,8 +44,8 @@ pub struct AppendHead {
 enum Place {
     /// Before `append-message`.
     Message,
-    /// In the parentheses of CATENATE; behind a part or not.
-    Parts { behind: bool },
+    /// In the parentheses of CATENATE; behind a part or not, and whether `UTF8 (` is open there.
+    Parts { behind: bool, wrapped: bool },
     /// Behind the data of a message; whether `UTF8 (` is open.
     Behind { wrapped: bool },
 }
@@ -182,21 +183,23 @@ fn go_on(
                     cursor.space()?;
                     cursor.expect(b'(')?;
                     head.part = Some(0);
-                    append.place = Place::Parts { behind: false };
+                    append.place = Place::Parts {
+                        behind: false,
+                        wrapped: false,
+                    };
                     continue;
                 }
-                let wrapped = cursor.take_word("UTF8");
-                if wrapped {
-                    cursor.space()?;
-                    cursor.expect(b'(')?;
-                }
+                let wrapped = open_utf8(cursor)?;
                 if !announced(cursor) {
                     return Err(cursor.error("flags, a date or a message literal"));
                 }
                 append.place = Place::Behind { wrapped };
                 break Next::Literal { wrapped };
             }
-            Place::Parts { behind } => {
+            Place::Parts { behind, wrapped } => {
+                if wrapped {
+                    cursor.expect(b')')?;
+                }
                 if behind {
                     if cursor.take_octet(b')') {
                         append.place = Place::Behind { wrapped: false };
@@ -205,16 +208,23 @@ fn go_on(
                     cursor.space()?;
                     head.part = head.part.map(|part| part + 1);
                 }
-                append.place = Place::Parts { behind: true };
-                if cursor.take_word("TEXT") {
+                let wrapped = open_utf8(cursor)?;
+                append.place = Place::Parts {
+                    behind: true,
+                    wrapped,
+                };
+                let text = !wrapped && cursor.take_word("TEXT");
+                if text {
                     cursor.space()?;
+                }
+                if text || wrapped {
                     if !announced(cursor) {
                         return Err(cursor.error("a literal"));
                     }
-                    break Next::Literal { wrapped: false };
+                    break Next::Literal { wrapped };
                 }
                 if !cursor.take_word("URL") {
-                    return Err(cursor.error("TEXT or URL"));
+                    return Err(cursor.error("TEXT, UTF8 or URL"));
                 }
                 cursor.space()?;
                 if announced(cursor) {
@@ -242,6 +252,16 @@ fn go_on(
         }
     };
     Ok(Reading { append, urls, next })
+}
+
+/// `"UTF8" SP "("`, where it stands.
+fn open_utf8(cursor: &mut Cursor<'_>) -> Result<bool, SyntaxError> {
+    let opened = cursor.take_word("UTF8");
+    if opened {
+        cursor.space()?;
+        cursor.expect(b'(')?;
+    }
+    Ok(opened)
 }
 
 /// `[SP flag-list] [SP date-time] SP`.

@@ -419,6 +419,39 @@ fn messages_are_made_of_literals_and_urls() {
 }
 
 #[test]
+fn a_part_of_a_message_may_be_wrapped_as_utf8() {
+    let text = "a APPEND Sent CATENATE (UTF8 (~{3+}\r\néx) URL c TEXT {1+}\r\ny UTF8 (~{2+}\r\né)) UTF8 (~{1+}\r\nz)\r\n".as_bytes();
+    let expected = [
+        "0.Some(0) literal 3",
+        "éx",
+        "0.Some(1) c",
+        "0.Some(2) literal 1",
+        "y",
+        "0.Some(3) literal 2",
+        "é",
+        "1.None literal 1",
+        "z",
+        "APPEND false Append { mailbox: \"Sent\", count: 2 }",
+    ];
+    assert_eq!(parts(text, &[]), expected);
+    let wrapped: Vec<bool> = events(text, &[])
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::AppendLiteral(literal) => Some(literal.utf8),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(wrapped, [true, false, true, true]);
+    for octets in [
+        b"a APPEND Sent CATENATE (UTF8 ~{1+}\r\nx)\r\n".as_slice(),
+        b"a APPEND Sent CATENATE (UTF8 (TEXT {1+}\r\nx))\r\n",
+        b"a APPEND Sent CATENATE (UTF8 (URL c))\r\n",
+    ] {
+        assert!(bad(octets).1.starts_with("BAD "));
+    }
+}
+
+#[test]
 fn replace_names_one_message() {
     let found = events(b"a UID REPLACE 7 {4+}\r\nSent (\\Draft) {1+}\r\nx\r\n", &[]);
     let Some(Event::AppendLiteral(literal)) = found.first() else {
