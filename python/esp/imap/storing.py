@@ -37,7 +37,7 @@ async def store(session: "Session", command: Command) -> str:
         enable_condstore(session)
     # Asked, not only heard: what another session was told OK must not be taken for what was before it.
     await session.refresh(ask=True)
-    bits = await _permitted_bits(session, selected, arguments)
+    bits = await _permitted_bits(session, selected, command, arguments)
     plan = _plan(selected, command, arguments, bits)
     modified, numbers = plan.modified, plan.modified_numbers
     modseq, after = 0, 0
@@ -173,7 +173,9 @@ async def _hear(session: "Session", selected: Selected, target: Reached) -> None
         return  # it was done; the next command tells
 
 
-async def _permitted_bits(session: "Session", selected: Selected, arguments: StoreArguments) -> int:
+async def _permitted_bits(
+    session: "Session", selected: Selected, command: Command, arguments: StoreArguments
+) -> int:
     """Return the bits named that the session may change.
 
     Raises:
@@ -183,7 +185,7 @@ async def _permitted_bits(session: "Session", selected: Selected, arguments: Sto
     bits = arguments.flags
     keywords = bool(arguments.keywords) and allows_keywords(settable)
     if keywords:
-        bits |= await _keyword_bits(session, selected, arguments)
+        bits |= await _keyword_bits(session, selected, command, arguments)
     # A keyword that no message has ever had has no bit, and may be taken away all the same. What `FLAGS (…)` does not
     # name counts for nothing: it must not be lost to a session that may set none of what it wanted instead.
     if (bits or arguments.keywords) and not (keywords or bits & settable):
@@ -193,11 +195,16 @@ async def _permitted_bits(session: "Session", selected: Selected, arguments: Sto
     return bits & settable
 
 
-async def _keyword_bits(session: "Session", selected: Selected, arguments: StoreArguments) -> int:
+async def _keyword_bits(
+    session: "Session", selected: Selected, command: Command, arguments: StoreArguments
+) -> int:
     bits, unknown = selected.opened.index.keyword_bits(arguments.keywords)
     if unknown and arguments.mode != "remove":
         await session.door.messages.add_keywords(selected.opened.mailbox, unknown)
         await selected.opened.refresh(ask=True)
+        # Told before the flags are changed. A new keyword takes a mod-sequence; left untold, it would look like
+        # somebody else's change, and .SILENT would not hold (RFC 3501 §6.4.6).
+        session.tell(expunges=command.uid, uid=command.uid)
         bits, _ = selected.opened.index.keyword_bits(arguments.keywords)
     return bits
 
