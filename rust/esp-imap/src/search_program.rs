@@ -325,18 +325,20 @@ impl Reader<'_, '_> {
         Ok(key)
     }
 
-    /// `OR SP search-key SP search-key`; clients write long lists as `OR a OR b OR c d`, which is no nesting here.
+    /// `OR SP search-key SP search-key`; clients write long lists as `OR a OR b OR c d` or as `OR OR OR a b c d`, which
+    /// is no nesting here: an OR in the place of a key asks for one key more.
     fn alternatives(&mut self) -> Read<Key> {
         let mut keys = Vec::new();
-        loop {
+        let mut wanted = 2;
+        while wanted > 0 {
             self.cursor.space()?;
-            keys.push(self.nested(|reader| reader.key())?);
-            self.cursor.space()?;
-            if !self.cursor.take_word("OR") {
-                break;
+            if self.cursor.take_word("OR") {
+                wanted += 1;
+            } else {
+                keys.push(self.nested(|reader| reader.key())?);
+                wanted -= 1;
             }
         }
-        keys.push(self.nested(|reader| reader.key())?);
         Ok(Key::Any(keys))
     }
 
@@ -526,9 +528,24 @@ mod tests {
 
     #[test]
     fn long_alternatives_are_flat_and_deep_nesting_is_refused() {
-        let long = format!("{}ALL", "OR SEEN ".repeat(5_000));
-        assert!(matches!(key(&long), Key::Any(keys) if keys.len() == 5_001));
-        for deep in ["(", "NOT ", "OR OR ", "FUZZY "] {
+        for long in [
+            format!("{}ALL", "OR SEEN ".repeat(5_000)),
+            format!("{}{}ALL", "OR ".repeat(5_000), "SEEN ".repeat(5_000)),
+            format!("{}ALL", "OR OR SEEN ALL ".repeat(2_500)),
+        ] {
+            assert!(matches!(key(&long), Key::Any(keys) if keys.len() == 5_001));
+        }
+        let text = |word: &str| Key::Contains(Place::Text, word.into());
+        assert_eq!(
+            key("OR OR TEXT a NOT OR TEXT b TEXT c OR TEXT d TEXT e"),
+            Key::Any(vec![
+                text("a"),
+                not(Key::Any(vec![text("b"), text("c")])),
+                text("d"),
+                text("e"),
+            ])
+        );
+        for deep in ["(", "NOT ", "OR OR ", "FUZZY ", "OR NOT "] {
             assert!(SearchProgram::parse(deep.repeat(20_000).as_bytes()).is_err());
         }
     }
