@@ -202,7 +202,11 @@ fn numbers_beyond_exists_are_errors_and_uids_are_not() {
     assert_eq!(view.uids(&set("9:*"), true).unwrap(), [3]);
     assert_eq!(view.uids(&set("7"), true).unwrap(), [] as [u32; 0]);
     let empty = View::new(filled(0), false, u32::MAX);
-    assert_eq!(empty.uids(&set("1:*"), false).unwrap(), [] as [u32; 0]);
+    for bad in ["1", "*", "1:*", "*:1", "1:5"] {
+        assert!(empty.uids(&set(bad), false).is_err(), "{bad}");
+    }
+    assert_eq!(empty.uids(&set("$"), false).unwrap(), [] as [u32; 0]);
+    assert_eq!(empty.uids(&set("*"), true).unwrap(), [] as [u32; 0]);
     assert_eq!(empty.uids(&set("1:*"), true).unwrap(), [] as [u32; 0]);
     view.save(&[3, 1]);
     assert_eq!(view.uids(&set("$"), false).unwrap(), [1, 3]);

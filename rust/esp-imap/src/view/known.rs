@@ -67,11 +67,10 @@ impl Known {
         uid: bool,
     ) -> Result<Vec<(usize, usize)>, RangeError> {
         let exists = u32::try_from(self.uids.len()).unwrap_or(u32::MAX);
-        // RFC 9051 §9, seq-number. `1:*` of nothing is nothing.
+        // RFC 9051 §9, seq-number: in an empty mailbox `*` is beyond as well, and with it `1:*`.
         let beyond = |&(first, last): &(u32, u32)| {
             let star = |number: u32| if number == 0 { exists } else { number };
-            let all = first == 0 || last == 0;
-            star(first).max(star(last)) > exists && !(all && exists == 0)
+            exists == 0 || star(first).max(star(last)) > exists
         };
         if !uid && !set.saved() && set.ranges().iter().any(beyond) {
             return Err(RangeError);
