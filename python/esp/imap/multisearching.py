@@ -122,9 +122,7 @@ async def _search(session: "Session", command: Command, returns: ReturnOptions, 
         place.view,
         place.opened.index,
         arguments.program,
-        threads=await session.door.thread_contents(
-            place.opened, arguments.program.threads, session.progress
-        ),
+        threads=await session.door.thread_contents(place.opened, arguments.program.threads, session.progress),
         wanted=lambda: not connection.closing,
     )
     if found.uids:

@@ -858,8 +858,8 @@ class MailboxIndex:
     def takes_recent(self) -> bool:
         """Whether a session would take `\\Recent` of new messages."""
     def grant_recent(self, first: int, last: int) -> None:
-        """Let sessions take `\\Recent` of UIDs from `first` to `last`, the first that is told of each (RFC 3501 §2.3.2);
-        no other process has it."""
+        """Let sessions take `\\Recent` of UIDs from `first` to `last`, the first that is told of each (RFC 3501
+        §2.3.2); no other process has it."""
     def leave_recent(self, first: int) -> None:
         """Let read-only sessions show `\\Recent` from `first` on: nobody has taken it yet."""
     @property
