@@ -82,7 +82,8 @@ def _children(command: str, esp: Answer, dovecot: Answer) -> bool:
 
 
 def _beyond(command: str, esp: Answer, dovecot: Answer) -> bool:
-    # RFC 9051 §9, seq-number: BAD for numbers beyond EXISTS is a SHOULD, which Dovecot leaves when there are several ranges.
+    # RFC 9051 §9, seq-number: BAD for numbers beyond EXISTS is a SHOULD, which Dovecot leaves when there are several
+    # ranges.
     unequal = (esp.condition, dovecot.condition) == ("BAD", "OK")
     return unequal and "SEARCH" not in command and _SET.search(command) is not None
 

@@ -1046,8 +1046,8 @@ class View:
     ) -> Search:
         """Begin a SEARCH over the messages that the session knows, or with `order` a SORT or THREAD.
 
-        `now` is for OLDER and YOUNGER, `threads` has the content ids of `SearchProgram.threads`. Sequence numbers beyond
-        EXISTS find nothing.
+        `now` is for OLDER and YOUNGER, `threads` has the content ids of `SearchProgram.threads`. Sequence numbers
+        beyond EXISTS find nothing.
         """
 
 @final

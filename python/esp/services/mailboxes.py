@@ -17,7 +17,7 @@ from esp.core.errors import (
     NotFoundError,
     SpecialUseError,
 )
-from esp.core.mailbox import Mailbox, ModSeq, SpecialUse, Uid
+from esp.core.mailbox import Mailbox, ModSeq, SpecialUse
 from esp.core.mailbox_name import INBOX
 from esp.core.principal import AccountId, Principal
 from esp.core.rights import ALL, Rights

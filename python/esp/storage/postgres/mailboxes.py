@@ -353,7 +353,8 @@ async def modseqs(connection: Connection, mailboxes: Sequence[MailboxId]) -> dic
 async def take_recent(connection: Connection, mailbox: MailboxId) -> tuple[Uid, Uid] | None:
     """Return the first and the last UID that no read-write session has been told of, and count these as told.
 
-    RFC 3501 §2.3.2: `\\Recent` is given to one session only. That is not synced to the disk: after a crash, two may have it.
+    RFC 3501 §2.3.2: `\\Recent` is given to one session only. That is not synced to the disk: after a crash, two may
+    have it.
     """
     row = await connection.fetchrow(
         """
