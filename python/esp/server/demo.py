@@ -46,7 +46,7 @@ def prepare_folder(folder: Path, environment: Mapping[str, str]) -> Path:
     text = _configuration(folder)
     # A folder that was moved, or copied, must not use the data at its old place.
     if not config.exists() or config.read_text().split("\n", 1)[0] != text.split("\n", 1)[0]:
-        config.write_text(text)
+        _write(config, text.encode(), 0o644)
     _make_certificates(folder / "tls")
     _make_passwords(folder / "demo-credentials.json", environment.get("ESP_DEMO_PASSWORD"))
     return config
@@ -117,12 +117,7 @@ def _make_passwords(path: Path, wanted: str | None) -> None:
     known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     for address in addresses:
         known[address] = wanted or known.get(address) or _password()
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(known, file, indent=2)
-        file.write("\n")
-    part.replace(path)
+    _write(path, json.dumps(known, indent=2).encode() + b"\n", 0o600)
 
 
 def _password() -> str:
@@ -135,6 +130,7 @@ def _make_certificates(folder: Path) -> None:
     if certificate.exists() and (folder / "ca.pem").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
+    certificate.unlink(missing_ok=True)
     now = datetime.datetime.now(datetime.UTC)
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ESP demo CA")])
@@ -167,11 +163,21 @@ def _make_certificates(folder: Path) -> None:
     # The CA's key is not kept: nobody can make a second certificate that trusters of this demo would believe.
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    descriptor = os.open(folder / "key.pem", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    _write(folder / "key.pem", secret, 0o600)
+    _write(folder / "ca.pem", ca.public_bytes(pem), 0o644)
+    # Last: where it is, the others fit it.
+    _write(certificate, leaf.public_bytes(pem), 0o644)
+
+
+def _write(path: Path, octets: bytes, mode: int) -> None:
+    """Write the file whole or not at all, for a start may be killed at any moment."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(secret)
-    (folder / "ca.pem").write_bytes(ca.public_bytes(pem))
-    certificate.write_bytes(leaf.public_bytes(pem))
+        file.write(octets)
+        file.flush()
+        os.fsync(descriptor)
+    part.replace(path)
 
 
 def _certificate(

@@ -15,19 +15,20 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from esp.config import stores
 from esp.config.sections import Settings
+from esp.server import cluster
 from esp.server.failure import StartError, disk_full
 from esp.server.unprivileged import User, reachable_copy
 
 START_TIMEOUT = 60.0
 """Recovery after a crash reads at most `max_wal_size` again."""
 _POLL = 0.02
+_SOCKET_LOCK = ".s.PGSQL.5432.lock"
 _FULL = re.compile("No space left on device|Disk quota exceeded|Check free disk space")
 """What PostgreSQL writes when the disk is full."""
 
@@ -75,10 +76,13 @@ class Postgres:
         _make_socket_folder(self._sockets, self._user)
         _rotate(self._log)
         self._began = _size(self._log)
-        self._refuse_other_major(binaries)
-        if not (self._data / "PG_VERSION").exists():
+        cluster.end_leftovers(self._data)
+        # A killed server leaves its process id here too; one that is another's by now would stop the start.
+        (self._sockets / _SOCKET_LOCK).unlink(missing_ok=True)
+        if (have := cluster.major(self._data)) is not None:
+            self._refuse_other_major(have, binaries)
+        else:
             self._initialise(binaries)
-        self._clear_leftover()
         self._write_access()
         with self._log.open("ab") as log:
             return self._user.start(
@@ -127,37 +131,33 @@ class Postgres:
             "cluster_name": "esp",
         } | ({"io_method": "sync"} if _major(self._binaries) >= 18 else {})
 
-    def _refuse_other_major(self, binaries: Path) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            have = (self._data / "PG_VERSION").read_text().strip()
-            ours = _major(binaries)
-            if have != str(ours):
-                raise StartError(
-                    f"{self._data} was made by PostgreSQL {have}, this is {ours}; dump it with the old "
-                    f"version (pg_dumpall), move the folder away, start ESP and restore, or set database.dsn to "
-                    f"a server that runs {have}"
-                )
+    def _refuse_other_major(self, have: str, binaries: Path) -> None:
+        ours = _major(binaries)
+        if have != str(ours):
+            raise StartError(
+                f"{self._data} was made by PostgreSQL {have}, this is {ours}; dump it with the old "
+                f"version (pg_dumpall), move the folder away, start ESP and restore, or set database.dsn to "
+                f"a server that runs {have}"
+            )
 
     def _initialise(self, binaries: Path) -> None:
-        # A folder without PG_VERSION is one whose initdb was cut off: nothing is lost by starting again.
-        for leftover in self._data.iterdir():
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        """Make the cluster with its role and database; cut off at any point, the next start begins anew."""
         locale = (
             ["--locale-provider=builtin", "--locale=C.UTF-8"]
             if _major(binaries) >= 17
             else ["--locale=C.UTF-8"]
         )
-        self._run(
-            binaries,
-            lambda names: [
-                *(str(binaries / "initdb"), "-D", names[0], "-U", stores.POSTGRES_USER, "-A", "peer"),
-                *("-E", "UTF8", *locale, "--data-checksums", "--no-instructions"),
-            ],
-            b"",
-        )
-        try:
+        with cluster.making(self._data, self._user.make_folder) as folder:
             self._run(
-                binaries,
+                folder,
+                lambda names: [
+                    *(str(binaries / "initdb"), "-D", names[0], "-U", stores.POSTGRES_USER, "-A", "peer"),
+                    *("-E", "UTF8", *locale, "--data-checksums", "--no-instructions"),
+                ],
+                b"",
+            )
+            self._run(
+                folder,
                 lambda names: [
                     # Without the option single-user mode goes on after an error, and ends as if all was well.
                     *(str(binaries / "postgres"), "--single", "-c", "exit_on_error=on", "-D", names[0]),
@@ -165,13 +165,10 @@ class Postgres:
                 ],
                 f"CREATE DATABASE {stores.POSTGRES_USER}\n".encode(),
             )
-        except StartError:
-            (self._data / "PG_VERSION").unlink(missing_ok=True)  # begin anew next time
-            raise
 
-    def _run(self, binaries: Path, arguments: "_Arguments", text: bytes) -> None:
+    def _run(self, folder: Path, arguments: "_Arguments", text: bytes) -> None:
         with self._log.open("ab") as log:
-            process = self._user.start(arguments, [self._data], log, subprocess.PIPE)
+            process = self._user.start(arguments, [folder], log, subprocess.PIPE)
             process.communicate(text)
         if process.returncode != 0:
             raise StartError(
@@ -181,29 +178,6 @@ class Postgres:
     def _full(self) -> str:
         """Return what to say if the disk was full since the start; PostgreSQL may end with a PANIC for it."""
         return disk_full(self._data) if _FULL.search(_text(self._log, self._began)) else ""
-
-    def _clear_leftover(self) -> None:
-        """End a server left by a killed supervisor; forget one that a crash of the machine ended.
-
-        PostgreSQL itself can be misled by its old process id now being another's.
-        """
-        path = self._data / "postmaster.pid"
-        try:
-            pid = int(path.read_text().split(maxsplit=1)[0])
-        except (FileNotFoundError, ValueError, IndexError):
-            return
-        deadline = time.monotonic() + START_TIMEOUT
-        asked = False
-        while _is_server_of(pid, self._data):
-            if not asked:
-                os.kill(pid, signal.SIGINT)
-                asked = True
-            if time.monotonic() > deadline:
-                raise StartError(
-                    f"another PostgreSQL (process {pid}) uses {self._data} and does not end; end it"
-                )
-            time.sleep(_POLL)
-        path.unlink(missing_ok=True)
 
     def _write_access(self) -> None:
         names = dict.fromkeys([self._user.name, pwd.getpwuid(os.geteuid()).pw_name, "root"])
@@ -365,15 +339,6 @@ def _major(binaries: Path | None) -> int:
     if match is None:
         raise StartError(f"{binaries / 'postgres'} does not tell its version: {said.strip()!r}")
     return int(match[1])
-
-
-def _is_server_of(pid: int, data: Path) -> bool:
-    """Tell whether the process is a PostgreSQL server whose working folder is `data`."""
-    try:
-        running = Path(f"/proc/{pid}/cwd").samefile(data)
-        return running and Path(f"/proc/{pid}/exe").readlink().name.removesuffix(" (deleted)") == "postgres"
-    except OSError:
-        return False
 
 
 def _make_socket_folder(folder: Path, user: User) -> None:
