@@ -78,6 +78,19 @@ def test_aliases_of_every_kind_are_handled_alike(cli: Cli, domain: str) -> None:
     assert cli("alias", "remove", f"@{domain}").code == 1
 
 
+def test_who_is_removed_leaves_aliases_that_are_told_of(cli: Cli, domain: str) -> None:
+    cli("user", "add", f"alice@{domain}", "--password-stdin", text="secret\n")
+    cli("alias", "add", f"@{domain}", f"alice@{domain}")
+    cli("alias", "add", f"info@{domain}", f"whoever@{domain}")
+    told = f"removed alice@{domain}\naliases still lead to it, in vain: @{domain}\n"
+    assert cli("user", "remove", f"alice@{domain}").out == told
+    (line,) = [line for line in cli("alias", "list").out.splitlines() if line.startswith(f"@{domain} ")]
+    assert line.split() == [f"@{domain}", f"alice@{domain}", "yes", f"alice@{domain}"]
+    told = f"removed @{domain}\naliases still lead to it, in vain: info@{domain}\n"
+    assert cli("alias", "remove", f"@{domain}").out == told
+    assert cli("alias", "remove", f"info@{domain}", "--json").json["aliases"] == []
+
+
 def test_many_accounts_are_imported_and_the_others_named(cli: Cli, domain: str, tmp_path: Path) -> None:
     cli("user", "add", f"u1@{domain}", "--password-stdin", text="secret\n")
     file = tmp_path / "users.csv"

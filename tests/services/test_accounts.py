@@ -253,3 +253,44 @@ async def test_an_alias_leads_to_nobody_that_we_would_know(house: House) -> None
     await house.aliases.add(house.at("alice"), [house.at("alice"), parse("bob@elsewhere.test")])
     await house.aliases.add(alias_address(f"@{house.name}"), [house.at("alice")])
     await house.aliases.add(house.at("all"), [house.at("whoever")])
+
+
+async def test_aliases_that_lead_to_nobody_are_known(house: House) -> None:
+    other = await house.domains.add(f"other.{house.name}", alias_of=house.name)
+    for name in ("alice", "bob"):
+        await house.accounts.create(house.at(name), None)
+    await house.aliases.add(house.at("info"), [Address("Alice", other.name), house.at("bob")])
+    await house.aliases.add(house.at("sales"), [house.at("alice+sales"), parse("x@elsewhere.test")])
+    await house.aliases.add(house.at("alice"), [house.at("alice"), house.at("bob")])  # a copy for bob
+    await house.aliases.add(house.at("all"), [house.at("info")])
+    aliases = await house.aliases.listed(house.name)
+    assert await house.aliases.dangling(aliases) == [[], [], [], []]
+    assert await house.aliases.left_by(house.at("alice")) == []
+
+    await house.accounts.remove(house.at("alice"))
+    # The alias of her name takes what leads to her; only its own way to her is at an end.
+    assert await house.aliases.left_by(house.at("Alice")) == [house.at("alice")]
+    await house.aliases.remove(house.at("alice"))
+    assert await house.aliases.left_by(house.at("alice")) == [house.at("info"), house.at("sales")]
+    aliases = await house.aliases.listed(house.name)
+    left = dict(zip([a.local_part for a in aliases], await house.aliases.dangling(aliases), strict=True))
+    assert left == {"all": [], "info": [f"Alice@{other.name}"], "sales": [f"alice+sales@{house.name}"]}
+
+    await house.aliases.add(house.at(""), [house.at("bob")])
+    assert await house.aliases.left_by(house.at("alice")) == []  # the catch-all takes it
+
+
+async def test_a_catch_all_that_goes_leaves_aliases_behind(house: House) -> None:
+    await house.accounts.create(house.at("bob"), None)
+    await house.aliases.add(house.at(""), [house.at("bob")])
+    await house.aliases.add(house.at("info"), [house.at("whoever")])
+    await house.aliases.remove(house.at(""))
+    assert await house.aliases.left_by(house.at("")) == [house.at("info")]
+
+
+async def test_a_catch_all_does_not_take_its_own_target(house: House) -> None:
+    await house.accounts.create(house.at("bob"), None)
+    await house.aliases.add(house.at(""), [house.at("bob")])
+    await house.accounts.remove(house.at("bob"))
+    assert await house.directory.resolve(house.at("whoever")) == NoSuchUser()
+    assert await house.aliases.left_by(house.at("bob")) == [house.at("")]

@@ -42,3 +42,21 @@ def test_mail_of_every_door_is_in_the_maildir(own_instance: Instance) -> None:
     assert b"Bcc" not in submitted
     assert b"\r\nMessage-ID: <" in submitted
     assert b"with ESMTPSA id" in submitted
+
+
+def test_an_alias_whose_account_was_removed_is_refused_at_rcpt_and_told_of(esp_instance: Instance) -> None:
+    esp_instance.cli("user", "add", "leaver@example.test", "--password-stdin", text="secret\n")
+    esp_instance.cli("alias", "add", "desk@example.test", "leaver@example.test")
+    esp_instance.cli("alias", "add", "both@example.test", "leaver@example.test", "bob@example.test")
+    with smtplib.SMTP("localhost", esp_instance.ports["smtp"]) as client:
+        client.ehlo()
+        client.docmd("MAIL FROM:<>")
+        assert client.docmd("RCPT TO:<desk@example.test>")[0] == 250  # and this process remembers it
+        removed = esp_instance.cli("user", "remove", "leaver@example.test", "--json")
+        assert removed["aliases"] == ["both@example.test", "desk@example.test"]
+        assert client.docmd("RCPT TO:<desk@example.test>") == (550, b"5.1.1 No such user here")
+        assert client.docmd("RCPT TO:<both@example.test>")[0] == 250  # bob still has his
+    listed = {a["alias"]: a["nobodys"] for a in esp_instance.cli("alias", "list", "--json")}
+    assert listed["desk@example.test"] == listed["both@example.test"] == ["leaver@example.test"]
+    for alias in listed:
+        esp_instance.cli("alias", "remove", alias)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from esp import config
 from esp.config.text import parse_size
+from esp.core.address import Address
 from esp.core.errors import InvalidError
 from esp.telemetry import log
 
@@ -82,6 +83,22 @@ def fields(pairs: Iterable[tuple[str, object]]) -> None:
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
         print(f"{name:<{width}}  {value}".rstrip())
+
+
+def removed(what: str, left: Sequence[Address], *, json: bool) -> None:
+    """Say that an address was removed, and which aliases still lead to it."""
+    names = [written(each) for each in left]
+    if json:
+        return as_json({"removed": what, "aliases": names})
+    print(f"removed {what}")
+    if names:
+        print(f"aliases still lead to it, in vain: {', '.join(names)}")
+    return None
+
+
+def written(address: Address) -> str:
+    """Return an alias as an administrator writes it: `@domain` for a catch-all."""
+    return str(address) if address.local_part else f"@{address.domain}"
 
 
 def password(from_stdin: bool) -> str:

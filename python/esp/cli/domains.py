@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from esp.cli.console import Config, Json, as_json, fields, run, table
+from esp.cli.console import Config, Json, as_json, fields, removed, run, table, written
 from esp.core.address import Address, parse, parse_domain
 from esp.core.errors import InvalidError, NotFoundError
 from esp.server.administration import Administration
@@ -107,51 +107,54 @@ def add_alias(
     where, to = alias_address(address), [parse(target) for target in targets]
     run(config, lambda esp: esp.aliases.add(where, to))
     if json:
-        return as_json({"alias": _written(where.local_part, where.domain), "targets": [str(t) for t in to]})
-    return print(f"added {_written(where.local_part, where.domain)}")
+        return as_json({"alias": written(where), "targets": [str(t) for t in to]})
+    return print(f"added {written(where)}")
 
 
 @alias.command(name="list")
 def list_aliases(*, domain: InDomain = None, config: Config = None, json: Json = False) -> None:
     """List aliases, catch-alls and other names of domains."""
 
-    async def work(esp: Administration) -> tuple[list[AliasRow], list[DomainRow]]:
-        return await esp.aliases.listed(domain), await esp.domains.listed()
+    async def work(esp: Administration) -> tuple[list[AliasRow], list[list[str]], list[DomainRow]]:
+        aliases = await esp.aliases.listed(domain)
+        return aliases, await esp.aliases.dangling(aliases), await esp.domains.listed()
 
-    aliases, domains = run(config, work)
+    aliases, dangling, domains = run(config, work)
     names = [
         d for d in domains if d.alias_of is not None and (domain is None or domain in {d.name, d.alias_of})
     ]
-    rows: list[tuple[str, list[str], bool]] = [
-        (_written(a.local_part, a.domain), list(a.targets), a.enabled) for a in aliases
+    rows: list[tuple[str, list[str], bool, list[str]]] = [
+        (written(Address(a.local_part, a.domain)), list(a.targets), a.enabled, left)
+        for a, left in zip(aliases, dangling, strict=True)
     ]
-    rows += [(f"@{d.name}", [f"@{d.alias_of}"], d.enabled) for d in names]
+    rows += [(f"@{d.name}", [f"@{d.alias_of}"], d.enabled, []) for d in names]
     if json:
-        return as_json([{"alias": a, "targets": t, "enabled": e} for a, t, e in rows])
+        return as_json([{"alias": a, "targets": t, "enabled": e, "nobodys": n} for a, t, e, n in rows])
     return table(
-        "alias", "leads to", "enabled", rows=((a, ", ".join(t), e) for a, t, e in rows), empty="no aliases"
-    )
+        "alias", "leads to", "enabled", "of these nobody's",
+        rows=((a, ", ".join(t), e, ", ".join(n)) for a, t, e, n in rows),
+        empty="no aliases",
+    )  # fmt: skip
 
 
 @alias.command(name="remove")
 def remove_alias(address: str, /, *, config: Config = None, json: Json = False) -> None:
-    """Remove an alias, a catch-all (`@domain`) or another name of a domain (`@other-name`)."""
+    """Remove an alias, a catch-all (`@domain`) or another name of a domain (`@other-name`).
+
+    Aliases that still lead to it are named.
+    """
     where = alias_address(address)
 
-    async def work(esp: Administration) -> None:
+    async def work(esp: Administration) -> list[Address]:
         if not where.local_part:
             try:
                 named = await esp.domains.find(where.domain)
             except NotFoundError:
                 named = None
             if named is not None and named.alias_of is not None:
-                return await esp.domains.remove(named.name)
-        return await esp.aliases.remove(where)
+                await esp.domains.remove(named.name)
+                return []
+        await esp.aliases.remove(where)
+        return await esp.aliases.left_by(where)
 
-    run(config, work)
-    written = _written(where.local_part, where.domain)
-    as_json({"removed": written}) if json else print(f"removed {written}")
-
-
-def _written(local_part: str, domain_name: str) -> str:
-    return str(Address(local_part, domain_name)) if local_part else f"@{domain_name}"
+    removed(written(where), run(config, work), json=json)

@@ -20,11 +20,12 @@ from esp.cli.console import (
     fields,
     limit,
     password,
+    removed,
     run,
     size,
     table,
 )
-from esp.core.address import parse
+from esp.core.address import Address, parse
 from esp.core.errors import AlreadyExistsError, EspError, InvalidError, UnavailableError
 from esp.core.quota import Quota
 from esp.server.administration import Administration
@@ -196,10 +197,14 @@ def disable(address: str, /, *, config: Config = None, json: Json = False) -> No
 
 @user.command
 def remove(address: str, /, *, config: Config = None, json: Json = False) -> None:
-    """Delete an account with all its mail, for good."""
+    """Delete an account with all its mail, for good; aliases stay, and those that still lead to it are named."""
     who = parse(address).folded()
-    run(config, lambda esp: esp.accounts.remove(who))
-    as_json({"removed": str(who)}) if json else print(f"removed {who}")
+
+    async def work(esp: Administration) -> list[Address]:
+        await esp.accounts.remove(who)
+        return await esp.aliases.left_by(who)
+
+    removed(str(who), run(config, work), json=json)
 
 
 @user.command(name="import")

@@ -9,7 +9,7 @@ moment ago must receive.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -36,6 +36,10 @@ NOBODY = AccountId(0)
 MAX_DEPTH = 10
 MAX_ADDRESSES = 1000
 """That one address may lead to."""
+
+
+AliasKey = tuple[str, str]
+"""Domain and local part of an alias, as rows have them."""
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -248,19 +252,38 @@ class Directory:
         return answers
 
 
-async def nobodys(connection: Connection, addresses: Sequence[Address], delimiter: str) -> list[Address]:
-    """Return those that are of our domains and belong to no account, alias or catch-all."""
-    questions = [(address, name) for address in addresses for name in _names(address, delimiter)]
+async def nobodys(
+    connection: Connection, leads: Mapping[AliasKey, Sequence[Address]], delimiter: str
+) -> dict[AliasKey, list[Address]]:
+    """Return what aliases lead to that is of our domains and of no account, alias or catch-all there.
+
+    Aliases without any such address are left out. An address that only the alias itself would take is nobody's.
+    """
+    questions = [
+        (key, address, name)
+        for key, addresses in leads.items()
+        for address in dict.fromkeys(addresses)
+        for name in _names(address, delimiter)
+    ]
     found = await rows.matches(
-        connection, [name for _, name in questions], [address.domain for address, _ in questions]
+        connection, [name for _, _, name in questions], [address.domain for _, address, _ in questions]
     )
-    ours = {questions[match.wanted][0] for match in found}
-    somebodys = {
-        questions[match.wanted][0]
-        for match in found
-        if match.account is not None or match.targets is not None
-    }
-    return [address for address in addresses if address in ours - somebodys]
+    # Whether somebody takes it, of each address that is of our domains.
+    taken: dict[tuple[AliasKey, Address], bool] = {}
+    for match in found:
+        key, address, name = questions[match.wanted]
+        by_alias = match.targets is not None and key != (match.domain, name)
+        taken[key, address] = taken.get((key, address), False) or match.account is not None or by_alias
+    left: dict[AliasKey, list[Address]] = {}
+    for (key, address), somebodys in taken.items():
+        if not somebodys:
+            left.setdefault(key, []).append(address)
+    return left
+
+
+def means(written: Address, meant: Address, delimiter: str) -> bool:
+    """Tell whether `written` is another way to write the local part `meant`, or its catch-all if that is empty."""
+    return meant.local_part in _names(written, delimiter)
 
 
 def _names(address: Address, delimiter: str) -> list[str]:

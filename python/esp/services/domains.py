@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from esp.core.address import Address, parse, parse_domain
 from esp.core.errors import DeniedError, InvalidError, NotFoundError
 from esp.services.announcing import Announcer
-from esp.services.directory import MAX_ADDRESSES, nobodys
+from esp.services.directory import MAX_ADDRESSES, means, nobodys
 from esp.storage.postgres import directory as rows
 from esp.storage.postgres.directory import AliasRow, DomainRow
 from esp.storage.postgres.pool import Database
@@ -112,8 +112,9 @@ class Aliases:
                     f"{domain.name} is another name of {domain.alias_of}: make the alias there"
                 )
             # Mail to it would be refused, or with other targets silently not reach this one.
-            if missing := await nobodys(tx, targets, self._delimiter):
-                names = ", ".join(dict.fromkeys(str(target) for target in missing))
+            key = (domain.name, address.local_part)
+            if missing := (await nobodys(tx, {key: targets}, self._delimiter)).get(key):
+                names = ", ".join(map(str, missing))
                 raise NotFoundError(f"There is no account or alias {names}: make it first")
             await rows.add_alias(tx, domain.id, address.local_part, texts)
         await self._notifier.publish_directory()
@@ -128,6 +129,32 @@ class Aliases:
             if domain is not None:
                 domain = (await rows.domain(connection, _domain(domain))).name
             return await rows.aliases(connection, domain)
+
+    async def dangling(self, aliases: Sequence[AliasRow]) -> list[list[str]]:
+        """Return for each alias which of its targets are of our domains and nobody's by now.
+
+        Mail to an alias without any other target is refused; the others of an alias have theirs.
+        """
+        leads = {(alias.domain, alias.local_part): [*map(parse, alias.targets)] for alias in aliases}
+        async with self._database.connection() as connection:
+            left = await nobodys(connection, leads, self._delimiter)
+        return [[str(t) for t in left.get((alias.domain, alias.local_part), [])] for alias in aliases]
+
+    async def left_by(self, removed: Address) -> list[Address]:
+        """Return the aliases that lead to `removed`, an account or alias that was, and that nobody else takes."""
+        removed = removed.folded()
+        async with self._database.connection() as connection:
+            names = await rows.names_of_domain(connection, removed.domain)
+            leads = {
+                (alias.domain, alias.local_part): [
+                    target
+                    for target in map(parse, alias.targets)
+                    if target.domain in names and means(target, removed, self._delimiter)
+                ]
+                for alias in await rows.aliases(connection)
+            }
+            left = await nobodys(connection, leads, self._delimiter)
+        return [Address(local_part, domain) for domain, local_part in left]
 
     async def remove(self, address: Address) -> None:
         """Delete an alias.

@@ -249,6 +249,18 @@ async def domain_has_aliases(connection: Connection, domain_id: DomainId) -> boo
     )
 
 
+async def names_of_domain(connection: Connection, name: str) -> set[str]:
+    """Return the domain's name and its other names; none when it is not ours."""
+    found = await connection.fetch(
+        """
+        SELECT named.name FROM domain AS named JOIN domain AS d ON d.id = coalesce(named.alias_of, named.id)
+        WHERE d.name = $1
+        """,
+        name,
+    )
+    return {row["name"] for row in found}
+
+
 async def set_domain_enabled(connection: Connection, name: str, enabled: bool) -> None:
     """Switch a domain and all in it on or off.
 
