@@ -3,10 +3,13 @@
 import asyncio
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from esp.config import sections
 from esp.core.mailbox import MailboxId, ModSeq
 from esp.storage import redis
 from esp.storage.redis import Changes, Notifier
+from tests.support import stores
 
 
 def notifier(url: str) -> Notifier:
@@ -127,3 +130,34 @@ async def test_caches_are_dropped_when_word_may_have_been_lost(valkey: str) -> N
     finally:
         await listening.close()
         await telling.close()
+
+
+async def test_a_server_that_is_away_is_said_once_and_once_that_it_is_back(stores_folder: Path) -> None:
+    folder = stores_folder / "away"
+    server = stores.valkey(folder)
+    listening = notifier(f"unix://{stores.sockets(folder) / 'valkey.sock'}")
+    ended = asyncio.Event()
+    listening.subscribe_connection(lambda connected: None if connected else ended.set())
+    with capture_logs() as events:
+        async with stores.running(server) as process:
+            await heard(listening)
+            process.kill()
+            process.wait()
+        async with asyncio.timeout(30):
+            await ended.wait()
+            async with stores.hanging_up(folder) as made:
+                for _ in range(12):  # several for each try
+                    await listening.publish([(MailboxId(1), ModSeq(2))])
+                    await made.get()
+            async with stores.running(server):
+                await listening.until_connected()
+                while not any(event["event"] == "redis_publish_works_again" for event in events):
+                    await listening.publish([(MailboxId(1), ModSeq(2))])
+                    await asyncio.sleep(0)
+                await listening.close()
+    assert sorted(event["event"] for event in events) == [
+        "redis_publish_failed",
+        "redis_publish_works_again",
+        "redis_subscription_back",
+        "redis_subscription_lost",
+    ]

@@ -69,3 +69,19 @@ async def execute(folder: Path, *statements: str, database: str) -> None:
             await connection.execute(statement)
     finally:
         await connection.close()
+
+
+@asynccontextmanager
+async def hanging_up(folder: Path) -> "AsyncIterator[asyncio.Queue[None]]":
+    """Take the place of the Valkey of `folder`, which is away; each connection made, and ended at once, is told."""
+    path = sockets(folder) / "valkey.sock"
+    path.unlink(missing_ok=True)
+    made: asyncio.Queue[None] = asyncio.Queue()
+
+    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        made.put_nowait(None)
+
+    server = await asyncio.start_unix_server(hang_up, path)
+    async with server:
+        yield made

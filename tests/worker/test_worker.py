@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 from esp.core.errors import UnavailableError
 from esp.storage.wakeup import QUEUE, Wakeups, mark
 from esp.worker import scheduler as scheduler_module
+from esp.worker import server as worker_module
 from esp.worker.scheduler import SchedulerServer
 from esp.worker.server import WorkerServer
 from tests.support import stores
@@ -134,19 +136,26 @@ async def test_an_idle_worker_stops_at_once(url: str) -> None:
     assert loop.time() - began < 5
 
 
-async def test_a_worker_outlives_its_valkey(stores_folder: Path) -> None:
+async def test_a_worker_outlives_its_valkey_and_says_once_that_it_is_away_and_once_that_it_is_back(
+    stores_folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "_RETRY_PAUSE", 0.05)
     folder = stores_folder / "own"
     server = stores.valkey(folder)
     url = f"unix://{stores.sockets(folder) / 'valkey.sock'}"
     handler, wakeups = Handler(), Wakeups(url)
     async with contextlib.AsyncExitStack() as stack:
+        events = stack.enter_context(capture_logs())
         async with stores.running(server) as process:
             await stack.enter_async_context(working(url, index=handler))
             wakeups.wake("index")
             await handler.until_called()
             process.kill()
             process.wait()
-        wakeups.wake("index")  # goes nowhere, and raises nothing
+        async with stores.hanging_up(folder) as made, asyncio.timeout(30):
+            wakeups.wake("index")  # goes nowhere, and raises nothing
+            for _ in range(30):
+                await made.get()
         async with stores.running(server):
             async with asyncio.timeout(30):
                 while not handler.called.is_set():
@@ -156,6 +165,11 @@ async def test_a_worker_outlives_its_valkey(stores_folder: Path) -> None:
             await stack.aclose()
             await wakeups.close()
     assert handler.calls >= 2
+    assert [event["event"] for event in events if event["log_level"] != "debug"] == [
+        "worker lost redis, tries again",
+        "worker has redis again",
+    ]
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_a_lost_wake_up_whose_mark_stayed_is_sent_again(url: str) -> None:
@@ -184,22 +198,26 @@ async def test_the_scheduler_wakes_for_what_is_due() -> None:
     assert woken.empty()
 
 
-@pytest.mark.parametrize("error", [UnavailableError("no database")])
-async def test_the_scheduler_outlives_the_database_and_says_once_that_it_is_away(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
+async def test_the_scheduler_outlives_the_database_and_says_once_that_it_is_away_and_once_that_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    looked: asyncio.Queue[None] = asyncio.Queue()
+    looks = 0
+    over = asyncio.Event()
 
     async def due() -> dict[str, int]:
-        looked.put_nowait(None)
-        raise error
+        nonlocal looks
+        looks += 1
+        if looks <= 3:
+            raise UnavailableError("no database")
+        if looks == 6:
+            over.set()
+        return {}
 
     monkeypatch.setattr(scheduler_module, "LOOK_EVERY", 0.0)
     with capture_logs() as events:
         scheduler = SchedulerServer(due, lambda _: None, {})
         await scheduler.start()
         async with asyncio.timeout(10):
-            for _ in range(3):
-                await looked.get()
+            await over.wait()
         await scheduler.drain(1)
-    assert [event["event"] for event in events] == ["outbox could not be looked at"]
+    assert [event["event"] for event in events] == ["outbox could not be looked at", "outbox looked at again"]

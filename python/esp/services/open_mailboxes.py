@@ -23,6 +23,7 @@ from esp.storage.postgres.pool import Connection, Database
 from esp.storage.redis import Changes, Notifier
 from esp.telemetry import lasting, metrics
 from esp.telemetry.log import get_logger
+from esp.telemetry.outage import Outage
 
 WARM_OCTETS = 64 * 1024 * 1024
 """Of indexes without a session."""
@@ -224,6 +225,7 @@ class OpenMailboxes:
         notifier.subscribe(self._heard)
         notifier.subscribe_connection(self._connection_changed)
         self._look_now = asyncio.Event()
+        self._outage = Outage()
 
     def start(self) -> None:
         """Begin to look for changes of which nobody told."""
@@ -311,7 +313,7 @@ class OpenMailboxes:
                 await mailboxes_sql.modseq(connection, nothing)
                 await messages_sql.copy_rows(connection, nobody, nothing, _drop, uids=range(1))
         except EspError as error:
-            log.warning("mailbox_poll_failed", error=str(error))
+            self._poll_failed(error)
 
     async def _poll(self) -> None:
         # On two connections, as many as read a large mailbox: a new one costs its first user 10 ms.
@@ -322,7 +324,14 @@ class OpenMailboxes:
             try:
                 await self._look()
             except EspError as error:
-                log.warning("mailbox_poll_failed", error=str(error))
+                self._poll_failed(error)
+            else:
+                if self._outage.ends():
+                    log.warning("mailbox_poll_works_again")
+
+    def _poll_failed(self, error: EspError) -> None:
+        if self._outage.begins():
+            log.warning("mailbox_poll_failed", error=str(error))
 
     async def _look(self) -> None:
         used = [mailbox for mailbox, opened in self._open.items() if opened.users]

@@ -16,6 +16,7 @@ from esp.storage.postgres.pool import Database
 from esp.storage.redis import Notifier
 from esp.telemetry import lasting
 from esp.telemetry.log import get_logger
+from esp.telemetry.outage import Outage
 
 GATHERING = 0.5
 """Seconds between two looks: an import of accounts changes the directory thousands of times."""
@@ -35,6 +36,7 @@ class Presence:
         self._present: dict[AccountId, dict[Leave, bytes]] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._outage = Outage()
         notifier.subscribe_directory(self._changed.set)
 
     def start(self) -> None:
@@ -62,7 +64,11 @@ class Presence:
             try:
                 await self._look()
             except EspError as error:
-                log.warning("presence not looked at", error=str(error))
+                if self._outage.begins():
+                    log.warning("presence not looked at", error=str(error))
+            else:
+                if self._outage.ends():
+                    log.warning("presence looked at again")
             await asyncio.sleep(GATHERING)
 
     async def _look(self) -> None:

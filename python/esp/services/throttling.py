@@ -19,6 +19,7 @@ from esp.config import sections
 from esp.core.errors import ThrottledError
 from esp.core.expiring import Expiring
 from esp.telemetry.log import get_logger
+from esp.telemetry.outage import Outage
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -54,6 +55,7 @@ class Throttle:
         self._known: Expiring[str, bool] = Expiring(CAPACITY)
         self._told_lately: Expiring[tuple[str, str], tuple[_Keys, tuple[int, ...]]] = Expiring(TOLD)
         self._quiet_until = 0.0
+        self._outage = Outage()
 
     async def check(self, address: str, remote: str) -> None:
         """Return when an attempt may be made.
@@ -132,7 +134,11 @@ class Throttle:
         except (RedisError, OSError, TimeoutError) as error:
             # Each login must not wait for a dead server; one try a second finds it again.
             self._quiet_until = self._clock() + 1.0
-            log.warning("login_throttle_without_redis", error=repr(error))
+            if self._outage.begins():
+                log.warning("login_throttle_without_redis", error=repr(error))
+        else:
+            if self._outage.ends():
+                log.warning("login_throttle_with_redis_again")
 
 
 def _keys(address: str, remote: str) -> _Keys:

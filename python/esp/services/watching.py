@@ -23,6 +23,7 @@ from esp.storage.postgres.pool import Database
 from esp.storage.redis import Changes, Notifier
 from esp.telemetry import lasting
 from esp.telemetry.log import get_logger
+from esp.telemetry.outage import Outage
 
 log = get_logger(__name__)
 
@@ -105,6 +106,7 @@ class Watching:
         self._catching_up: asyncio.Task[None] | None = None
         self._poller: asyncio.Task[None] | None = None
         self._look_now = asyncio.Event()
+        self._outage = Outage()
         notifier.subscribe(self._heard)
         notifier.subscribe_accounts(self._account_changed)
         notifier.subscribe_connection(lambda _: self._look_now.set())
@@ -200,17 +202,26 @@ class Watching:
     async def _catch_up(self) -> None:
         try:
             while self._changed or self._stale:
-                changed, self._changed = self._changed, set()
-                stale, self._stale = self._stale, set()
-                if changed:
-                    await self._count(changed)
-                for watched in stale:
-                    if watched.watchers:
-                        await self.look(watched)
+                await self._catch_up_once()
         except EspError as error:
-            log.warning("watched mailboxes not looked at", error=str(error))  # the poll will
+            self._not_looked(error)  # the poll will come back to it
         finally:
             self._catching_up = None
+
+    async def _catch_up_once(self) -> None:
+        changed, self._changed = self._changed, set()
+        stale, self._stale = self._stale, set()
+        try:
+            if changed:
+                await self._count(changed)
+            while stale:
+                watched = next(iter(stale))
+                if watched.watchers:
+                    await self.look(watched)
+                stale.discard(watched)
+        finally:
+            # Left over if a look failed: no second word of it may come.
+            self._stale |= {watched for watched in stale if watched.watchers}
 
     async def _count(self, changed: set[MailboxId]) -> None:
         async with self._database.connection() as connection:
@@ -234,7 +245,14 @@ class Watching:
             try:
                 await self._look_for_lost_word()
             except EspError as error:
-                log.warning("watched mailboxes not looked at", error=str(error))
+                self._not_looked(error)
+            else:
+                if self._outage.ends():
+                    log.warning("watched mailboxes looked at again")
+
+    def _not_looked(self, error: EspError) -> None:
+        if self._outage.begins():
+            log.warning("watched mailboxes not looked at", error=str(error))
 
     async def _look_for_lost_word(self) -> None:
         if not self._watched:

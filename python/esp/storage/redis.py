@@ -18,6 +18,7 @@ from esp.core.change import AccountChange
 from esp.core.mailbox import MailboxId, ModSeq
 from esp.telemetry import lasting
 from esp.telemetry.log import get_logger
+from esp.telemetry.outage import Outage
 
 MAILBOX_CHANNEL = "esp:mailbox"
 """JSON `[[mailbox, modseq], …]`, one publication for each batch."""
@@ -71,6 +72,8 @@ class Notifier:
         self._task: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
         self._quiet_until = 0.0
+        self._publish_outage = Outage()
+        self._listen_outage = Outage()
         self._changes: dict[MailboxId, ModSeq] = {}
         self._published = -GATHERING
         self._timer: asyncio.TimerHandle | None = None
@@ -165,7 +168,11 @@ class Notifier:
                 await self._client.publish(channel, payload)
         except (RedisError, OSError, TimeoutError) as error:
             self._quiet_until = loop.time() + 1.0
-            log.warning("redis_publish_failed", channel=channel, error=repr(error))
+            if self._publish_outage.begins():
+                log.warning("redis_publish_failed", channel=channel, error=repr(error))
+        else:
+            if self._publish_outage.ends():
+                log.warning("redis_publish_works_again")
 
     def _channels(self) -> list[str]:
         # A busy server's mailboxes change many times a second: who does not ask is not told.
@@ -179,11 +186,14 @@ class Notifier:
                 async with self._client.pubsub() as pubsub:
                     async with asyncio.timeout(TIMEOUT):
                         await pubsub.subscribe(*self._channels())
+                    if self._listen_outage.ends():
+                        log.warning("redis_subscription_back")
                     self._hearing(True)
                     pause = 0.1
                     await self._hear(pubsub)
             except (RedisError, OSError, TimeoutError) as error:
-                log.warning("redis_subscription_lost", error=repr(error), retry_after=pause)
+                if self._listen_outage.begins():
+                    log.warning("redis_subscription_lost", error=repr(error))
             finally:
                 self._hearing(False)
             await asyncio.sleep(pause)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from esp.core.errors import EspError
 from esp.telemetry import lasting, log, metrics
+from esp.telemetry.outage import Outage
 
 LOOK_EVERY = 5.0
 """Seconds; how long work may be late when Redis lost its wake-up."""
@@ -40,8 +41,7 @@ class SchedulerServer:
         self._periodic = periodic
         self._topics = tuple(topics)
         self._task: asyncio.Task[None] | None = None
-        self._blind = False
-        """Whether the last look failed."""
+        self._outage = Outage()
 
     async def start(self) -> None:
         """Look from now on."""
@@ -70,13 +70,13 @@ class SchedulerServer:
         try:
             due = await self._due()
         except EspError as error:
-            if not self._blind:
+            if self._outage.begins():
                 _logger.warning(
                     "outbox could not be looked at", error=error.detail, cause=log.cause_of(error)
                 )
-            self._blind = True
             return
-        self._blind = False
+        if self._outage.ends():
+            _logger.warning("outbox looked at again")
         for topic in {*self._topics, *due}:
             count = due.get(topic, 0)
             metrics.OUTBOX_DUE.labels(topic).set(count)

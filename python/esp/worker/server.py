@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import redis
@@ -18,6 +18,7 @@ from rq.worker import WorkerStatus
 from esp.core.errors import EspError
 from esp.storage import wakeup
 from esp.telemetry import log, metrics
+from esp.telemetry.outage import Outage
 
 JOB_TIMEOUT = 3600.0
 """A topic with very many rows is worked off in many jobs; one that takes so long hangs."""
@@ -94,6 +95,15 @@ class BatchWorker(SimpleWorker):
 
     def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
         """Wait for the next job; RQ's own version never looks whether it should stop."""
+        with _ending_without_redis():
+            return self._next_job(timeout)
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Do a job."""
+        with _ending_without_redis():
+            super().execute_job(job, queue)
+
+    def _next_job(self, timeout: int | None) -> Any:
         self.set_state(WorkerStatus.IDLE)
         while not self._stop_requested:
             self.heartbeat()
@@ -113,6 +123,15 @@ class BatchWorker(SimpleWorker):
         raise StopRequested
 
 
+@contextlib.contextmanager
+def _ending_without_redis() -> Iterator[None]:
+    """End the worker, for another to take its place; RQ does so too, with a traceback in the log."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise StopRequested from error
+
+
 class WorkerServer:
     """One worker process."""
 
@@ -125,6 +144,7 @@ class WorkerServer:
         self._worker: BatchWorker | None = None
         self._client_id = 0
         self._running: set[asyncio.Task[None]] = set()
+        self._outage = Outage()
 
     async def start(self) -> None:
         """Take jobs from now on; a Redis that does not answer is waited for."""
@@ -169,10 +189,13 @@ class WorkerServer:
                 ) as connection:
                     self._client_id = connection.client_id()
                     self._worker = BatchWorker.make(connection, self._run)
+                    if self._outage.ends():
+                        _logger.warning("worker has redis again")
                     if not self._stopping.is_set():
                         self._worker.work(logging_level="WARNING")
             except (redis.RedisError, OSError) as error:
-                _logger.warning("worker lost redis, tries again", error=str(error))
+                if self._outage.begins():
+                    _logger.warning("worker lost redis, tries again", error=str(error))
             self._stopping.wait(_RETRY_PAUSE)
 
     def _run(self, topic: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from esp.telemetry.log import get_logger
+from esp.telemetry.outage import Outage
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -46,8 +47,7 @@ class Lending:
         self._waiting: deque[asyncio.Future[Lent | None]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._returning: set[asyncio.Task[None]] = set()
-        self._lost = False
-        """Whether the last attempt to connect failed."""
+        self._outage = Outage()
 
     async def take(self) -> "Lent":
         """Return a connection that nobody else has.
@@ -78,13 +78,11 @@ class Lending:
         try:
             connection = await self._pool.acquire(timeout=self._timeout)
         except (OSError, asyncpg.PostgresError) as error:
-            if not self._lost:
+            if self._outage.begins():
                 log.error("database_lost", error=repr(error))
-            self._lost = True
             raise
-        if self._lost:
+        if self._outage.ends():
             log.warning("database_back")
-        self._lost = False
         return connection
 
     def give_back(self, connection: "Lent") -> bool:
