@@ -358,6 +358,21 @@ async def test_names_agree_with_flags_after_workers_that_overtake_each_other(
     assert await checked(database, store, root, box) == []
 
 
+async def test_a_keyword_alone_is_written_into_names(
+    dispatch: Dispatch, database: Database, store: Store, root: Path, publications: Publications
+) -> None:
+    box, _ = await filled(dispatch, database, root, 0, 0)
+    messages = Messages(database, maildir.Maildirs(store, root), publications, 60.0)  # type: ignore[arg-type]
+    await messages.add_keywords(box.mailbox, ("Later", "$Forwarded"))
+    for mode, letters in (("add", "b"), ("remove", "")):
+        await messages.store(box.mailbox, [1], mode, 1 << 9)  # type: ignore[arg-type]
+        async with database.connection() as connection:
+            await connection.execute("UPDATE outbox SET not_before = now() WHERE topic = 'rename'")
+        await Upkeep(database, store, root).rename_files()
+        assert [found for found, _ in await letters_and_flags(database, root, box)] == [letters, ""]
+    assert await checked(database, store, root, box) == []
+
+
 class Held:
     """A store whose first renaming waits to be let go."""
 

@@ -264,15 +264,13 @@ async def set_flags(
     flags = "(m.flags & $4::bigint | $6::bigint)"
     among, wanted = _among(uids)
     changing = f"m.account_id = $1 AND m.mailbox_id = $2 AND m.{among} AND m.flags <> {flags}"
-    unseen, renamed = "SELECT 0 AS more", "false"
+    unseen = "SELECT 0 AS more"
     if (~kept | added) & _SEEN:
         # A statement of its own within the one, which sees the messages as they were before: a join of the table with
         # itself goes wrong by orders of magnitude while the statistics do not know the mailbox.
         unseen = f"""
             SELECT coalesce(sum(({flags} & {_SEEN} = 0)::int - (m.flags & {_SEEN} = 0)::int), 0) AS more
             FROM message AS m WHERE {changing}"""  # noqa: S608 - our constants
-    if (~kept | added) & SYSTEM_BITS:
-        renamed = "true"  # keywords are not in file names
     messages = await tx.fetchval(
         f"""
         WITH unseen AS ({unseen}), changed AS (
@@ -289,7 +287,7 @@ async def set_flags(
             INSERT INTO outbox (topic, payload, not_before)
             SELECT 'rename', jsonb_build_object('account', $1::bigint, 'mailbox', $2::bigint, 'uid_set', {_SET}),
                 now() + interval '{RENAME_DELAY}'
-            FROM sums WHERE messages > 0 AND {renamed}
+            FROM sums WHERE messages > 0
         )
         SELECT messages FROM sums
         """,  # noqa: S608 - our constants
