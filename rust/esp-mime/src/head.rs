@@ -65,19 +65,9 @@ fn identifier(id: &str) -> u64 {
     (hash ^ (hash >> 33)).max(1)
 }
 
-fn first_address(structure: &Structure<'_>, tag: Tag) -> Address {
-    let mut list = Vec::new();
-    if let Some(value) = structure.values(0, tag).next_back() {
-        parse_list(value, &mut list);
-    }
-    list.into_iter().next().unwrap_or_default()
-}
-
 /// Add those addresses of a field that it does not show in one piece, for comments or blanks are in them: what is looked
 /// for is in the envelope (RFC 3501 §6.4.4, FROM).
-fn add_hidden_addresses(name: &str, value: &[u8], fields: &mut Vec<u8>) {
-    let mut list = Vec::new();
-    parse_list(value, &mut list);
+fn add_hidden_addresses(name: &str, value: &[u8], list: &[Address], fields: &mut Vec<u8>) {
     for spec in list.iter().filter_map(Address::spec) {
         if memchr::memmem::find(value, &spec).is_none() {
             add_field(name.as_bytes(), &spec, fields);
@@ -116,28 +106,29 @@ pub fn head(structure: &Structure<'_>) -> Vec<u8> {
         .values(0, Tag::Date)
         .next_back()
         .and_then(date::parse);
-    let (from, to, cc) = (
-        first_address(structure, Tag::From),
-        first_address(structure, Tag::To),
-        first_address(structure, Tag::Cc),
-    );
-    let keys = [
-        cut(collation_key(&threading.base_subject.text)),
-        mailbox_key(&from),
-        mailbox_key(&to),
-        mailbox_key(&cc),
-        display_key(&from),
-        display_key(&to),
-    ];
     let mut fields = Vec::with_capacity(256);
-    for (name, tag) in HEAD_FIELDS.into_iter().zip(TAGS) {
+    // Of the last field of each name.
+    let mut first = <[Address; 6]>::default();
+    for ((name, tag), first) in HEAD_FIELDS.into_iter().zip(TAGS).zip(&mut first) {
         for value in structure.values(0, tag) {
             add_field(name.as_bytes(), value, &mut fields);
             if matches!(tag, Tag::From | Tag::To | Tag::Cc | Tag::Bcc) {
-                add_hidden_addresses(name, value, &mut fields);
+                let mut list = Vec::new();
+                parse_list(value, &mut list);
+                add_hidden_addresses(name, value, &list, &mut fields);
+                *first = list.into_iter().next().unwrap_or_default();
             }
         }
     }
+    let [_, from, to, cc, ..] = &first;
+    let keys = [
+        cut(collation_key(&threading.base_subject.text)),
+        mailbox_key(from),
+        mailbox_key(to),
+        mailbox_key(cc),
+        display_key(from),
+        display_key(to),
+    ];
     let mut out = Vec::with_capacity(FIXED + 128 + fields.len());
     out.push(VERSION);
     out.push(
