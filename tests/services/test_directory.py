@@ -12,7 +12,7 @@ from esp.core.principal import AccountId
 from esp.core.quota import Quota
 from esp.core.rights import Grant, Rights
 from esp.core.routing import Disabled, Local, NoSuchUser, Remote, Resolution
-from esp.services.directory import CAPACITY, Directory
+from esp.services.directory import CAPACITY, REMEMBERED, Directory
 from esp.storage.postgres import acl, mailboxes
 from esp.storage.postgres import directory as rows
 from esp.storage.postgres.pool import Database
@@ -226,6 +226,29 @@ async def test_what_was_found_is_remembered_until_told_or_for_seconds(town: Town
         await rows.set_account_enabled(c, account, False)
     town.directory.forget()
     assert await town.resolve("alice") == Disabled()
+
+
+async def test_a_recipient_is_known_at_once_when_inbox_and_quota_are_remembered(town: Town) -> None:
+    account = await town.account("alice")
+    alice, tagged = parse(town.at("alice")), parse(town.at("alice+news"))
+    assert town.directory.remembered(alice) is None
+    await town.resolve("alice")
+    assert town.directory.remembered(alice) is None
+    quota = await town.directory.quota(account)
+    assert town.directory.remembered(alice) == ((await _local(town, "alice")).targets, [quota])
+    # A tag may name a mailbox.
+    await town.resolve("alice+news")
+    assert town.directory.remembered(tagged) is None
+    town.now += REMEMBERED
+    assert town.directory.remembered(alice) is None
+
+
+async def test_an_address_that_leads_elsewhere_too_is_never_known_at_once(town: Town) -> None:
+    account = await town.account("alice")
+    await town.alias("list", "alice", "bob@elsewhere.test")
+    await town.resolve("list")
+    await town.directory.quota(account)
+    assert town.directory.remembered(parse(town.at("list"))) is None
 
 
 async def test_what_is_remembered_is_bounded(town: Town) -> None:

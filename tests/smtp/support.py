@@ -38,6 +38,12 @@ class FakeDirectory:
     def __init__(self) -> None:
         self.quotas: dict[int, Quota] = {}
 
+    def remembered(self, recipient: Address) -> tuple[tuple[LocalTarget, ...], list[Quota]] | None:
+        # As if bob had had mail a moment ago; of all others nothing is known.
+        if recipient == Address("bob", "example.test"):
+            return (BOB,), [self.quotas.get(BOB.account, Quota(0, None, 0, None))]
+        return None
+
     async def resolve(self, recipient: Address) -> Resolution:
         if recipient.domain != "example.test":
             return Remote()

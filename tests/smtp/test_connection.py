@@ -14,6 +14,7 @@ import pytest
 
 from esp.config.sections import Security, Smtp
 from esp.core.proxy import SIGNATURE
+from esp.core.quota import Quota
 from esp.services.certificates import ServerContext
 from tests.smtp.support import FakeAuthentication, Talk, world
 
@@ -160,9 +161,20 @@ async def test_recipients_are_limited() -> None:
     async with world(smtp=Smtp(max_recipients=2)) as made:
         talk = await Talk.to(made)
         await talk.all_of(["EHLO x", "MAIL FROM:<a@b.test>"])
-        codes = await talk.all_of(["RCPT TO:<alice@example.test>"] * 3 + ["DATA"])
-        assert codes == ["250", "250", "452", "354"]
+        # Alice has to be asked for, Bob is remembered.
+        codes = await talk.all_of(
+            [f"RCPT TO:<{name}@example.test>" for name in ("alice", "bob") * 2] + ["DATA"]
+        )
+        assert codes == ["250", "250", "452", "452", "354"]
         assert (await talk.ask(".")).startswith("250")
+
+
+async def test_a_full_mailbox_is_told_at_rcpt_when_it_is_remembered_too() -> None:
+    async with world() as made:
+        made.directory.quotas[2] = Quota(100, 100, 1, None)
+        talk = await Talk.to(made)
+        codes = await talk.all_of(["EHLO x", "MAIL FROM:<a@b.test>", "RCPT TO:<bob@example.test>", "DATA"])
+        assert codes[2:] == ["452", "503"]
 
 
 @pytest.mark.parametrize("said", [b"", b"EHLO x\r\n", b"EHLO x", b"EHLO x\r\nMAIL FROM:<a@b.test>\r\n"])

@@ -84,6 +84,23 @@ class Directory:
         self._owned.clear()
         self._quotas.clear()
 
+    def remembered(self, recipient: Address) -> tuple[tuple[LocalTarget, ...], list[Quota]] | None:
+        """Return the inboxes of a recipient and their accounts' quotas, if nothing has to be asked for any of it.
+
+        `None` also for an address whose mail goes elsewhere too, and where a tag may name a mailbox (`folder`).
+        """
+        now = self._clock()
+        local = self._local.get(recipient, now)
+        if local is None or local.forwards:
+            return None
+        quotas: list[Quota] = []
+        for target in local.targets:
+            quota = self._quotas.get(target.account, now)
+            if quota is None or target.detail:
+                return None
+            quotas.append(quota)
+        return local.targets, quotas
+
     async def resolve(self, recipient: Address) -> Resolution:
         """Return where mail for `recipient` goes.
 

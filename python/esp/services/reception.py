@@ -7,7 +7,8 @@ nothing of wire codes.
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -36,6 +37,7 @@ MAX_HOPS = 100
 class Directory(Protocol):
     """Whose an address is (`services.directory`)."""
 
+    def remembered(self, recipient: Address) -> tuple[tuple[LocalTarget, ...], list[Quota]] | None: ...
     async def resolve(self, recipient: Address) -> Resolution: ...
     async def postmaster(self) -> Resolution: ...
     async def folder(self, target: LocalTarget, poster: AccountId | None) -> LocalTarget: ...
@@ -87,7 +89,6 @@ class Reception:
         hostname: str,
         max_message_size: int,
         max_recipients: int,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         numbers: Iterator[int] | None = None,
     ) -> None:
         """Make it.
@@ -98,7 +99,6 @@ class Reception:
             hostname: ours.
             max_message_size: in octets.
             max_recipients: of one transaction.
-            now: the time.
             numbers: what the receptions of one process number their transactions with, so that no two transactions
                 have the same id; by default, this one's alone.
         """
@@ -107,9 +107,8 @@ class Reception:
         self._hostname = hostname
         self._max_message_size = max_message_size
         self._max_recipients = max_recipients
-        self._now = now
         self._numbers = itertools.count(1) if numbers is None else numbers
-        self._prefix = f"{os.getpid():x}.{int(now().timestamp()):x}."
+        self._prefix = f"{os.getpid():x}.{int(time.time()):x}."
         self._second = (0, "")
 
     def mail(self, client: Client, reverse_path: Address | None, parameters: MailParameters) -> Transaction:
@@ -125,6 +124,19 @@ class Reception:
     async def authorise(self, transaction: Transaction) -> None:
         """Let the client use its reverse-path: from outside, nobody can tell whose it is."""
 
+    def rcpt_at_once(self, transaction: Transaction, recipient: Recipient) -> bool:
+        """Add a recipient if all about it is remembered, and tell whether it was; else `rcpt` has to ask.
+
+        Raises:
+            TooManyRecipientsError, OverQuotaError: as `rcpt` says.
+        """
+        self._check_number(transaction)
+        known = None if recipient.address is None else self._directory.remembered(recipient.address)
+        if known is None:
+            return False
+        _accept(transaction, recipient, *known)
+        return True
+
     async def rcpt(self, transaction: Transaction, recipient: Recipient) -> None:
         """Add a recipient.
 
@@ -137,29 +149,15 @@ class Reception:
             OverQuotaError: the account has no room for a message of the declared size.
             UnavailableError: the database does not answer.
         """
-        if len(transaction.accepted) >= self._max_recipients:
-            raise TooManyRecipientsError(f"At most {self._max_recipients} recipients at once")
-        decision = route(
-            await self._resolve(recipient.address), authenticated=transaction.client.principal is not None
-        )
+        self._check_number(transaction)
+        principal = transaction.client.principal
+        decision = route(await self._resolve(recipient.address), authenticated=principal is not None)
         if isinstance(decision, EspError):
             raise decision
-        principal = transaction.client.principal
-        decision = tuple(
-            [
-                await self._directory.folder(target, principal.account if principal is not None else None)
-                for target in decision
-            ]
-        )
-        for target in decision:
-            quota = await self._directory.quota(target.account)
-            if not quota.fits(max(transaction.parameters.size, 1)):
-                raise OverQuotaError("The mailbox is full")
-            if quota.limit is not None:
-                left = quota.limit - quota.used
-                known = transaction.octets_left
-                transaction.octets_left = left if known is None else min(known, left)
-        transaction.accepted.append(Accepted(recipient, decision))
+        poster = principal.account if principal is not None else None
+        targets = tuple([await self._directory.folder(target, poster) for target in decision])
+        quotas = [await self._directory.quota(target.account) for target in targets]
+        _accept(transaction, recipient, targets, quotas)
 
     async def data(
         self, transaction: Transaction, body: bytes | Spool, arrived: Arrived
@@ -207,6 +205,10 @@ class Reception:
                 outcomes.append(None)
         return outcomes
 
+    def _check_number(self, transaction: Transaction) -> None:
+        if len(transaction.accepted) >= self._max_recipients:
+            raise TooManyRecipientsError(f"At most {self._max_recipients} recipients at once")
+
     async def _resolve(self, address: Address | None) -> Resolution:
         if address is None:
             return await self._directory.postmaster()
@@ -232,7 +234,7 @@ class Reception:
         incoming = Incoming(
             prefix=self._prefix_lines(transaction, arrived),
             body=body,
-            targets=tuple(Target(target.account, target.mailbox, target.folder) for target in targets),
+            targets=tuple([Target(target.account, target.mailbox, target.folder) for target in targets]),
         )
         return await self._dispatch.deliver(incoming)
 
@@ -244,11 +246,28 @@ class Reception:
         )
 
     def _date(self) -> str:
-        now = self._now()
-        second = int(now.timestamp())
+        second = int(time.time())
         if self._second[0] != second:
-            self._second = (second, date_time(now))
+            self._second = (second, date_time(datetime.fromtimestamp(second, UTC)))
         return self._second[1]
+
+
+def _accept(
+    transaction: Transaction,
+    recipient: Recipient,
+    targets: tuple[LocalTarget, ...],
+    quotas: Sequence[Quota],
+) -> None:
+    """Add a recipient whose inboxes all have room, as far as is known before the message."""
+    left = transaction.octets_left
+    for quota in quotas:
+        if not quota.fits(max(transaction.parameters.size, 1)):
+            raise OverQuotaError("The mailbox is full")
+        if quota.limit is not None:
+            room = quota.limit - quota.used
+            left = room if left is None else min(left, room)
+    transaction.octets_left = left
+    transaction.accepted.append(Accepted(recipient, targets))
 
 
 def _later(error: EspError) -> EspError:

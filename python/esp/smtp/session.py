@@ -5,7 +5,6 @@ command table of aiosmtpd's class, whose HELP, AUTH challenge and session they u
 """
 
 import errno
-import logging
 import unicodedata
 from base64 import b64encode
 from collections.abc import Callable, Coroutine
@@ -101,21 +100,31 @@ class SmtpSession(SmtpConnection):
             address = _path(rcpt.local_part, rcpt.domain) if rcpt.domain else None
         except AddressSyntaxError:
             return self._answer(b"553 5.1.3 Recipient address syntax", "RCPT")
-        return self._rcpt(transaction, Recipient(address))
+        recipient = Recipient(address)
+        try:
+            if not self.door.reception.rcpt_at_once(transaction, recipient):
+                return self._rcpt(transaction, recipient)
+        except EspError as error:
+            self._refuse(transaction, recipient, error)
+            return None
+        return self._answer(b"250 2.1.5 Recipient OK", "RCPT")
 
     async def _rcpt(self, transaction: Transaction, recipient: Recipient) -> None:
         try:
             await self.door.reception.rcpt(transaction, recipient)
         except EspError as error:
-            self.door.log.info(
-                "recipient refused",
-                transaction=transaction.id,
-                recipient=str(recipient.address or "postmaster"),
-                reason=error.detail,
-            )
-            self._reply(reply_for(error), "RCPT")
+            self._refuse(transaction, recipient, error)
         else:
             self._reply(b"250 2.1.5 Recipient OK", "RCPT")
+
+    def _refuse(self, transaction: Transaction, recipient: Recipient, error: EspError) -> None:
+        self.door.log.info(
+            "recipient refused",
+            transaction=transaction.id,
+            recipient=str(recipient.address or "postmaster"),
+            reason=error.detail,
+        )
+        self._reply(reply_for(error), "RCPT")
 
     def _on_verb(self, verb: SmtpVerb) -> None:
         if verb == SmtpVerb.DATA:
@@ -245,15 +254,14 @@ class SmtpSession(SmtpConnection):
             self.door.log.exception("delivery failed", transaction=transaction.id)
             replies = [b"451 4.3.0 Local error"] * answers
         else:
-            if self.door.log.is_enabled_for(logging.INFO):
-                self.door.log.info(
-                    "message accepted",
-                    transaction=transaction.id,
-                    peer=transaction.client.address,
-                    reverse_path=str(transaction.reverse_path or ""),
-                    recipients=recipients,
-                    size=message.size,
-                )
+            self.door.log.info(
+                "message accepted",
+                transaction=transaction.id,
+                peer=transaction.client.address,
+                reverse_path=str(transaction.reverse_path or ""),
+                recipients=recipients,
+                size=message.size,
+            )
             self.door.accepted(message.size)
         return replies
 
