@@ -8,6 +8,7 @@ a domain of ours is it compared by `fold`.
 
 import re
 import unicodedata
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 import idna
@@ -45,10 +46,7 @@ class Address(msgspec.Struct, frozen=True):
         return self.domain.startswith("[")
 
     def __str__(self) -> str:
-        local_part = self.local_part
-        if _DOT_STRING.fullmatch(local_part) is None:
-            local_part = f'"{_MUST_QUOTE.sub(_ESCAPED, local_part)}"'
-        return f"{local_part}@{self.domain}"
+        return f"{_written(self.local_part)}@{self.domain}"
 
     def folded(self) -> "Address":
         """Return the form in which addresses of our own domains are kept and compared."""
@@ -66,6 +64,14 @@ class Address(msgspec.Struct, frozen=True):
 
 
 _ESCAPED = r"\\\1"
+
+
+@lru_cache(maxsize=4096)
+def _written(local_part: str) -> str:
+    """Return a local part with the quotes it needs; the same few come again and again, thrice for each message."""
+    if _DOT_STRING.fullmatch(local_part) is not None:
+        return local_part
+    return f'"{_MUST_QUOTE.sub(_ESCAPED, local_part)}"'
 
 
 def parse(text: str) -> Address:

@@ -74,7 +74,8 @@ class Entry:
         self.octets = len(incoming.prefix)
         if isinstance(incoming.body, bytes):
             self.octets += len(incoming.body)
-        self.places = tuple(_unique(incoming.targets))
+        targets = incoming.targets
+        self.places = targets if len(targets) == 1 else tuple(_unique(targets))
         self.delivery: Delivery | None = None
         """As soon as its files are there."""
 

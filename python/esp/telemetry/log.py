@@ -60,7 +60,7 @@ def configure(
         processors=[*shared, *final],
         wrapper_class=wrapper
         if coloured
-        else _quick(wrapper, _json if form == "json" else _text, context, output),
+        else _quick(wrapper, _json_line if form == "json" else _text, context, output),
         logger_factory=structlog.WriteLoggerFactory(output),
         # A process configures once; looking it up anew would double the cost of an event.
         cache_logger_on_first_use=True,
@@ -121,7 +121,7 @@ def _is_secret(key: str) -> bool:
 
 def _quick(
     wrapper: type[Logger],
-    render: Callable[[MutableMapping[str, Any]], str],
+    render: Callable[[str, str | None, str, Mapping[str, object]], str],
     context: Mapping[str, object],
     output: TextIO,
 ) -> type[Logger]:
@@ -135,12 +135,10 @@ def _quick(
         def _proxy_to_logger(self, method_name: str, event: str | None = None, **event_kw: Any) -> Any:
             if "exc_info" in event_kw or "stack_info" in event_kw:
                 return super()._proxy_to_logger(method_name, event, **event_kw)
-            whole = {**context, **structlog.contextvars.get_contextvars(), **self._context, **event_kw}
-            whole["event"] = event
-            whole["level"] = "warning" if method_name == "warn" else method_name
-            whole["timestamp"] = _timestamp(time.time())
+            about = {**context, **structlog.contextvars.get_contextvars(), **self._context, **event_kw}
+            level = "warning" if method_name == "warn" else method_name
             # One call: lines of several threads stay whole.
-            output.write(f"{render(_shown(whole))}\n")
+            output.write(render(level, event, _timestamp(time.time()), about))
             return output.flush()
 
     return Quick
@@ -156,13 +154,23 @@ def _second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _text(event: MutableMapping[str, Any]) -> str:
+def _text(level: str, event: str | None, timestamp: str, about: Mapping[str, object]) -> str:
     """Return the line that structlog's console renderer makes without colours."""
-    parts = [f"{event.pop('timestamp')} [{event.pop('level'):9}] {event.pop('event')}"]
-    for key in sorted(event):
-        value = event[key]
+    parts = [f"{timestamp} [{level:9}] {event}"]
+    for key, secret in _order(tuple(about)):
+        value = about[key]
+        if value is None:
+            continue
+        if secret:
+            value = _MASK
         parts.append(f"{key}={value if type(value) is str and _plain(value) else repr(value)}")
-    return " ".join(parts)
+    return " ".join(parts) + "\n"
+
+
+@lru_cache(maxsize=1024)
+def _order(keys: tuple[str, ...]) -> list[tuple[str, bool]]:
+    """Return keys as they stand in a line, with whether each is a secret's: the same few sets come again and again."""
+    return [(key, _is_secret(key)) for key in sorted(keys)]
 
 
 _plain = re.compile(r"[!#-&(-<>-~]*").fullmatch
@@ -183,6 +191,10 @@ def _with(context: Mapping[str, object]) -> structlog.typing.Processor:
         return event
 
     return add
+
+
+def _json_line(level: str, event: str | None, timestamp: str, about: Mapping[str, object]) -> str:
+    return _json({**_shown(about), "event": event, "level": level, "timestamp": timestamp}) + "\n"
 
 
 def _json(event: object, **_options: object) -> str:

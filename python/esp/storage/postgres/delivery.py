@@ -81,6 +81,7 @@ class Refused(msgspec.Struct, frozen=True):
 Outcome = tuple[tuple[Placed, ...], ...]
 """For each message one `Placed` for each place, both in the order given."""
 
+_SEEN = int(SystemFlag.SEEN)
 _DELIVER = f"SELECT * FROM deliver({', '.join(f'${n}' for n in range(1, 21))})"  # noqa: S608 - numbers
 
 
@@ -168,7 +169,7 @@ def _arguments(deliveries: Sequence[Delivery]) -> tuple[list[object], list[tuple
             rows.append((content, number_of_box + 1, box[1], flags, file, there.file_flags))
             box[0] = there.account
             box[1] += 1
-            box[2] += not flags & SystemFlag.SEEN
+            box[2] += not flags & _SEEN
             box[3] += size
     columns = (*zip(*contents, strict=True), ordered, *zip(*boxes, strict=True), *zip(*rows, strict=True))
     return [list(column) for column in columns], ranked
