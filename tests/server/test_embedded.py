@@ -1,5 +1,6 @@
 """The stores that ESP runs itself: any user, any folder, any crash."""
 
+import asyncio
 import os
 import select
 import signal
@@ -88,6 +89,26 @@ async def test_postgresql_is_lean(folder: Path) -> None:
         assert len(children) <= 5
         assert await ask(folder, "SHOW jit") == "off"
         assert await ask(folder, "SHOW listen_addresses") == ""
+
+
+async def test_what_postgresql_had_at_hand_it_has_again_after_a_start(folder: Path) -> None:
+    server = stores.postgres(folder)
+    async with stores.running(server):
+        await stores.execute(
+            folder, "CREATE TABLE t AS SELECT generate_series(1, 50000) AS n", database="esp"
+        )
+        await ask(folder, "SELECT sum(n) FROM t")
+    log = folder / "postgres.log"
+    before = len(log.read_text())
+    async with stores.running(server):
+        async with asyncio.timeout(20):
+            while "autoprewarm successfully prewarmed" not in log.read_text()[before:]:
+                await asyncio.sleep(0.05)
+        await ask(folder, "SELECT pg_stat_reset()")
+        await ask(folder, "SELECT sum(n) FROM t")
+        await ask(folder, "SELECT pg_stat_force_next_flush()")
+        read = "SELECT heap_blks_read FROM pg_statio_user_tables WHERE relname = 't' AND heap_blks_hit > 100"
+        assert await ask(folder, read) == 0
 
 
 async def test_what_valkey_said_it_kept_survives_a_kill(folder: Path) -> None:

@@ -109,7 +109,9 @@ class Postgres:
 
     def _options(self) -> dict[str, str]:
         """Modest: much of the memory and the cores belong to the roles."""
-        return {
+        binaries = self._binaries
+        assert binaries is not None
+        options = {
             "listen_addresses": "",
             "unix_socket_permissions": "0700",
             "max_connections": str(self._connections),
@@ -129,7 +131,14 @@ class Postgres:
             "checkpoint_timeout": "15min",
             "log_checkpoints": "off",
             "cluster_name": "esp",
-        } | ({"io_method": "sync"} if _major(self._binaries) >= 18 else {})
+        }
+        if _major(binaries) >= 18:
+            options["io_method"] = "sync"
+        # What the buffers held is there again a moment after a start, for the first SELECT of a large mailbox. Some
+        # distributions package it apart.
+        if (binaries.parent / "lib" / "pg_prewarm.so").exists():
+            options["shared_preload_libraries"] = "pg_prewarm"
+        return options
 
     def _refuse_other_major(self, have: str, binaries: Path) -> None:
         ours = _major(binaries)
