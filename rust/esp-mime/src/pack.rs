@@ -1,175 +1,88 @@
-//! A fast compression for stored text: the block format of LZ4 (a token of two lengths, literals, a 16-bit offset).
+//! The compression of stored text: one block of LZ4, without a frame or its length.
 
-const MIN_MATCH: usize = 4;
-/// The last octets are always literals, as the format wants.
-const TAIL: usize = 12;
-const HASH_BITS: u32 = 12;
-const WINDOW: usize = 65_535;
+use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
-#[inline]
-fn four(data: &[u8], at: usize) -> Option<u32> {
-    data.get(at..at + 4)?
-        .first_chunk::<4>()
-        .map(|octets| u32::from_le_bytes(*octets))
-}
-
-#[inline]
-fn eight(data: &[u8], at: usize) -> Option<u64> {
-    data.get(at..at + 8)?
-        .first_chunk::<8>()
-        .map(|octets| u64::from_le_bytes(*octets))
-}
-
-#[inline]
-const fn slot(value: u32) -> usize {
-    (value.wrapping_mul(2_654_435_761) >> (32 - HASH_BITS)) as usize
-}
-
-/// How many octets at `a` and `b` (behind `a`) are the same, up to `end`.
-fn common(data: &[u8], mut a: usize, mut b: usize, end: usize) -> usize {
-    let start = b;
-    while b + 8 <= end {
-        let (Some(x), Some(y)) = (eight(data, a), eight(data, b)) else {
-            break;
-        };
-        if x != y {
-            return b - start + ((x ^ y).trailing_zeros() / 8) as usize;
-        }
-        a += 8;
-        b += 8;
-    }
-    while b < end && data.get(a) == data.get(b) {
-        a += 1;
-        b += 1;
-    }
-    b - start
-}
-
-fn length(out: &mut Vec<u8>, mut length: usize) {
-    while length >= 255 {
-        out.push(255);
-        length -= 255;
-    }
-    out.push(u8::try_from(length).unwrap_or(0));
-}
-
-fn nibble(length: usize) -> u8 {
-    u8::try_from(length.min(15)).unwrap_or(15)
+/// Octets that `compress` adds for so many at most, for a vector that shall not grow on the way.
+pub(crate) const fn bound(length: usize) -> usize {
+    get_maximum_output_size(length)
 }
 
 /// Add `data` to `out`, compressed.
 pub(crate) fn compress(data: &[u8], out: &mut Vec<u8>) {
-    let mut table = [0_u32; 1 << HASH_BITS];
-    let end = data.len().saturating_sub(TAIL);
-    let (mut at, mut literal, mut misses) = (1_usize, 0_usize, 0_usize);
-    while at < end {
-        let Some(value) = four(data, at) else {
-            break;
-        };
-        let Some(entry) = table.get_mut(slot(value)) else {
-            break;
-        };
-        let before = *entry as usize;
-        *entry = u32::try_from(at).unwrap_or(0);
-        if before == 0 || at - before > WINDOW || four(data, before) != Some(value) {
-            at += 1 + (misses >> 5);
-            misses += 1;
-            continue;
-        }
-        misses = 0;
-        let matched = MIN_MATCH
-            + common(
-                data,
-                before + MIN_MATCH,
-                at + MIN_MATCH,
-                data.len().saturating_sub(5).max(at + MIN_MATCH),
-            );
-        let literals = data.get(literal..at).unwrap_or_default();
-        let extra = matched - MIN_MATCH;
-        out.push(nibble(literals.len()) << 4 | nibble(extra));
-        if literals.len() >= 15 {
-            length(out, literals.len() - 15);
-        }
-        out.extend_from_slice(literals);
-        out.extend_from_slice(&u16::try_from(at - before).unwrap_or(0).to_le_bytes());
-        if extra >= 15 {
-            length(out, extra - 15);
-        }
-        at += matched;
-        literal = at;
-    }
-    let literals = data.get(literal..).unwrap_or_default();
-    out.push(nibble(literals.len()) << 4);
-    if literals.len() >= 15 {
-        length(out, literals.len() - 15);
-    }
-    out.extend_from_slice(literals);
+    let start = out.len();
+    out.resize(start + bound(data.len()), 0);
+    // The only error is that there is no room for the worst case, which was just made.
+    let written = compress_into(data, out.get_mut(start..).unwrap_or_default()).unwrap_or(0);
+    out.truncate(start + written);
 }
-
-fn read_length(data: &mut &[u8], nibble: u8) -> Option<usize> {
-    let mut length = usize::from(nibble);
-    if nibble == 15 {
-        loop {
-            let (octet, rest) = data.split_first()?;
-            *data = rest;
-            length = length.checked_add(usize::from(*octet))?;
-            if *octet != 255 {
-                break;
-            }
-        }
-    }
-    Some(length)
-}
-
-/// Octets copied at once where it does not matter that some are too many.
-const STRIDE: usize = 16;
 
 /// Make `out` what `compress` was given, exactly `length` octets; `None` when `data` is nothing it made.
-pub(crate) fn decompress(mut data: &[u8], length: usize, out: &mut Vec<u8>) -> Option<()> {
+///
+/// Takes `length` octets of memory whatever `data` is; the caller sees to it that this is not too much.
+pub(crate) fn decompress(data: &[u8], length: usize, out: &mut Vec<u8>) -> Option<()> {
     out.clear();
-    out.resize(length + STRIDE, 0);
-    let mut at = 0_usize;
-    loop {
-        let (token, rest) = data.split_first()?;
-        data = rest;
-        let literals = read_length(&mut data, token >> 4)?;
-        if literals > length - at {
-            return None;
+    out.resize(length, 0);
+    (decompress_into(data, out).ok()? == length).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    /// As the first versions of ESP wrote it, with a compressor of their own; such rows are stored for years.
+    const STORED: &[u8] = b"\xff(subject: lists of parts\nfrom: ann <ann@example.org>\n=-=\x02\x00\xff\x17@dearG\x01Q\
+        , thee\x01\x05d\x01\x9f is here; \x00\x08`long.\n";
+
+    #[test]
+    fn what_was_stored_by_the_first_versions_is_read() {
+        let text = format!(
+            "subject: lists of parts\nfrom: ann <ann@example.org>\n{}dear ann, the list of parts is here; \
+             ann, the list of parts is long.\n",
+            "=-".repeat(150)
+        );
+        let mut out = Vec::new();
+        assert_eq!(decompress(STORED, text.len(), &mut out), Some(()));
+        assert_eq!(String::from_utf8(out).unwrap(), text);
+    }
+
+    #[test]
+    fn a_wrong_length_is_refused() {
+        let mut out = Vec::new();
+        for length in [0, 1, 420, 422, 100_000] {
+            assert_eq!(decompress(STORED, length, &mut out), None, "{length}");
+            assert!(out.capacity() <= 200_000);
         }
-        if literals <= STRIDE
-            && let Some(text) = data.first_chunk::<STRIDE>()
-        {
-            *out.get_mut(at..)?.first_chunk_mut::<STRIDE>()? = *text;
-        } else {
-            out.get_mut(at..at + literals)?
-                .copy_from_slice(data.get(..literals)?);
+    }
+
+    proptest! {
+        #[test]
+        fn what_goes_in_comes_out(data in prop::collection::vec(0_u8..4, 0..3_000), before in 0..3_usize) {
+            let mut packed = vec![7; before];
+            compress(&data, &mut packed);
+            prop_assert!(packed.len() <= before + bound(data.len()));
+            let mut out = vec![1, 2, 3];
+            prop_assert_eq!(decompress(packed.get(before..).unwrap(), data.len(), &mut out), Some(()));
+            prop_assert_eq!(out, data);
         }
-        at += literals;
-        data = data.get(literals..)?;
-        if data.is_empty() {
-            out.truncate(length);
-            return (at == length).then_some(());
+
+        #[test]
+        fn any_octets_with_any_length_are_read_or_refused(
+            data in prop::collection::vec(any::<u8>(), 0..200), length in 0..20_000_usize
+        ) {
+            let mut out = Vec::new();
+            let read = decompress(&data, length, &mut out).is_some();
+            prop_assert!(!read || out.len() == length);
         }
-        let (offset, rest) = data.split_first_chunk::<2>()?;
-        data = rest;
-        let offset = usize::from(u16::from_le_bytes(*offset));
-        let mut matched = read_length(&mut data, token & 15)?.checked_add(MIN_MATCH)?;
-        let from = at.checked_sub(offset)?;
-        if offset == 0 || matched > length - at {
-            return None;
-        }
-        if offset >= STRIDE && matched <= STRIDE {
-            let text = *out.get(from..)?.first_chunk::<STRIDE>()?;
-            *out.get_mut(at..)?.first_chunk_mut::<STRIDE>()? = text;
-            at += matched;
-            continue;
-        }
-        // A match may reach into what it makes itself.
-        while matched > 0 {
-            let chunk = matched.min(at - from);
-            out.copy_within(from..from + chunk, at);
-            at += chunk;
-            matched -= chunk;
+
+        #[test]
+        fn damage_is_survived(at in 0..STORED.len(), octet: u8, length in 0..1_000_usize) {
+            let mut data = STORED.to_vec();
+            *data.get_mut(at).unwrap() = octet;
+            let mut out = Vec::new();
+            let read = decompress(&data, length, &mut out).is_some();
+            prop_assert!(!read || out.len() == length);
         }
     }
 }

@@ -75,7 +75,8 @@ impl SearchText {
     /// As it is stored, compressed.
     #[must_use]
     pub fn pack(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.octets.len() / 2 + 64);
+        // Before the block: the version, and three numbers.
+        let mut out = Vec::with_capacity(pack::bound(self.octets.len()) + 32);
         out.push(PACKED);
         for number in [self.octets.len(), self.headers, self.parts] {
             write_number(&mut out, number);
