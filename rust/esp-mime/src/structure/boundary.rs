@@ -1,0 +1,121 @@
+//! The boundaries of the multiparts that are open at a place of a message, and the lines that are one (RFC 2046 §5.1.1).
+
+use crate::octets::after;
+use std::borrow::Cow;
+
+/// Longer boundaries are compared up to here; RFC 2046 §5.1.1 allows 70.
+const MAX_BOUNDARY: usize = 80;
+
+/// Boundaries of parts, each within the one before.
+pub(super) struct Boundaries<'a>(Vec<Boundary<'a>>);
+
+struct Boundary<'a> {
+    part: usize,
+    text: Cow<'a, [u8]>,
+    /// Its first octets and which of them count, so that a line is compared with a hundred boundaries at once.
+    key: u128,
+    mask: u128,
+}
+
+/// A line that begins with a boundary.
+pub(super) struct Delimiter {
+    /// How many boundaries are around that one.
+    pub(super) level: usize,
+    /// The multipart whose boundary it is.
+    pub(super) part: usize,
+    pub(super) line: usize,
+    pub(super) next_line: usize,
+    pub(super) closing: bool,
+}
+
+const KEY: usize = 16;
+
+/// The first octets of a line as a number.
+fn key(line: &[u8]) -> u128 {
+    if let Some(first) = line.first_chunk::<KEY>() {
+        return u128::from_le_bytes(*first);
+    }
+    line.iter()
+        .rev()
+        .fold(0, |key, octet| key << 8 | u128::from(*octet))
+}
+
+impl<'a> Boundaries<'a> {
+    pub(super) const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Open that of a multipart.
+    pub(super) fn open(&mut self, part: usize, text: Cow<'a, [u8]>) {
+        let text = shortened(text);
+        let length = u32::try_from(text.len().min(KEY)).unwrap_or(0);
+        self.0.push(Boundary {
+            part,
+            key: key(&text),
+            mask: 1_u128
+                .checked_shl(length * 8)
+                .map_or(u128::MAX, |bit| bit - 1),
+            text,
+        });
+    }
+
+    /// Leave only this many open.
+    pub(super) fn keep(&mut self, count: usize) {
+        self.0.truncate(count);
+    }
+
+    /// The first delimiter of all lines from `start`, where one begins.
+    pub(super) fn find(&self, data: &[u8], start: usize) -> Option<Delimiter> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.delimiter_at(data, start).or_else(|| {
+            memchr::memmem::find_iter(after(data, start), b"\n--")
+                .find_map(|offset| self.delimiter_at(data, start + offset + 1))
+        })
+    }
+
+    /// RFC 2046 §5.1.1: a line is a delimiter when it begins with two hyphens and a boundary; the longest one counts,
+    /// then the innermost.
+    #[inline]
+    pub(super) fn delimiter_at(&self, data: &[u8], line: usize) -> Option<Delimiter> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let [b'-', b'-', rest @ ..] = after(data, line) else {
+            return None;
+        };
+        let line_key = key(rest);
+        let mut best: Option<(usize, &Boundary<'_>)> = None;
+        for (level, boundary) in self.0.iter().enumerate().rev() {
+            if (line_key ^ boundary.key) & boundary.mask == 0
+                && rest.starts_with(&boundary.text)
+                && best.is_none_or(|(_, longest)| longest.text.len() < boundary.text.len())
+            {
+                best = Some((level, boundary));
+            }
+        }
+        let (level, boundary) = best?;
+        let length = boundary.text.len();
+        let behind = after(rest, length);
+        let closing = behind.starts_with(b"--");
+        let line_end = memchr::memchr(b'\n', behind).map_or(behind.len(), |lf| lf + 1);
+        Some(Delimiter {
+            level,
+            part: boundary.part,
+            line,
+            next_line: line + 2 + length + line_end,
+            closing,
+        })
+    }
+}
+
+fn shortened(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(..MAX_BOUNDARY).unwrap_or(text)),
+        Cow::Owned(mut text) => {
+            text.truncate(MAX_BOUNDARY);
+            Cow::Owned(text)
+        }
+    }
+}
