@@ -85,6 +85,16 @@ impl FlagList {
     }
 }
 
+/// The bit of a keyword, 0 when the mailbox has it not.
+pub(crate) fn keyword_bit(keywords: &[String], keyword: &str) -> i64 {
+    keywords
+        .iter()
+        .position(|known| known.eq_ignore_ascii_case(keyword))
+        .map(|position| position + FIRST_KEYWORD_BIT)
+        .filter(|bit| *bit < 63)
+        .map_or(0, |bit| 1 << bit)
+}
+
 /// Append `(flag …)`.
 pub(crate) fn write(out: &mut Vec<u8>, bits: i64, recent: bool, keywords: &[String]) {
     out.push(b'(');

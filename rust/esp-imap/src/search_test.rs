@@ -1,9 +1,10 @@
 //! The keys of a search, worked out for one mailbox and put to one message.
 
 use crate::date::DAY;
+use crate::flags::keyword_bit;
 use crate::fuzzy::Fuzzy;
 use crate::heads::Heads;
-use crate::index::{Row, Table, keyword_bit};
+use crate::index::{Row, Table};
 use crate::search_program::{DateOf, Key, Place};
 use crate::view::Known;
 use esp_mime::{HEAD_FIELDS, Head, Needle, Scope, SearchText};
