@@ -1,0 +1,314 @@
+//! One response of a FETCH: which items it tells, and how each is written (RFC 3501 §7.4.2).
+
+use crate::cache::{Arena, ContentKey};
+use crate::date;
+use crate::fetch_items::{FetchItem, FetchItems, Form};
+use crate::flags;
+use crate::index::Table;
+use crate::source::{Piece, Value};
+use crate::view::Known;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Why a message was not rendered.
+pub(super) enum Skip {
+    /// It or its file is gone.
+    Missing,
+    /// Its wire strings are not in the cache.
+    Contents,
+}
+
+/// What is the same for all responses of a command, and what they have told.
+pub(super) struct Renderer {
+    pub(super) items: Arc<FetchItems>,
+    with_uid: bool,
+    /// `UIDFETCH` with a UID for `FETCH` with a number (RFC 9586 §3.3).
+    uidonly: bool,
+    condstore: bool,
+    /// Whether each response has MODSEQ although nobody asked for it.
+    with_modseq: bool,
+    recent: Vec<(u32, u32)>,
+    unseen: Vec<u32>,
+    /// Flag changes up to here were told before.
+    told_before: i64,
+    /// Later ones that these responses tell.
+    pub(super) told: Vec<(u32, i64)>,
+    /// Where the index has the message after the last one, if it has not changed.
+    pub(super) hint: usize,
+    /// Up to which position the caches' lacks were asked for.
+    pub(super) asked: usize,
+}
+
+/// Where wire strings come from.
+pub(super) enum Strings<'a> {
+    Cached(Option<&'a mut Arena<3>>),
+    Now(&'a esp_mime::Description),
+}
+
+/// What is known of a message's octets without reading them.
+pub(super) struct Made<'a> {
+    pub(super) strings: Strings<'a>,
+    pub(super) indexed: Option<&'a mut Arena<2>>,
+}
+
+/// What indexing made of a message.
+struct Indexed<'a> {
+    thread: i64,
+    preview: &'a [u8],
+}
+
+impl<'a> Indexed<'a> {
+    fn find(arena: &'a mut Arena<2>, key: ContentKey) -> Option<Self> {
+        let [thread, preview] = arena.get(key)?;
+        let thread = i64::from_le_bytes(thread.try_into().ok()?);
+        Some(Self { thread, preview })
+    }
+}
+
+/// What the message's octets gave, in the order of the items.
+#[derive(Default)]
+pub(super) struct Sections<'a> {
+    pub(super) values: VecDeque<Value>,
+    /// Where large ones go.
+    pub(super) pieces: Option<&'a mut VecDeque<Piece>>,
+}
+
+impl Renderer {
+    pub(super) fn new(
+        items: Arc<FetchItems>,
+        known: &Known,
+        with_uid: bool,
+        unseen: Vec<u32>,
+    ) -> Self {
+        Self {
+            items,
+            with_uid: with_uid && !known.uidonly,
+            uidonly: known.uidonly,
+            condstore: known.condstore,
+            // RFC 7162 §3.2.4: UID FETCH of who enabled QRESYNC.
+            with_modseq: known.qresync && with_uid,
+            recent: known.recent.clone(),
+            unseen,
+            told_before: known.told(),
+            told: Vec::new(),
+            hint: 0,
+            asked: 0,
+        }
+    }
+
+    /// Append one response; what is too large for it goes to the pieces. Nothing is left of one that is skipped.
+    pub(super) fn render(
+        &mut self,
+        out: &mut Vec<u8>,
+        table: &Table,
+        position: usize,
+        uid: u32,
+        made: Made<'_>,
+        sections: Sections<'_>,
+    ) -> Result<(), Skip> {
+        let start = out.len();
+        let result = self.write(out, table, position, uid, made, sections);
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+
+    fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        table: &Table,
+        position: usize,
+        uid: u32,
+        made: Made<'_>,
+        mut sections: Sections<'_>,
+    ) -> Result<(), Skip> {
+        let row = table.find_near(uid, &mut self.hint).ok_or(Skip::Missing)?;
+        if self
+            .items
+            .changed_since
+            .is_some_and(|since| row.modseq <= since)
+        {
+            return Ok(());
+        }
+        let key = (table.account, row.content);
+        let strings = match made.strings {
+            _ if !self.items.needs_contents() => Default::default(),
+            Strings::Now(description) => [
+                description.envelope.as_slice(),
+                &description.bodystructure,
+                &description.body,
+            ],
+            Strings::Cached(arena) => arena
+                .and_then(|arena| arena.get(key))
+                .ok_or(Skip::Contents)?,
+        };
+        let indexed = made
+            .indexed
+            .filter(|_| self.items.needs_indexed())
+            .and_then(|arena| Indexed::find(arena, key));
+        if indexed.is_none() && self.items.needs_indexed() && position >= self.asked {
+            return Err(Skip::Contents);
+        }
+        out.extend_from_slice(b"* ");
+        if self.uidonly {
+            write_number(out, u64::from(uid));
+            out.extend_from_slice(b" UIDFETCH (");
+        } else {
+            write_number(out, position as u64 + 1);
+            out.extend_from_slice(b" FETCH (");
+        }
+        let mut begun = false;
+        let mut name = |out: &mut Vec<u8>, name: &[u8]| {
+            if begun {
+                out.push(b' ');
+            }
+            begun = true;
+            out.extend_from_slice(name);
+        };
+        if self.with_uid && !self.items.items.contains(&FetchItem::Uid) {
+            name(out, b"UID ");
+            write_number(out, u64::from(uid));
+        }
+        let mut flags_told = false;
+        for item in &self.items.items {
+            match item {
+                FetchItem::Uid => {
+                    name(out, b"UID ");
+                    write_number(out, u64::from(uid));
+                }
+                FetchItem::Flags => {
+                    name(out, b"FLAGS ");
+                    flags::write(out, row.flags, self.is_recent(uid), &table.keywords);
+                    flags_told = true;
+                }
+                FetchItem::InternalDate => {
+                    name(out, b"INTERNALDATE ");
+                    date::write_date_time(out, row.internal_date);
+                }
+                FetchItem::SaveDate => {
+                    name(out, b"SAVEDATE ");
+                    date::write_date_time(out, row.saved_at);
+                }
+                FetchItem::EmailId => {
+                    name(out, b"EMAILID (E");
+                    write_number(out, row.content.unsigned_abs());
+                    out.push(b')');
+                }
+                FetchItem::ThreadId => match &indexed {
+                    Some(indexed) => {
+                        name(out, b"THREADID (T");
+                        write_number(out, indexed.thread.unsigned_abs());
+                        out.push(b')');
+                    }
+                    None => name(out, b"THREADID NIL"),
+                },
+                FetchItem::Preview => {
+                    name(out, b"PREVIEW ");
+                    crate::write_nstring(out, indexed.as_ref().map(|indexed| indexed.preview));
+                }
+                FetchItem::Size => {
+                    name(out, b"RFC822.SIZE ");
+                    write_number(out, row.size);
+                }
+                FetchItem::Envelope => {
+                    name(out, b"ENVELOPE ");
+                    out.extend_from_slice(strings[0]);
+                }
+                FetchItem::BodyStructure => {
+                    name(out, b"BODYSTRUCTURE ");
+                    out.extend_from_slice(strings[1]);
+                }
+                FetchItem::Body => {
+                    name(out, b"BODY ");
+                    out.extend_from_slice(strings[2]);
+                }
+                FetchItem::ModSeq => {
+                    name(out, b"MODSEQ (");
+                    write_number(out, row.modseq.unsigned_abs());
+                    out.push(b')');
+                }
+                FetchItem::Section(section) => {
+                    name(out, section.label.as_bytes());
+                    out.push(b' ');
+                    sections.write_next(out, section.form);
+                }
+            }
+        }
+        // RFC 3501 §6.4.5: the response says that the flag is set now.
+        let set_now = row.flags & flags::SEEN != 0 && self.unseen.binary_search(&uid).is_ok();
+        if set_now {
+            if !flags_told {
+                name(out, b"FLAGS ");
+                flags::write(out, row.flags, self.is_recent(uid), &table.keywords);
+            }
+            flags_told = true;
+        }
+        let mut modseq_told = self.items.modseq();
+        if (self.with_modseq || (set_now && self.condstore)) && !modseq_told {
+            name(out, b"MODSEQ (");
+            write_number(out, row.modseq.unsigned_abs());
+            out.push(b')');
+            modseq_told = true;
+        }
+        if flags_told && (modseq_told || !self.condstore) && row.modseq > self.told_before {
+            self.told.push((uid, row.modseq));
+        }
+        out.extend_from_slice(b")\r\n");
+        Ok(())
+    }
+
+    fn is_recent(&self, uid: u32) -> bool {
+        self.recent
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&uid))
+    }
+}
+
+impl Sections<'_> {
+    fn write_next(&mut self, out: &mut Vec<u8>, form: Form) {
+        match self.values.pop_front() {
+            None | Some(Value::Nil) if form == Form::DecodedSize => out.push(b'0'),
+            None | Some(Value::Nil | Value::UnknownEncoding) => out.extend_from_slice(b"NIL"),
+            Some(Value::Size(size)) => write_number(out, size),
+            Some(Value::Octets(piece)) => {
+                // RFC 3516 §4.2: a literal8 where a literal could not hold the octets.
+                if form == Form::Decoded && piece.has_nul() {
+                    out.push(b'~');
+                }
+                out.push(b'{');
+                write_number(out, piece.len());
+                out.extend_from_slice(b"}\r\n");
+                match (piece, &mut self.pieces) {
+                    (piece, _)
+                        if piece
+                            .in_memory()
+                            .is_some_and(|octets| octets.len() <= 65_536) =>
+                    {
+                        out.extend_from_slice(piece.in_memory().unwrap_or_default());
+                    }
+                    (piece, Some(pieces)) => {
+                        pieces.push_back(Piece::Octets(std::mem::take(out)));
+                        pieces.push_back(piece);
+                    }
+                    (_, None) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Append a number; `write!` would take most of the time of a response.
+fn write_number(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+        at -= 1;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(at..).unwrap_or_default());
+}
