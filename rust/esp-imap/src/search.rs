@@ -1,30 +1,33 @@
 //! A SEARCH, SORT or THREAD being answered: cheap keys first, heads where they decide, text only where nothing else does.
 //!
-//! It goes on by steps. Each says what has to be brought from the database for the next; what is not there is read from
-//! the message's file, so that the answer is right before a worker has indexed the message.
+//! It goes on by steps, which are here; how a message is judged is in `judging`. Each step says what has to be brought
+//! from the database for the next; what is not there is read from the message's file, so that the answer is right before a
+//! worker has indexed the message.
 
-use crate::cache::{TextCache, read_text};
-use crate::cursor::{Cursor, SyntaxError};
+mod headers;
+mod judging;
+mod order;
+mod relevancy;
+
+pub use order::Order;
+
+use crate::cache::TextCache;
 use crate::files::Files;
-use crate::fuzzy::scores;
 use crate::index::{Row, Table};
 use crate::search_program::SearchProgram;
-use crate::search_test::{Look, Subject, Test, ThreadContents, Verdict, compile};
-use crate::sort::{SortKey, sent, sorted};
-use crate::thread::{Algorithm, Message, Threads};
+use crate::search_test::{Test, ThreadContents, compile};
+use crate::thread::Threads;
 use crate::uids::UidList;
 use crate::view::View;
-use esp_mime::{Head, HeadKey, SearchText, Structure};
-use std::collections::HashMap;
-use std::io::Read as _;
+use esp_mime::SearchText;
+use headers::has_head;
+use relevancy::Relevancy;
 use std::sync::Arc;
 
 /// Messages whose signatures are looked at together.
 const SIGNATURES: usize = 10_000;
 /// Messages whose text is looked at together.
 const TEXTS: usize = 1_000;
-/// Octets of a header that are read; longer ones are an attack.
-const LONGEST_HEADER: u64 = 1 << 20;
 
 /// What is needed to go on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,46 +38,6 @@ pub struct SearchNeed {
     pub signatures: Vec<i64>,
     /// Content ids whose text is needed.
     pub texts: Vec<i64>,
-}
-
-/// In which order the result is wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
-    /// SEARCH: that of the mailbox.
-    Mailbox,
-    /// SORT
-    Sort(Vec<SortKey>),
-    /// THREAD
-    Thread(Algorithm),
-}
-
-impl Order {
-    /// Parse `SORT (criteria)` or `THREAD algorithm`.
-    ///
-    /// # Errors
-    /// `SyntaxError` when it is neither.
-    pub fn parse(text: &str) -> Result<Self, SyntaxError> {
-        let mut cursor = Cursor::new(text.as_bytes());
-        let order = if cursor.take_word("SORT") {
-            cursor.space()?;
-            Self::Sort(SortKey::read_list(&mut cursor)?)
-        } else if cursor.take_word("THREAD") {
-            cursor.space()?;
-            Self::Thread(Algorithm::read(&mut cursor)?)
-        } else {
-            return Err(cursor.error("SORT or THREAD"));
-        };
-        cursor.end()?;
-        Ok(order)
-    }
-
-    fn needs_heads(&self) -> bool {
-        match self {
-            Self::Mailbox => false,
-            Self::Sort(keys) => keys.iter().any(SortKey::needs_head),
-            Self::Thread(_) => true,
-        }
-    }
 }
 
 enum Stage {
@@ -103,11 +66,7 @@ pub struct Search {
     /// Positions found; in the order asked for at the end.
     pub(crate) hits: Vec<usize>,
     pub(crate) threads: Option<Threads>,
-    /// Whether words of FUZZY make scores.
-    scored: bool,
-    /// Of messages found by words of FUZZY, what there is of these.
-    amounts: HashMap<usize, Vec<f32>>,
-    scores: HashMap<usize, u8>,
+    relevancy: Relevancy,
     files: Files,
     text: SearchText,
 }
@@ -132,69 +91,20 @@ impl Search {
                 known.recent.clone(),
             )
         };
-        let scored = test.fuzzy(false).next().is_some();
         Self {
             view,
             texts,
             uids,
             recent,
-            scored,
+            relevancy: Relevancy::of(&test),
             test,
             with_modseq: program.modseq(),
             order,
             stage: Stage::Begin,
             hits: Vec::new(),
             threads: None,
-            amounts: HashMap::new(),
-            scores: HashMap::new(),
             files: Files::default(),
             text: SearchText::default(),
-        }
-    }
-
-    /// Judge messages without text. Those that text decides are returned first, those that heads do second.
-    fn judge_rows(
-        &mut self,
-        positions: impl Iterator<Item = (usize, u32)>,
-    ) -> (Vec<usize>, Vec<usize>) {
-        let view = Arc::clone(&self.view);
-        let table = view.index().read();
-        let same = Arc::ptr_eq(&self.uids, &table.uids);
-        let mut hint = 0;
-        let (mut text, mut head) = (Vec::new(), Vec::new());
-        for (position, uid) in positions {
-            if !same && !table.uids.contains(uid) {
-                continue;
-            }
-            let Some(row) = table.find_near(uid, &mut hint) else {
-                continue;
-            };
-            let subject = self.subject(&table, row, position, uid);
-            match self.test.judge(&subject, Look::None) {
-                Verdict::Yes => self.add_hit(position),
-                Verdict::No => {}
-                Verdict::Head => head.push(position),
-                Verdict::Text => text.push(position),
-            }
-        }
-        (text, head)
-    }
-
-    fn subject<'a>(
-        &self,
-        table: &'a Table,
-        row: &'a Row,
-        position: usize,
-        uid: u32,
-    ) -> Subject<'a> {
-        Subject {
-            row,
-            position,
-            recent: self
-                .recent
-                .iter()
-                .any(|(first, last)| (*first..=*last).contains(&uid)),
-            heads: &table.heads,
         }
     }
 
@@ -236,7 +146,7 @@ impl Search {
                         continue;
                     }
                     self.hits.sort_unstable();
-                    self.give_scores();
+                    self.relevancy.weigh(&self.test, self.uids.len());
                     self.stage = Stage::Order(false);
                 }
                 Stage::Signatures(mut positions, asked) => {
@@ -298,17 +208,9 @@ impl Search {
         }
     }
 
-    /// A message is found; what there is of the words is still to be weighed.
-    fn add_hit(&mut self, position: usize) {
-        self.hits.push(position);
-        if !self.scored {
-            return;
-        }
-        let mut all = Vec::new();
-        for words in self.test.fuzzy(false) {
-            all.extend(words.borrow_mut().take_amounts(position));
-        }
-        self.amounts.insert(position, all);
+    /// How relevant a message is that was found: 1 to 100.
+    pub(crate) fn score(&self, position: usize) -> u8 {
+        self.relevancy.score(position)
     }
 
     /// Begin anew with words mistyped, if no message has them as they are.
@@ -322,31 +224,9 @@ impl Search {
                 words.borrow_mut().begin_anew();
             }
             self.hits.clear();
-            self.amounts.clear();
+            self.relevancy.clear();
         }
         any
-    }
-
-    fn give_scores(&mut self) {
-        if self.amounts.is_empty() {
-            return;
-        }
-        let messages = self.uids.len();
-        let weights: Vec<f32> = self
-            .test
-            .fuzzy(false)
-            .flat_map(|words| words.borrow().weights(messages))
-            .collect();
-        let weigh = |amounts: &Vec<f32>| amounts.iter().zip(&weights).map(|(a, b)| a * b).sum();
-        let relevancies: Vec<f32> = self.amounts.values().map(weigh).collect();
-        let positions = self.amounts.keys().copied();
-        self.scores = positions.zip(scores(&relevancies)).collect();
-    }
-
-    /// How relevant a message is that was found: 1 to 100 (RFC 6203 §4).
-    pub(crate) fn score(&self, position: usize) -> u8 {
-        // Where no word was looked for, all are what was asked for.
-        self.scores.get(&position).copied().unwrap_or(100)
     }
 
     /// The rows at positions, with these.
@@ -378,178 +258,5 @@ impl Search {
         ids.sort_unstable();
         ids.dedup();
         ids
-    }
-
-    /// Make the heads that the database does not have yet. A message whose file is gone too has an empty one.
-    fn read_heads(&mut self, positions: &[usize]) -> std::io::Result<()> {
-        let view = Arc::clone(&self.view);
-        let unread: Vec<Row> = {
-            let table = view.index().read();
-            self.rows(&table, positions)
-                .filter(|(_, row)| !has_head(&table, row.content))
-                .map(|(_, row)| *row)
-                .collect()
-        };
-        let mut data = Vec::new();
-        for row in unread {
-            data.clear();
-            if let Some(file) = self.files.open(view.index(), &row)? {
-                read_header(file, &mut data)?;
-            }
-            let head = esp_mime::head(&Structure::parse(&data));
-            view.index().write().heads.insert(row.content, &head);
-        }
-        Ok(())
-    }
-
-    /// Return the positions whose texts have to be looked at.
-    fn judge_signatures(&mut self, positions: &[usize]) -> Vec<usize> {
-        let view = Arc::clone(&self.view);
-        let texts = Arc::clone(&self.texts);
-        let table = view.index().read();
-        let mut arena = texts.signatures();
-        let mut candidates = Vec::new();
-        let mut hint = positions.first().copied().unwrap_or(0);
-        for &position in positions {
-            let uid = self.uids.get(position).unwrap_or(0);
-            let Some(row) = table.find_near(uid, &mut hint) else {
-                continue;
-            };
-            let Some([signature]) = arena.get((table.account, row.content)) else {
-                candidates.push(position);
-                continue;
-            };
-            let subject = self.subject(&table, row, position, uid);
-            match self.test.judge(&subject, Look::Signature(signature)) {
-                Verdict::Yes => self.add_hit(position),
-                Verdict::No => {}
-                Verdict::Head | Verdict::Text => candidates.push(position),
-            }
-        }
-        candidates
-    }
-
-    fn judge_texts(&mut self, positions: &[usize]) -> std::io::Result<()> {
-        let view = Arc::clone(&self.view);
-        let texts = Arc::clone(&self.texts);
-        let account = view.index().account;
-        let mut unread = Vec::new();
-        {
-            let table = view.index().read();
-            let mut arena = texts.texts();
-            let mut hint = positions.first().copied().unwrap_or(0);
-            for &position in positions {
-                let uid = self.uids.get(position).unwrap_or(0);
-                let Some(row) = table.find_near(uid, &mut hint) else {
-                    continue;
-                };
-                let cached = arena
-                    .get((account, row.content))
-                    .and_then(|[octets]| read_text(octets, &mut self.text));
-                if cached.is_none() {
-                    unread.push((position, uid, *row));
-                    continue;
-                }
-                let subject = self.subject(&table, row, position, uid);
-                let signed = texts.signatures().contains((account, row.content));
-                if self.test.judge(&subject, Look::Text(&self.text, signed)) == Verdict::Yes {
-                    self.add_hit(position);
-                }
-            }
-        }
-        // Not indexed yet: from the file, and kept.
-        let mut data = Vec::new();
-        for (position, uid, row) in unread {
-            let Some(mut file) = self.files.open(view.index(), &row)? else {
-                continue;
-            };
-            data.clear();
-            file.read_to_end(&mut data)?;
-            let text = esp_mime::search_text(&data);
-            let table = view.index().read();
-            let subject = self.subject(&table, &row, position, uid);
-            let signed = texts.signatures().contains((account, row.content));
-            if self.test.judge(&subject, Look::Text(&text, signed)) == Verdict::Yes {
-                self.add_hit(position);
-            }
-            texts.keep((account, row.content), &text);
-        }
-        Ok(())
-    }
-
-    /// Bring what was found in the order asked for; or return the content ids whose heads that takes.
-    fn put_in_order(&mut self) -> Vec<i64> {
-        if self.order == Order::Mailbox {
-            return Vec::new();
-        }
-        let view = Arc::clone(&self.view);
-        let table = view.index().read();
-        // What the index no longer has cannot be compared.
-        let (hits, rows): (Vec<usize>, Vec<&Row>) = self.rows(&table, &self.hits).unzip();
-        let mut heads = Vec::new();
-        if self.order.needs_heads() {
-            heads = rows
-                .iter()
-                .map(|row| table.heads.get(row.content))
-                .collect();
-            let missing = rows.iter().zip(&heads).filter(|(_, head)| head.is_none());
-            let missing: Vec<i64> = missing.map(|(row, _)| row.content).collect();
-            if !missing.is_empty() {
-                return missing;
-            }
-        }
-        let heads: Vec<Head<'_>> = heads.into_iter().flatten().collect();
-        match &self.order {
-            Order::Mailbox => {}
-            Order::Sort(keys) => {
-                let scores: Vec<u8> = hits.iter().map(|hit| self.score(*hit)).collect();
-                self.hits = sorted(&rows, &heads, &scores, keys)
-                    .into_iter()
-                    .filter_map(|place| hits.get(place).copied())
-                    .collect();
-            }
-            Order::Thread(algorithm) => {
-                let messages: Vec<Message<'_>> = rows
-                    .iter()
-                    .zip(&heads)
-                    .map(|(row, head)| message(row, *head))
-                    .collect();
-                self.threads = Some(Threads::new(&messages, *algorithm));
-                self.hits = hits;
-            }
-        }
-        Vec::new()
-    }
-}
-
-fn has_head(table: &Table, content: i64) -> bool {
-    table.heads.contains(content)
-}
-
-fn message<'a>(row: &Row, head: Head<'a>) -> Message<'a> {
-    Message {
-        id: head.id(),
-        references: head.references().collect(),
-        subject: head.key(HeadKey::Subject),
-        is_reply: head.is_reply(),
-        sent: sent(row, head),
-        arrival: row.internal_date,
-    }
-}
-
-/// Read the octets of a file up to the end of its header.
-fn read_header(file: std::fs::File, data: &mut Vec<u8>) -> std::io::Result<()> {
-    const PIECE: u64 = 8 * 1024;
-    let mut file = file.take(LONGEST_HEADER);
-    loop {
-        let before = data.len();
-        file.by_ref().take(PIECE).read_to_end(data)?;
-        if data.len() == before {
-            return Ok(());
-        }
-        if let Some(end) = esp_mime::header_end(data) {
-            data.truncate(end);
-            return Ok(());
-        }
     }
 }
