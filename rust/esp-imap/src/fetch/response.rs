@@ -97,6 +97,7 @@ impl Renderer {
     }
 
     /// Append one response; what is too large for it goes to the pieces. Nothing is left of one that is skipped.
+    #[inline]
     pub(super) fn render(
         &mut self,
         out: &mut Vec<u8>,
@@ -114,6 +115,7 @@ impl Renderer {
         result
     }
 
+    #[inline]
     fn write(
         &mut self,
         out: &mut Vec<u8>,

@@ -77,6 +77,7 @@ impl Table {
     }
 
     /// The row at a position.
+    #[inline]
     pub(crate) fn row(&self, position: usize) -> Option<&Row> {
         self.rows.get(position)
     }
@@ -90,6 +91,7 @@ impl Table {
     }
 
     /// As `find`, with the position that `uid` probably has; it is moved behind the row found.
+    #[inline]
     pub(crate) fn find_near(&self, uid: u32, hint: &mut usize) -> Option<&Row> {
         if self.uids.get(*hint) != Some(uid) {
             match self.uids.position(uid) {
