@@ -177,6 +177,15 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_line_of_blanks_ends_no_header() {
+        let message = b"Content-Transfer-Encoding: binary\r\n \r\nX: y\r\n\r\n\0";
+        let made = arrived(message, true, 5).unwrap();
+        let structure = Structure::parse(&made);
+        assert_eq!(structure.decoded(0).unwrap().into_owned(), b"\0");
+        assert!(made.starts_with(b"X: y\r\n"));
+    }
+
     proptest! {
         #[test]
         fn what_has_arrived_arrives_as_it_is(octets in "[a\r\n\0-]{0,40}", cut in 1usize..9) {

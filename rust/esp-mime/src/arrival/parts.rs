@@ -3,7 +3,7 @@
 use super::MisplacedNul;
 use super::base64::{self, ENCODING};
 use super::lines::Lines;
-use crate::header::Fields;
+use crate::header::{Fields, newline_at};
 use crate::octets::{trim, within};
 use crate::params::MediaType;
 
@@ -112,7 +112,7 @@ impl Parts {
         match &mut self.mode {
             Mode::Header => {
                 self.header.extend_from_slice(&line);
-                if trim(&line).is_empty() {
+                if newline_at(&line, 0) == line.len() {
                     self.end_of_header(out)?;
                 } else if self.header.len() > LONGEST_HEADER {
                     self.mode = Mode::Text;
