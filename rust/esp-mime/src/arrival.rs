@@ -186,6 +186,26 @@ mod tests {
         assert!(made.starts_with(b"X: y\r\n"));
     }
 
+    #[test]
+    fn cutting_changes_nothing_of_long_lines() {
+        let long = "x".repeat(1_500);
+        let blanks = " ".repeat(1_500);
+        let message = format!(
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n{long}\r\n--b\r\n\
+             Content-Transfer-Encoding: binary\r\nX: {long}\r\n\r\n{long}\r\n--b{blanks}\r\n\
+             {long}\n\r\n--b\r\n\r\n--b--{blanks}\r\n--b--\r\n"
+        );
+        let whole = arrived(message.as_bytes(), true, message.len()).unwrap();
+        for cut in (1..message.len())
+            .step_by(7)
+            .chain(1_020..1_030)
+            .chain(1_498..1_504)
+        {
+            let made = arrived(message.as_bytes(), true, cut).unwrap();
+            assert!(made == whole, "{cut}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_has_arrived_arrives_as_it_is(octets in "[a\r\n\0-]{0,40}", cut in 1usize..9) {

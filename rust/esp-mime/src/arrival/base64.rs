@@ -49,12 +49,17 @@ pub(super) struct Body {
 impl Body {
     /// Take a line, or a part of one.
     pub(super) fn push(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        if line == b"\n" && self.newline == b"\r" {
+            self.newline.push(b'\n');
+            return;
+        }
         let newline = std::mem::take(&mut self.newline);
         self.encode(&newline, out);
-        let length = if line.ends_with(b"\r\n") {
-            2
-        } else {
-            usize::from(line.ends_with(b"\n"))
+        let length = match line {
+            [.., b'\r', b'\n'] => 2,
+            // A part of a line may end in the middle of its CR LF.
+            [.., b'\r' | b'\n'] => 1,
+            _ => 0,
         };
         let (text, newline) = line
             .split_at_checked(line.len() - length)

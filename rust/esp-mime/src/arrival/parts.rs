@@ -81,6 +81,10 @@ impl Parts {
 
     /// The number of the boundary that `line` is, counted from outside, and whether it is the closing one.
     fn boundary(&self, line: &[u8]) -> Option<(usize, bool)> {
+        // Decided by its length, not by whether it came in one piece.
+        if line.strip_suffix(b"\n").unwrap_or(line).len() > LONGEST_LINE {
+            return None;
+        }
         let text = line.strip_prefix(b"--")?.trim_ascii_end();
         self.boundaries
             .iter()
