@@ -206,6 +206,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn parts_are_looked_for_as_deep_as_the_structure_shows_them() {
+        let nested = |depth: usize| {
+            let mut message = String::new();
+            for level in 0..depth {
+                message += &format!(
+                    "Content-Type: multipart/mixed; boundary=b{level}.\r\n\r\n--b{level}.\r\n"
+                );
+            }
+            message + "Content-Transfer-Encoding: binary\r\n\r\n\0"
+        };
+        assert!(arrived(nested(90).as_bytes(), true, 100).is_ok());
+        assert!(arrived(nested(200).as_bytes(), true, 100) == Err(MisplacedNul));
+    }
+
     proptest! {
         #[test]
         fn what_has_arrived_arrives_as_it_is(octets in "[a\r\n\0-]{0,40}", cut in 1usize..9) {

@@ -6,6 +6,7 @@ use super::lines::Lines;
 use crate::header::{Fields, newline_at};
 use crate::octets::{trim, within};
 use crate::params::MediaType;
+use crate::structure::MAX_DEPTH;
 
 /// A line that is longer is no boundary.
 const LONGEST_LINE: usize = 1_024;
@@ -173,7 +174,10 @@ impl Parts {
         };
         self.mode = Mode::Text;
         if is("multipart") {
-            if let Some(boundary) = media.and_then(|media| media.param(b"boundary")) {
+            // Each line is compared with all of them; what is deeper the structure does not show either.
+            if self.boundaries.len() < MAX_DEPTH
+                && let Some(boundary) = media.and_then(|media| media.param(b"boundary"))
+            {
                 self.boundaries.push(boundary.trim_ascii_end().to_vec());
             }
         } else if is("message")
