@@ -157,6 +157,15 @@ pub(crate) fn normalise(ranges: &mut Vec<(u32, u32)>) {
     }
 }
 
+/// Whether rising, disjoint ranges have a number.
+pub(crate) fn contains(ranges: &[(u32, u32)], number: u32) -> bool {
+    let behind = ranges.partition_point(|(first, _)| *first <= number);
+    behind
+        .checked_sub(1)
+        .and_then(|range| ranges.get(range))
+        .is_some_and(|(_, last)| number <= *last)
+}
+
 /// What two lists of rising, disjoint ranges have in common.
 pub(crate) fn intersect(one: &[(u32, u32)], other: &[(u32, u32)]) -> Vec<(u32, u32)> {
     let mut common = Vec::new();
@@ -271,6 +280,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_range_is_found_among_many(numbers in prop::collection::btree_set(1u32..60, 0..40), wanted in 0u32..62) {
+            let ranges = ranges_of(numbers.iter().copied());
+            prop_assert_eq!(contains(&ranges, wanted), numbers.contains(&wanted));
+        }
+
         #[test]
         fn numbers_survive_the_wire(mut numbers in prop::collection::vec(1u32..60, 1..40)) {
             numbers.sort_unstable();

@@ -5,6 +5,7 @@ use crate::date;
 use crate::fetch_items::{FetchItem, FetchItems, Form};
 use crate::flags;
 use crate::index::Table;
+use crate::set;
 use crate::source::{Piece, Value};
 use crate::view::Known;
 use std::collections::VecDeque;
@@ -261,9 +262,7 @@ impl Renderer {
     }
 
     fn is_recent(&self, uid: u32) -> bool {
-        self.recent
-            .iter()
-            .any(|(first, last)| (*first..=*last).contains(&uid))
+        set::contains(&self.recent, uid)
     }
 }
 

@@ -4,6 +4,7 @@ use super::Search;
 use crate::cache::read_text;
 use crate::index::{Row, Table};
 use crate::search_test::{Look, Subject, Verdict};
+use crate::set;
 use std::io::Read as _;
 use std::sync::Arc;
 
@@ -46,10 +47,7 @@ impl Search {
         Subject {
             row,
             position,
-            recent: self
-                .recent
-                .iter()
-                .any(|(first, last)| (*first..=*last).contains(&uid)),
+            recent: set::contains(&self.recent, uid),
             heads: &table.heads,
         }
     }

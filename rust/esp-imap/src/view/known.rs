@@ -6,7 +6,7 @@
 use super::RangeError;
 use crate::flags;
 use crate::index::{Row, Table};
-use crate::set::SequenceSet;
+use crate::set::{self, SequenceSet};
 use crate::uids::UidList;
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -25,7 +25,7 @@ pub(crate) struct Known {
     /// Told ahead of `told`: UID and mod-sequence.
     pub(super) ahead: HashMap<u32, i64>,
     pub(super) keywords: usize,
-    /// UIDs with `\Recent`, ranges.
+    /// UIDs with `\Recent`: rising, disjoint ranges.
     pub(crate) recent: Vec<(u32, u32)>,
     /// Whether it takes `\Recent` from others.
     pub(super) takes_recent: bool,
@@ -40,9 +40,7 @@ pub(crate) struct Known {
 
 impl Known {
     pub(crate) fn is_recent(&self, uid: u32) -> bool {
-        self.recent
-            .iter()
-            .any(|(first, last)| (*first..=*last).contains(&uid))
+        set::contains(&self.recent, uid)
     }
 
     /// Flag changes up to here were told.
