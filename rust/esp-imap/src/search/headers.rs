@@ -38,12 +38,12 @@ pub(super) fn has_head(table: &Table, content: i64) -> bool {
 }
 
 /// Read the octets of a file up to the end of its header.
-fn read_header(file: std::fs::File, data: &mut Vec<u8>) -> std::io::Result<()> {
-    const PIECE: u64 = 8 * 1024;
+fn read_header(file: impl std::io::Read, data: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut piece = 8 * 1024;
     let mut file = file.take(LONGEST_HEADER);
     loop {
         let before = data.len();
-        file.by_ref().take(PIECE).read_to_end(data)?;
+        file.by_ref().take(piece).read_to_end(data)?;
         if data.len() == before {
             return Ok(());
         }
@@ -51,5 +51,46 @@ fn read_header(file: std::fs::File, data: &mut Vec<u8>) -> std::io::Result<()> {
             data.truncate(end);
             return Ok(());
         }
+        // As much again: what was read is looked at from its beginning each time.
+        piece = data.len() as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Counts how often it is asked.
+    struct Endless(usize);
+
+    impl std::io::Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.0 += 1;
+            buffer.fill(b'x');
+            Ok(buffer.len())
+        }
+    }
+
+    #[test]
+    fn a_header_is_read_up_to_its_end() {
+        let mut data = Vec::new();
+        for long in [1, 8_192, 8_189, 100_000] {
+            let header = format!("A: {}\r\n\r\n", "x".repeat(long));
+            data.clear();
+            read_header(format!("{header}body").as_bytes(), &mut data).unwrap();
+            assert_eq!(data, header.as_bytes(), "{long}");
+        }
+        data.clear();
+        read_header(b"A: b".as_slice(), &mut data).unwrap();
+        assert_eq!(data, b"A: b");
+    }
+
+    #[test]
+    fn a_header_without_end_is_looked_at_a_few_times() {
+        let (mut file, mut data) = (Endless(0), Vec::new());
+        read_header(&mut file, &mut data).unwrap();
+        assert_eq!(data.len() as u64, LONGEST_HEADER);
+        assert!(file.0 < 100, "{}", file.0);
     }
 }
