@@ -62,8 +62,8 @@ pub(crate) struct Append {
 pub(crate) enum Next {
     /// The literal announced is a message, or a part of one.
     Literal { wrapped: bool },
-    /// The literal announced is a mailbox name or a URL: more of the command is needed.
-    InLine,
+    /// The literal announced is a URL, in a part that begins at this octet: more of the command is needed.
+    InLine { at: usize },
     /// The command.
     End,
 }
@@ -71,6 +71,7 @@ pub(crate) enum Next {
 /// What a line, up to its end or to the literal announced at its end, has brought.
 #[derive(Debug)]
 pub(crate) struct Reading {
+    /// To read on with, from the end or from where `InLine` says.
     pub(crate) append: Append,
     /// URL parts, each with its place.
     pub(crate) urls: Vec<(AppendHead, String)>,
@@ -197,6 +198,7 @@ fn go_on(
                 break Next::Literal { wrapped };
             }
             Place::Parts { behind, wrapped } => {
+                let (at, part) = (cursor.offset(), head.part);
                 if wrapped {
                     cursor.expect(b')')?;
                 }
@@ -228,7 +230,9 @@ fn go_on(
                 }
                 cursor.space()?;
                 if announced(cursor) {
-                    break Next::InLine;
+                    append.place = Place::Parts { behind, wrapped };
+                    append.head.part = part;
+                    break Next::InLine { at };
                 }
                 urls.push((head.clone(), cursor.astring_text()?));
             }

@@ -125,19 +125,14 @@ impl CommandReader {
         }
         loop {
             match std::mem::replace(&mut self.state, State::Command) {
-                State::Command => {
-                    if let Some(event) = self.command(None)? {
+                state @ (State::Command | State::Behind(_)) => {
+                    self.state = state;
+                    if let Some(event) = self.command()? {
                         return Some(event);
                     }
                 }
                 State::Line => return self.raw_line(),
                 State::Octets(append, left) => return self.octets(append, left),
-                State::Behind(append) => {
-                    self.state = State::Behind(append.clone());
-                    if let Some(event) = self.command(Some(append))? {
-                        return Some(event);
-                    }
-                }
                 State::Dropping(left) => {
                     let there = u64::try_from(self.buffered()).unwrap_or(u64::MAX);
                     let dropped = left.min(there);
@@ -180,34 +175,38 @@ impl CommandReader {
         self.buffer.is_longer(self.limits.line)
     }
 
-    /// `None`: more octets are needed. `Some(None)`: go on. With `append`, its literal is behind us.
+    /// `None`: more octets are needed. `Some(None)`: go on.
     #[allow(
         clippy::option_option,
         reason = "two different ways of not having an event"
     )]
-    fn command(&mut self, append: Option<Append>) -> Option<Option<Event>> {
+    fn command(&mut self) -> Option<Option<Event>> {
         if !self.buffer.line_begun() {
             return None;
         }
         if self.too_long() {
-            let tag = match append {
-                Some(append) => Some(append.head.tag),
-                None => command::tag_of(self.buffer.first(300)),
-            };
+            let tag = self.tag_of(self.buffer.first(300));
             return Some(Some(self.lost(tag, "BAD Command line too long")));
         }
         let LineEnd { end, next } = self.buffer.line_end()?;
         let literal = announced(self.buffer.line(end));
-        let text = self
-            .buffer
-            .command(end - literal.map_or(0, |literal| literal.length));
-        let is_append = append.is_some();
+        let length = literal.map_or(0, |literal| literal.length);
+        let text = self.buffer.command(end - length);
+        let append = match &self.state {
+            State::Behind(append) => Some(append.clone()),
+            _ => None,
+        };
         match (
             append::read(text, append, self.utf8, literal.is_some()),
             literal,
         ) {
-            (Some(Ok(reading)), _) if reading.next != Next::InLine => {
-                return Some(Some(self.append(reading, literal, next)));
+            (Some(Ok(reading)), literal) => {
+                if let (Next::InLine { .. }, true, Some(literal)) =
+                    (reading.next, reading.urls.is_empty(), literal)
+                {
+                    return Some(self.gather(literal, end, next));
+                }
+                return Some(self.append(reading, literal, next));
             }
             (Some(Err(refusal)), Some(literal)) => {
                 self.state = State::Command;
@@ -221,10 +220,8 @@ impl CommandReader {
                     fatal: false,
                 }));
             }
-            (_, Some(literal)) => {
-                return Some(self.gather(literal, end, next, is_append));
-            }
-            (_, None) => {}
+            (None, Some(literal)) => return Some(self.gather(literal, end, next)),
+            (None, None) => {}
         }
         let octets = self.buffer.command(end);
         let parsed = (!octets.is_empty()).then(|| command::parse(octets, self.utf8));
@@ -239,20 +236,19 @@ impl CommandReader {
         }))
     }
 
+    /// The tag of the command that is being read, of which these are octets.
+    fn tag_of(&self, octets: &[u8]) -> Option<String> {
+        match &self.state {
+            State::Behind(append) => Some(append.head.tag.clone()),
+            _ => command::tag_of(octets),
+        }
+    }
+
     /// Have a literal in line with its command.
-    fn gather(
-        &mut self,
-        literal: Announced,
-        end: usize,
-        next: usize,
-        is_append: bool,
-    ) -> Option<Event> {
+    fn gather(&mut self, literal: Announced, end: usize, next: usize) -> Option<Event> {
         let size = usize::try_from(literal.size).unwrap_or(usize::MAX);
         if self.buffer.literals().saturating_add(size) > self.limits.literals {
-            let tag = match &self.state {
-                State::Behind(append) if is_append => Some(append.head.tag.clone()),
-                _ => command::tag_of(self.buffer.command(end)),
-            };
+            let tag = self.tag_of(self.buffer.command(end));
             self.state = State::Command;
             let refusal = refusal(tag, "BAD [TOOBIG] Literal too large");
             return Some(self.refuse_literal(refusal, literal, next));

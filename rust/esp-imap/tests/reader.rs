@@ -419,6 +419,28 @@ fn messages_are_made_of_literals_and_urls() {
 }
 
 #[test]
+fn urls_are_handed_out_before_the_one_in_a_literal_is_there() {
+    // Else each literal would have all before it read again.
+    let mut reader = CommandReader::new(LIMITS);
+    reader.feed(b"a APPEND Sent CATENATE (URL b URL c URL {1}\r\n");
+    for (place, name) in ["b", "c"].into_iter().enumerate() {
+        let event = reader.next_event();
+        let Some(Event::AppendUrl { head, url }) = &event else {
+            panic!("{event:?}");
+        };
+        assert_eq!((head.part, url.as_str()), (Some(place), name));
+    }
+    assert_eq!(reader.next_event(), Some(Event::Continue));
+    assert_eq!(reader.next_event(), None);
+    reader.feed(b"d URL e)\r\n");
+    let rest: Vec<_> = std::iter::from_fn(|| reader.next_event()).collect();
+    assert!(matches!(
+        rest.as_slice(),
+        [Event::AppendUrl { url: d, .. }, Event::AppendUrl { url: e, .. }, Event::Command(_)] if d == "d" && e == "e"
+    ));
+}
+
+#[test]
 fn a_part_of_a_message_may_be_wrapped_as_utf8() {
     let text = "a APPEND Sent CATENATE (UTF8 (~{3+}\r\néx) URL c TEXT {1+}\r\ny UTF8 (~{2+}\r\né)) UTF8 (~{1+}\r\nz)\r\n".as_bytes();
     let expected = [
@@ -485,6 +507,11 @@ fn a_refused_url_takes_all_that_comes_of_its_command() {
             0,
         ),
         (b"a APPEND Sent CATENATE (URL x TEXT {3}\r\n", 0),
+        (b"a APPEND Sent CATENATE (URL x URL {3}\r\n", 0),
+        (
+            b"a APPEND Sent CATENATE (URL x URL {3+}\r\nabc URL {1+}\r\nd)\r\n",
+            0,
+        ),
     ] {
         let mut reader = CommandReader::new(LIMITS);
         reader.feed(text);

@@ -63,18 +63,31 @@ impl CommandReader {
         reading: append::Reading,
         literal: Option<Announced>,
         next: usize,
-    ) -> Event {
+    ) -> Option<Event> {
         let append::Reading {
             append,
             urls,
             next: what,
         } = reading;
-        self.state = State::Command;
-        let last = match (what, literal) {
+        let mut events: Vec<Event> = urls
+            .into_iter()
+            .map(|(head, url)| Event::AppendUrl { head, url })
+            .collect();
+        match (what, literal) {
+            (Next::InLine { at }, _) => {
+                // What is before is not read again with each literal, which would take time by the square of their number.
+                self.buffer.skip(at);
+                self.state = State::Behind(append);
+            }
             (Next::Literal { wrapped }, Some(literal)) => {
-                self.announce(append, literal, wrapped, next)
+                self.state = State::Command;
+                match self.announce(append, literal, wrapped, next) {
+                    bad @ Event::Bad { .. } => return Some(bad),
+                    event => events.push(event),
+                }
             }
             _ => {
+                self.state = State::Command;
                 self.buffer.begin(next);
                 let AppendHead {
                     tag,
@@ -84,7 +97,7 @@ impl CommandReader {
                     position,
                     ..
                 } = append.head;
-                Event::Command(Command {
+                events.push(Event::Command(Command {
                     tag,
                     name,
                     uid,
@@ -92,17 +105,11 @@ impl CommandReader {
                         mailbox,
                         count: position,
                     },
-                })
+                }));
             }
-        };
-        if matches!(last, Event::Bad { .. }) {
-            return last;
         }
-        let urls = urls
-            .into_iter()
-            .map(|(head, url)| Event::AppendUrl { head, url });
-        self.pending.extend(urls.chain([last]));
-        self.pending.pop_front().unwrap_or(Event::Continue)
+        self.pending.extend(events);
+        self.pending.pop_front()
     }
 
     /// Ask whether the literal of a message is wanted.
