@@ -3,6 +3,10 @@
 use crate::cursor::{Cursor, SyntaxError, is_astring_char, is_atom_char};
 use crate::returns::{Partial, read_partial};
 use esp_mime::Section;
+use std::collections::HashSet;
+
+/// So many items are compared sooner than they are hashed.
+const FEW: usize = 16;
 
 /// How the octets of an item are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,7 +20,7 @@ pub enum Form {
 }
 
 /// An item made from the octets of the message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SectionItem {
     /// Which part of the message.
     pub section: Section,
@@ -29,7 +33,7 @@ pub struct SectionItem {
 }
 
 /// One `fetch-att`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FetchItem {
     /// UID
     Uid,
@@ -112,7 +116,7 @@ impl FetchItems {
         if cursor.take_octet(b' ') {
             cursor.list(false, |cursor| all.modifier(cursor))?;
         }
-        Ok(all)
+        Ok(all.name_once())
     }
 
     /// `"(" fetch-att *(SP fetch-att) ")"`, of messages that nobody has asked to see yet (RFC 5465 §5.2).
@@ -120,13 +124,24 @@ impl FetchItems {
         let mut all = Self::default();
         cursor.list(false, |cursor| all.item(cursor))?;
         all.sets_seen = false;
-        Ok(all)
+        Ok(all.name_once())
     }
 
     fn push(&mut self, item: FetchItem) {
-        if !self.items.contains(&item) {
+        if self.items.len() >= FEW || !self.items.contains(&item) {
             self.items.push(item);
         }
+    }
+
+    /// Keep the first of each item; clients may name thousands.
+    fn name_once(mut self) -> Self {
+        if self.items.len() > FEW {
+            let mut seen = HashSet::with_capacity(self.items.len());
+            let firsts: Vec<bool> = self.items.iter().map(|item| seen.insert(item)).collect();
+            let mut firsts = firsts.into_iter();
+            self.items.retain(|_| firsts.next().unwrap_or(true));
+        }
+        self
     }
 
     fn modifier(&mut self, cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
@@ -373,6 +388,22 @@ mod tests {
         assert_eq!(FetchItems::parse(b"ALL").unwrap().items.len(), 4);
         assert_eq!(FetchItems::parse(b"FULL").unwrap().items.len(), 5);
         assert!(FetchItems::parse(b"(ALL)").is_err());
+    }
+
+    #[test]
+    fn each_item_is_told_once_in_the_order_asked_for() {
+        let names = |count: usize| (1..=count).map(|part| format!("BODY[{part}]"));
+        for count in [2, 15, 16, 17, 100] {
+            let text: Vec<String> = names(count).chain(names(count)).collect();
+            let text = format!("({} UID BODY[1])", text.join(" "));
+            let mut items = FetchItems::parse(text.as_bytes()).unwrap().items;
+            assert_eq!(items.pop(), Some(FetchItem::Uid));
+            let labels = items.into_iter().map(|item| match item {
+                FetchItem::Section(item) => item.label,
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(labels.collect::<Vec<_>>(), names(count).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Flag sets as bits, the same in PostgreSQL, here and in Python's `core.message`.
 
 use crate::cursor::{Cursor, SyntaxError, is_atom_char};
+use std::collections::HashSet;
 
 /// `\Answered`
 pub const ANSWERED: i64 = 1;
@@ -35,14 +36,7 @@ pub struct FlagList {
 impl FlagList {
     fn read_flag(&mut self, cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
         if !cursor.take_octet(b'\\') {
-            let keyword = cursor.atom("a flag")?;
-            if !self
-                .keywords
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(keyword))
-            {
-                self.keywords.push(keyword.to_owned());
-            }
+            self.keywords.push(cursor.atom("a flag")?.to_owned());
             return Ok(());
         }
         let name = cursor.take_while(is_atom_char);
@@ -63,11 +57,21 @@ impl FlagList {
         Err(cursor.error("a flag"))
     }
 
+    /// Keep the first of each keyword; clients may name thousands.
+    fn name_once(mut self) -> Self {
+        if self.keywords.len() > 1 {
+            let mut seen = HashSet::with_capacity(self.keywords.len());
+            self.keywords
+                .retain(|keyword| seen.insert(keyword.to_ascii_lowercase()));
+        }
+        self
+    }
+
     /// `flag-list = "(" [flag *(SP flag)] ")"`.
     pub(crate) fn read_list(cursor: &mut Cursor<'_>) -> Result<Self, SyntaxError> {
         let mut flags = Self::default();
         cursor.list(true, |cursor| flags.read_flag(cursor))?;
-        Ok(flags)
+        Ok(flags.name_once())
     }
 
     /// `flag-list / (flag *(SP flag))`.
@@ -79,7 +83,7 @@ impl FlagList {
         loop {
             flags.read_flag(cursor)?;
             if !cursor.take_octet(b' ') {
-                return Ok(flags);
+                return Ok(flags.name_once());
             }
         }
     }
@@ -122,4 +126,18 @@ pub(crate) fn write(out: &mut Vec<u8>, bits: i64, recent: bool, keywords: &[Stri
         }
     }
     out.push(b')');
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_keyword_counts_once_in_any_case() {
+        let mut cursor = Cursor::new(b"(a \\Seen B A \\SEEN b c)");
+        let flags = FlagList::read_list(&mut cursor).unwrap();
+        assert_eq!(flags.bits, SEEN);
+        assert_eq!(flags.keywords, ["a", "B", "c"]);
+    }
 }
