@@ -1,9 +1,15 @@
 //! The octets of one message file, read as far as sections of it need.
 
+mod piece;
+
+pub(crate) use piece::Piece;
+
 use crate::fetch_items::{Form, SectionItem};
 use crate::parts::{Part, PartCache};
 use esp_mime::{Octets, SectionText, Structure};
+use piece::Later;
 use rustix::io::{Errno, ReadWriteFlags};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::ops::Range;
@@ -12,16 +18,12 @@ use std::sync::Arc;
 
 /// A file up to this size is read at once.
 const SMALL: u64 = 1 << 20;
+/// Octets of the file that are copied for one response; what is beyond is read while it is written.
+const COPIED: u64 = SMALL;
+/// Octets that sections of one response, gathered or decoded, may take before others are made while they are written.
+const HELD: u64 = 32 << 20;
 /// Octets read first where only the header is wanted.
 const HEADER: usize = 16_384;
-
-/// Octets to be written.
-#[derive(Debug)]
-pub(crate) enum Piece {
-    Octets(Vec<u8>),
-    Shared(Arc<[u8]>, Range<u64>),
-    File(Arc<File>, Range<u64>),
-}
 
 pub(crate) fn to_usize(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
@@ -35,71 +37,6 @@ fn cut(range: &Range<u64>, partial: Option<(u64, u64)>) -> Range<u64> {
     let from = origin.min(size);
     let to = origin.saturating_add(length).min(size);
     range.start + from..range.start + to
-}
-
-impl Piece {
-    pub(crate) fn len(&self) -> u64 {
-        match self {
-            Self::Octets(octets) => octets.len() as u64,
-            Self::Shared(_, range) | Self::File(_, range) => range.end - range.start,
-        }
-    }
-
-    pub(crate) fn cut(self, partial: Option<(u64, u64)>) -> Self {
-        match self {
-            _ if partial.is_none() => self,
-            Self::Octets(octets) => {
-                let range = cut(&(0..octets.len() as u64), partial);
-                let within = octets.get(to_usize(range.start)..to_usize(range.end));
-                Self::Octets(within.unwrap_or_default().to_vec())
-            }
-            Self::Shared(octets, range) => Self::Shared(octets, cut(&range, partial)),
-            Self::File(file, range) => Self::File(file, cut(&range, partial)),
-        }
-    }
-
-    /// Whether a literal can hold it; a piece of a file can: what is kept there has no NUL, or came without our doing.
-    pub(crate) fn has_nul(&self) -> bool {
-        self.in_memory()
-            .is_some_and(|octets| memchr::memchr(0, octets).is_some())
-    }
-
-    /// The octets, unless they are still to be read.
-    pub(crate) fn in_memory(&self) -> Option<&[u8]> {
-        match self {
-            Self::Octets(octets) => Some(octets),
-            Self::Shared(octets, range) => octets.get(to_usize(range.start)..to_usize(range.end)),
-            Self::File(..) => None,
-        }
-    }
-
-    /// Append about `room` octets, and return what is left of it.
-    pub(crate) fn write(self, out: &mut Vec<u8>, room: usize) -> std::io::Result<Option<Self>> {
-        match self {
-            Self::Octets(octets) if octets.len() <= room + 4_096 => {
-                out.extend_from_slice(&octets);
-                Ok(None)
-            }
-            Self::Octets(mut octets) => {
-                let rest = octets.split_off(room);
-                out.extend_from_slice(&octets);
-                Ok(Some(Self::Octets(rest)))
-            }
-            Self::Shared(octets, range) => {
-                let to = range.end.min(range.start.saturating_add(room as u64));
-                let now = octets.get(to_usize(range.start)..to_usize(to));
-                out.extend_from_slice(now.unwrap_or_default());
-                Ok((to < range.end).then_some(Self::Shared(octets, to..range.end)))
-            }
-            Self::File(file, range) => {
-                let to = range.end.min(range.start.saturating_add(room as u64));
-                let start = out.len();
-                out.resize(start + to_usize(to - range.start), 0);
-                file.read_exact_at(out.get_mut(start..).unwrap_or_default(), range.start)?;
-                Ok((to < range.end).then_some(Self::File(file, to..range.end)))
-            }
-        }
-    }
 }
 
 /// What a section came to.
@@ -133,9 +70,13 @@ fn is_whole(item: &SectionItem) -> bool {
 
 impl Source {
     pub(crate) fn new(file: File) -> std::io::Result<Self> {
+        Self::of(Arc::new(file))
+    }
+
+    fn of(file: Arc<File>) -> std::io::Result<Self> {
         Ok(Self {
             length: file.metadata()?.len(),
-            file: Arc::new(file),
+            file,
             data: Vec::new(),
         })
     }
@@ -226,6 +167,8 @@ impl Source {
             self.read_whole()?;
         }
         let structure = (!whole_only).then(|| Structure::parse(&self.data));
+        let mut memory = Memory::default();
+        let mut made = HashMap::new();
         let mut values = Vec::with_capacity(items.len());
         for (item, known) in items.iter().zip(&known) {
             let part = match (known, &structure) {
@@ -233,40 +176,89 @@ impl Source {
                 (None, _) if is_whole(item) => Part::Range(0..self.length),
                 (None, None) => Part::Missing,
                 (None, Some(structure)) => {
-                    let part = part_of(structure, item);
+                    let key = (&item.section, item.form == Form::Raw);
+                    let part = match made.get(&key) {
+                        Some(part) => Part::clone(part),
+                        None => part_of(structure, item),
+                    };
                     if item.partial.is_some() {
                         cache.insert(uid, item, &part);
+                    }
+                    match &part {
+                        Part::Octets(octets) if item.form != Form::DecodedSize => {
+                            if !made.contains_key(&key) && !memory.hold(octets.len() as u64) {
+                                values.push(Value::Octets(self.later(item, octets)));
+                                continue;
+                            }
+                            made.insert(key, part.clone());
+                        }
+                        _ => {}
                     }
                     part
                 }
             };
-            values.push(self.value(item, part));
+            values.push(self.value(item, part, &mut memory));
         }
         Ok(values)
     }
 
-    fn value(&self, item: &SectionItem, part: Part) -> Value {
+    fn value(&self, item: &SectionItem, part: Part, memory: &mut Memory) -> Value {
         let piece = match part {
             Part::Missing => return Value::Nil,
             Part::UnknownEncoding => return Value::UnknownEncoding,
             Part::Octets(octets) => {
-                let length = octets.len() as u64;
-                Piece::Shared(octets, 0..length)
+                let range = cut(&(0..octets.len() as u64), item.partial);
+                Piece::Shared(octets, range)
             }
-            Part::Range(range) => self.range(range),
+            Part::Range(range) => self.range(cut(&range, item.partial), memory),
         };
         if item.form == Form::DecodedSize {
             return Value::Size(piece.len());
         }
-        Value::Octets(piece.cut(item.partial))
+        Value::Octets(piece)
     }
 
     /// Octets of the file: copied when few, read while they are written when many.
-    fn range(&self, range: Range<u64>) -> Piece {
+    fn range(&self, range: Range<u64>, memory: &mut Memory) -> Piece {
         match self.data.get(to_usize(range.start)..to_usize(range.end)) {
-            Some(octets) if octets.len() as u64 <= SMALL => Piece::Octets(octets.to_vec()),
+            Some(octets) if memory.copy(octets.len() as u64) => Piece::Octets(octets.to_vec()),
             _ => Piece::File(Arc::clone(&self.file), range),
         }
+    }
+
+    /// A section that came to these octets, to be made again.
+    fn later(&self, item: &SectionItem, octets: &[u8]) -> Piece {
+        let range = cut(&(0..octets.len() as u64), item.partial);
+        let wanted = octets.get(to_usize(range.start)..to_usize(range.end));
+        Piece::Later(Box::new(Later {
+            file: Arc::clone(&self.file),
+            item: item.clone(),
+            length: range.end - range.start,
+            has_nul: wanted.is_some_and(|octets| memchr::memchr(0, octets).is_some()),
+        }))
+    }
+}
+
+/// How much memory the values of one message take.
+#[derive(Default)]
+struct Memory {
+    copied: u64,
+    held: u64,
+}
+
+impl Memory {
+    /// Whether so many octets of the file may be copied.
+    fn copy(&mut self, octets: u64) -> bool {
+        let may = self.copied + octets <= COPIED;
+        self.copied += if may { octets } else { 0 };
+        may
+    }
+
+    /// Whether a part of so many octets may be kept; one may, whatever its size.
+    fn hold(&mut self, octets: u64) -> bool {
+        let may = self.held < HELD;
+        self.held += if may { octets } else { 0 };
+        may
     }
 }
 
@@ -284,5 +276,104 @@ fn part_of(structure: &Structure<'_>, item: &SectionItem) -> Part {
             None => Part::UnknownEncoding,
             Some(octets) => Part::Octets(octets.into()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fetch_items::{FetchItem, FetchItems};
+    use std::collections::HashSet;
+    use std::io::Write as _;
+
+    /// The values of items of a message.
+    fn values(name: &str, message: &[u8], items: &str) -> Vec<Value> {
+        let path = std::env::temp_dir().join(format!("esp-source-{name}-{}", std::process::id()));
+        File::create(&path).unwrap().write_all(message).unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let items = FetchItems::parse(items.as_bytes()).unwrap().items;
+        let items: Vec<&SectionItem> = items
+            .iter()
+            .filter_map(|item| match item {
+                FetchItem::Section(item) => Some(item),
+                _ => None,
+            })
+            .collect();
+        let cache = PartCache::default();
+        Source::new(file)
+            .unwrap()
+            .values(&items, &cache, 1)
+            .unwrap()
+    }
+
+    fn list(count: usize, one: impl Fn(usize) -> String) -> String {
+        let all: Vec<String> = (1..=count).map(one).collect();
+        format!("({})", all.join(" "))
+    }
+
+    /// Octets of memory that they take.
+    fn memory(values: &[Value]) -> usize {
+        let mut shared = HashSet::new();
+        values
+            .iter()
+            .map(|value| match value {
+                Value::Octets(Piece::Octets(octets)) => octets.capacity(),
+                Value::Octets(Piece::Shared(octets, _)) if shared.insert(octets.as_ptr()) => {
+                    octets.len()
+                }
+                _ => 0,
+            })
+            .sum()
+    }
+
+    fn written(value: Value) -> Vec<u8> {
+        let mut out = Vec::new();
+        let Value::Octets(piece) = value else {
+            return out;
+        };
+        let mut rest = Some(piece);
+        while let Some(piece) = rest {
+            rest = piece.write(&mut out, 10_000).unwrap();
+        }
+        out
+    }
+
+    #[test]
+    fn the_same_octets_many_times_take_no_memory() {
+        let message = format!("A: b\r\n\r\n{}", "0123456789".repeat(80_000));
+        let items = list(100, |n| format!("BODY.PEEK[TEXT]<{n}.900000>"));
+        let values = values("text", message.as_bytes(), &items);
+        assert!(memory(&values) <= 1 << 20, "{}", memory(&values));
+        for (n, value) in values.into_iter().enumerate() {
+            assert!(written(value) == message.as_bytes().get(9 + n..).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_part_is_decoded_once_for_all_its_pieces() {
+        let encoded = "QUJD".repeat(12 << 20);
+        let message =
+            format!("MIME-Version: 1.0\r\nContent-Transfer-Encoding: base64\r\n\r\n{encoded}");
+        let items = list(4, |n| format!("BINARY.PEEK[1]<{n}.10>"));
+        let values = values("decoded", message.as_bytes(), &items);
+        assert_eq!(memory(&values), 36 << 20);
+        let pieces: Vec<Vec<u8>> = values.into_iter().map(written).collect();
+        assert_eq!(
+            pieces,
+            [b"BCABCABCAB", b"CABCABCABC", b"ABCABCABCA", b"BCABCABCAB"]
+        );
+    }
+
+    #[test]
+    fn what_would_take_too_much_memory_is_made_when_it_is_written() {
+        let header = format!("A: {}\r\n\r\n", "x".repeat(1 << 20));
+        let items = list(80, |n| format!("BODY.PEEK[HEADER.FIELDS.NOT (B{n})]"));
+        let values = values("header", header.as_bytes(), &items);
+        assert!(memory(&values) <= 34 << 20, "{}", memory(&values));
+        for value in values {
+            assert!(written(value) == header.as_bytes());
+        }
     }
 }

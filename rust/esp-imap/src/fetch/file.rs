@@ -13,6 +13,8 @@ use std::sync::Arc;
 /// Messages that `Fetch::step_cached` renders, each at most this large: well below a millisecond for all.
 const CACHED_MESSAGES: usize = 8;
 const CACHED_OCTETS: u64 = 65_536;
+/// Who asks for more of each takes a thread's time.
+const CACHED_ITEMS: usize = 16;
 
 /// What came of a message with items from its file.
 pub(super) enum Rendered {
@@ -31,7 +33,8 @@ impl Fetch {
     /// As for `step`.
     pub fn step_cached(&mut self) -> std::io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        if !self.renderer.items.reads_files() || !self.pieces.is_empty() {
+        let items = &self.renderer.items;
+        if !items.reads_files() || items.items.len() > CACHED_ITEMS || !self.pieces.is_empty() {
             return Ok(out);
         }
         let most = to_usize(CACHED_OCTETS);
@@ -46,7 +49,7 @@ impl Fetch {
             if self
                 .pieces
                 .iter()
-                .any(|piece| matches!(piece, Piece::File(..)))
+                .any(|piece| matches!(piece, Piece::File(..) | Piece::Later(_)))
             {
                 break;
             }
@@ -122,10 +125,7 @@ impl Fetch {
         };
         let mut out = Vec::new();
         let mut pieces = VecDeque::new();
-        let sections = Sections {
-            values: values.into(),
-            pieces: Some(&mut pieces),
-        };
+        let sections = Sections::new(values, &mut pieces);
         let contents = Arc::clone(&self.contents);
         // The table before the cache, as everywhere: a writer that waits between two readers must not stop both.
         let table = index.read();

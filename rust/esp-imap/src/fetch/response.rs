@@ -11,6 +11,11 @@ use crate::view::Known;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// A section up to this size is copied into its response.
+const COPIED_AT_ONCE: usize = 65_536;
+/// No more than this of one response; pieces of one part may be many.
+const COPIED: usize = 1 << 20;
+
 /// Why a message was not rendered.
 pub(super) enum Skip {
     /// It or its file is gone.
@@ -69,9 +74,11 @@ impl<'a> Indexed<'a> {
 /// What the message's octets gave, in the order of the items.
 #[derive(Default)]
 pub(super) struct Sections<'a> {
-    pub(super) values: VecDeque<Value>,
+    values: VecDeque<Value>,
     /// Where large ones go.
-    pub(super) pieces: Option<&'a mut VecDeque<Piece>>,
+    pieces: Option<&'a mut VecDeque<Piece>>,
+    /// Octets of small ones, which stand in the response.
+    copied: usize,
 }
 
 impl Renderer {
@@ -266,7 +273,15 @@ impl Renderer {
     }
 }
 
-impl Sections<'_> {
+impl<'a> Sections<'a> {
+    pub(super) fn new(values: Vec<Value>, pieces: &'a mut VecDeque<Piece>) -> Self {
+        Self {
+            values: values.into(),
+            pieces: Some(pieces),
+            copied: 0,
+        }
+    }
+
     fn write_next(&mut self, out: &mut Vec<u8>, form: Form) {
         match self.values.pop_front() {
             None | Some(Value::Nil) if form == Form::DecodedSize => out.push(b'0'),
@@ -280,19 +295,15 @@ impl Sections<'_> {
                 out.push(b'{');
                 write_number(out, piece.len());
                 out.extend_from_slice(b"}\r\n");
-                match (piece, &mut self.pieces) {
-                    (piece, _)
-                        if piece
-                            .in_memory()
-                            .is_some_and(|octets| octets.len() <= 65_536) =>
-                    {
-                        out.extend_from_slice(piece.in_memory().unwrap_or_default());
-                    }
-                    (piece, Some(pieces)) => {
-                        pieces.push_back(Piece::Octets(std::mem::take(out)));
-                        pieces.push_back(piece);
-                    }
-                    (_, None) => {}
+                if let Some(octets) = piece.in_memory()
+                    && octets.len() <= COPIED_AT_ONCE
+                    && self.copied + octets.len() <= COPIED
+                {
+                    self.copied += octets.len();
+                    out.extend_from_slice(octets);
+                } else if let Some(pieces) = &mut self.pieces {
+                    pieces.push_back(Piece::Octets(std::mem::take(out)));
+                    pieces.push_back(piece);
                 }
             }
         }
