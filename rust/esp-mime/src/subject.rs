@@ -16,7 +16,7 @@ pub struct BaseSubject {
 /// The base subject of a `Subject` body.
 #[must_use]
 pub fn base_subject(value: &[u8]) -> BaseSubject {
-    // Cut where no subject is that long: blobs are looked at again after each prefix.
+    // Cut where no subject is that long.
     let decoded = encoded_word::decode(value.get(..LONGEST).unwrap_or(value));
     // (1) blanks collapse
     let collapsed = decoded.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -37,11 +37,9 @@ pub fn base_subject(value: &[u8]) -> BaseSubject {
             is_reply = true;
             continue;
         }
-        if let Some(behind) = blob(rest)
-            && !behind.is_empty()
-        {
+        // All blobs at once: what is behind the last one is no leader for any of them.
+        while let Some(behind) = blob(rest).filter(|behind| !behind.is_empty()) {
             rest = behind;
-            continue;
         }
         // (6) "[fwd: … ]"
         if let Some(inside) =
