@@ -247,6 +247,18 @@ fn an_endless_line_is_the_end() {
 }
 
 #[test]
+fn a_command_that_is_too_long_is_refused_with_its_tag() {
+    // Once only where 300 octets of it had come.
+    let mut reader = CommandReader::new(Limits { line: 50, ..LIMITS });
+    reader.feed(format!("a1 LOGIN {}", "x".repeat(60)).as_bytes());
+    let event = reader.next_event();
+    let Some(Event::Bad { refusal, fatal }) = event else {
+        panic!("{event:?}");
+    };
+    assert_eq!((refusal.tag.as_deref(), fatal), (Some("a1"), true));
+}
+
+#[test]
 fn a_refused_message_is_passed_over() {
     for (text, waits) in [
         (b"a APPEND Sent {5}\r\n".as_slice(), true),
