@@ -51,7 +51,7 @@ soak: $(STAMPS)/dev $(STAMPS)/package ## Kill processes at random for long, and 
 fuzz: $(STAMPS)/dev $(STAMPS)/package ## Fuzz both doors and the parsers (FUZZ_SECONDS for each; cargo-fuzz where it is installed)
 	ESP_FUZZ_SECONDS=$(FUZZ_SECONDS) ESP_FUZZ_SEED=$${ESP_FUZZ_SEED:-$$$$} $(BIN)/python -m pytest tests/scenarios/test_imap_fuzz.py \
 	  -o faulthandler_timeout=$$(($(FUZZ_SECONDS) + 600)) $(PYTEST_ARGS)
-	PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --workspace --exclude esp-py --release --quiet
+	PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --workspace --exclude esp-py --release --quiet -- --include-ignored
 	rust/fuzz/run $(FUZZ_SECONDS)
 
 fmt: $(STAMPS)/dev ## Format everything

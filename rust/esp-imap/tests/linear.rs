@@ -44,6 +44,7 @@ fn assert_linear(begin: &str, one: impl Fn(usize) -> String, between: &str, end:
 }
 
 #[test]
+#[ignore = "takes times: make fuzz runs it"]
 fn many_flags() {
     assert_linear("STORE 1 FLAGS (", |n| format!("k{n}"), " ", ")");
     assert_linear("STORE 1 FLAGS ", |n| format!("k{n}"), " ", "");
@@ -51,6 +52,7 @@ fn many_flags() {
 }
 
 #[test]
+#[ignore = "takes times: make fuzz runs it"]
 fn many_items() {
     assert_linear("FETCH 1 (", |n| format!("BODY[{n}]"), " ", ")");
     assert_linear("FETCH 1 (", |n| format!("BODY[]<{n}.1>"), " ", ")");
@@ -63,12 +65,14 @@ fn many_items() {
 }
 
 #[test]
+#[ignore = "takes times: make fuzz runs it"]
 fn many_messages() {
     assert_linear("FETCH ", |n| format!("{}", 20_001 - 2 * n), ",", " FLAGS");
     assert_linear("SEARCH ", |n| format!("{n}:*"), " ", "");
 }
 
 #[test]
+#[ignore = "takes times: make fuzz runs it"]
 fn many_keys() {
     assert_linear("SEARCH ", |n| format!("TO {n}"), " ", "");
     assert_linear("SEARCH ", |n| format!("OR TO {n}"), " ", " ALL");
@@ -76,6 +80,7 @@ fn many_keys() {
 }
 
 #[test]
+#[ignore = "takes times: make fuzz runs it"]
 fn many_names() {
     assert_linear("LIST \"\" (", |n| format!("k{n}"), " ", ")");
     assert_linear(
@@ -88,6 +93,7 @@ fn many_names() {
 }
 
 #[test]
+#[ignore = "takes times: make fuzz runs it"]
 fn many_urls() {
     assert_linear("APPEND x CATENATE (", |n| format!("URL {n}"), " ", ")");
     assert_linear(

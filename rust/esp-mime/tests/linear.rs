@@ -67,6 +67,7 @@ fn field(name: &str, begin: &str, one: &str, end: &str) {
 }
 
 #[test]
+#[ignore = "takes times: make fuzz runs it"]
 fn of_a_header() {
     for name in [
         "Subject",
@@ -132,6 +133,7 @@ fn of_a_header() {
 }
 
 #[test]
+#[ignore = "takes times: make fuzz runs it"]
 fn of_many_fields() {
     for one in [
         "To: a@b\r\n",
@@ -151,6 +153,7 @@ fn of_many_fields() {
 }
 
 #[test]
+#[ignore = "takes times: make fuzz runs it"]
 fn of_a_text() {
     for of_type in [
         "text/plain",
@@ -216,6 +219,7 @@ fn of_a_text() {
 }
 
 #[test]
+#[ignore = "takes times: make fuzz runs it"]
 fn of_parts_within_parts() {
     assert_linear("multiparts", |count| {
         (0..count)
@@ -265,6 +269,7 @@ fn of_parts_within_parts() {
 }
 
 #[test]
+#[ignore = "takes times: make fuzz runs it"]
 fn of_a_date() {
     for one in ["(", "(a)", " ", "1", "1 ", ":", "+", "a "] {
         let text = |count: usize| one.repeat(count).into_bytes();
