@@ -1,7 +1,8 @@
 """Accounts with mailboxes in a real database, and a store in a real folder."""
 
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -75,6 +76,35 @@ async def messages(database: Database, box: Box) -> list[tuple[int, str]]:
                 "SELECT uid, file FROM message WHERE mailbox_id = $1 ORDER BY uid", box.mailbox
             )
         ]
+
+
+@asynccontextmanager
+async def deadlock_once(database: Database) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """Have the first statement that writes messages rolled back; yields what tells how many there were."""
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            CREATE SEQUENCE tries;
+            CREATE FUNCTION deadlock() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                -- What a sequence has given is not rolled back.
+                IF nextval('tries') = 1 THEN RAISE 'deadlock' USING ERRCODE = 'deadlock_detected'; END IF;
+                RETURN NULL;
+            END $$;
+            CREATE TRIGGER deadlock AFTER INSERT ON content EXECUTE FUNCTION deadlock();
+            """
+        )
+
+    async def tries() -> int:
+        async with database.connection() as connection:
+            count: int = await connection.fetchval("SELECT last_value FROM tries")
+            return count
+
+    try:
+        yield tries
+    finally:
+        async with database.connection() as connection:
+            await connection.execute("DROP FUNCTION deadlock CASCADE; DROP SEQUENCE tries")
 
 
 def names(root: Path, box: Box) -> list[str]:

@@ -12,7 +12,7 @@ from esp.services.appends import Appends, NewMessage, Replaced
 from esp.services.dispatch import Dispatch
 from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres.pool import Database
-from tests.services.conftest import Box, Publications, add_box, messages, names
+from tests.services.conftest import Box, Publications, add_box, deadlock_once, messages, names
 from tests.support.proxy import Proxy
 
 MESSAGE = NewMessage(b"Subject: x\r\n\r\nHello\r\n")
@@ -72,6 +72,20 @@ async def test_a_connection_cut_around_the_commit_replaces_once(
     assert proxied[0].cut is None
     assert {mailbox for mailbox, _ in appended.changes} == {source.id, target.id}
     assert [uid for uid, _ in await messages(database, box)] == [2]
+    assert [uid for uid, _ in await messages(database, other)] == appended.uids == [1]
+
+
+async def test_a_replacement_rolled_back_is_tried_again(appends: Appends, database: Database) -> None:
+    box, other = await add_box(database), await add_box(database)
+    source, target = await mailbox_of(database, box), await mailbox_of(database, other)
+    await appends.append(source, [MESSAGE])
+
+    async with deadlock_once(database) as tries:
+        appended = await appends.append(target, [MESSAGE], Replaced(source.id, Uid(1)))
+        assert await tries() == 2
+
+    assert {mailbox for mailbox, _ in appended.changes} == {source.id, target.id}
+    assert await messages(database, box) == []
     assert [uid for uid, _ in await messages(database, other)] == appended.uids == [1]
 
 

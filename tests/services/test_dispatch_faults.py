@@ -18,7 +18,7 @@ from esp.services.checking import check
 from esp.services.dispatch import Dispatch, Incoming
 from esp.services.upkeep import Upkeep
 from esp.storage.postgres.pool import Database
-from tests.services.conftest import Publications, add_box, messages, names
+from tests.services.conftest import Publications, add_box, deadlock_once, messages, names
 from tests.support import stores
 from tests.support.proxy import Proxy
 
@@ -59,6 +59,16 @@ async def test_a_connection_cut_around_the_commit_delivers_once(
     found = await messages(database, box)
     assert [uid for uid, _ in found] == [1, 2, 3, 4, 5, 6]
     assert sorted(file for _, file in found) == names(root, box)
+
+
+async def test_a_batch_rolled_back_is_tried_again(dispatch: Dispatch, database: Database, root: Path) -> None:
+    box = await add_box(database)
+
+    async with deadlock_once(database) as tries:
+        (placed,) = await dispatch.deliver(Incoming(b"", BODY, (box.target(),)))
+        assert await tries() == 2
+
+    assert [(placed.uid, name) for name in names(root, box)] == await messages(database, box)
 
 
 async def test_a_database_that_is_away_refuses_and_leaves_nothing(

@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from functools import reduce
 from operator import or_
 
-import asyncpg
 import msgspec
 
-from esp.core.errors import EspError, NotFoundError, OverQuotaError, UnavailableError
+from esp.core.errors import EspError, NotFoundError, OverQuotaError
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
 from esp.native import DeliverItem, Failure, Spool, Store, Stored
 from esp.services import lost_commit
@@ -175,32 +174,15 @@ class Appends:
     async def _rows(
         self, mailbox: Mailbox, deliveries: Sequence[Delivery], replaced: Replaced | None
     ) -> Appended:
-        """Write the rows.
+        answers: list[Appended] = []
 
-        Raises:
-            UnknownOutcome: the connection broke, and there was no other to ask.
-            EspError: nothing was changed.
-        """
-        for _ in range(2):
-            appended: Appended | None = None
-            async with self._database.connection() as connection:
-                session = connection.get_server_pid()
-                try:
-                    async with connection.transaction():
-                        appended = await self._place(connection, mailbox, deliveries, replaced)
-                except Exception as error:
-                    if isinstance(error, asyncpg.TransactionRollbackError):
-                        continue  # a deadlock or the like: rolled back, and worth one more try
-                    if not delivery.is_unknown(error):
-                        raise
-                    log.warning("append_connection_lost", error=repr(error), messages=len(deliveries))
-                else:
-                    return appended
-            if await lost_commit.find(self._database, session, deliveries) is not None:
-                log.warning("append_commit_found", messages=len(deliveries))
-                assert appended is not None  # a commit comes after `_place`
-                return appended
-        raise UnavailableError("The database does not answer")
+        async def write(connection: Connection) -> Appended:
+            async with connection.transaction():
+                answers.append(await self._place(connection, mailbox, deliveries, replaced))
+            return answers[-1]
+
+        # What was expunged cannot be found in the rows; but `_place` had answered before its commit was lost.
+        return await lost_commit.written(self._database, deliveries, write, lambda _: answers[-1])
 
     async def _place(
         self, tx: Connection, mailbox: Mailbox, deliveries: Sequence[Delivery], replaced: Replaced | None

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import asyncpg
 import msgspec
 
 from esp.core.errors import EspError, NotFoundError, OverQuotaError, StorageFullError, UnavailableError
@@ -202,28 +201,12 @@ class Batches:
         return left
 
     async def _rows(self, deliveries: Sequence[Delivery]) -> Outcome | Refused:
-        """Write the rows.
-
-        Raises:
-            UnknownOutcome: the connection broke, and there was no other to ask.
-            UnavailableError: nothing was kept.
-        """
-        for _ in range(2):
-            async with self._database.connection() as connection:
-                session = connection.get_server_pid()
-                try:
-                    return await delivery.place(connection, deliveries)
-                except Exception as error:
-                    if isinstance(error, asyncpg.TransactionRollbackError):
-                        continue  # a deadlock or the like: rolled back, and worth one more try
-                    if not delivery.is_unknown(error):
-                        raise
-                    log.warning("dispatch_connection_lost", error=repr(error), messages=len(deliveries))
-            found = await lost_commit.find(self._database, session, deliveries)
-            if found is not None:
-                log.warning("dispatch_commit_found", messages=len(deliveries))
-                return found
-        raise UnavailableError("The database does not answer")
+        return await lost_commit.written(
+            self._database,
+            deliveries,
+            lambda connection: delivery.place(connection, deliveries),
+            lambda outcome: outcome,
+        )
 
     async def _without(self, batch: list[Entry], refused: Refused) -> list[Entry]:
         """Answer those that stand in the way, and return the others."""

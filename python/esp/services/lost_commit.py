@@ -1,29 +1,68 @@
 """A commit whose answer never came: whether it took place is found out before anybody is answered.
 
-In: the deliveries of a transaction whose connection to PostgreSQL was lost, and the session that had it. Out: what
-became of them. While nobody can tell, the files stay: an orphan is found by the janitor, a lost file by nobody.
+In: deliveries, and how their rows are written. Out: what the writing answered, or what was found of a commit whose
+connection to PostgreSQL was lost. While nobody can tell, the files stay: an orphan is found by the janitor, a lost file
+by nobody.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import asyncpg
 
 from esp.core.errors import EspError, UnavailableError
 from esp.storage.postgres import delivery
 from esp.storage.postgres.delivery import Delivery, Outcome
-from esp.storage.postgres.pool import Database
+from esp.storage.postgres.pool import Connection, Database
+from esp.telemetry.log import get_logger
 
 FIND_TIMEOUT = 20.0
 """How long a lost commit is looked for; a client waits ten minutes for our reply (RFC 5321 §4.5.3.2.6)."""
 FIND_PAUSE = 0.25
+
+log = get_logger(__name__)
+
+_T = TypeVar("_T")
 
 
 class UnknownOutcome(UnavailableError):  # noqa: N818 - an outcome
     """The rows may or may not be there."""
 
 
-async def find(database: Database, session: int, deliveries: Sequence[Delivery]) -> Outcome | None:
+async def written(
+    database: Database,
+    deliveries: Sequence[Delivery],
+    write: Callable[[Connection], Awaitable[_T]],
+    found: Callable[[Outcome], _T],
+) -> _T:
+    """Return what `write` does, which is one transaction; it is tried again when that was rolled back.
+
+    `found` makes its answer from where the messages are, when the connection was lost behind the commit.
+
+    Raises:
+        UnknownOutcome: the connection was lost, and there was no other to ask.
+        EspError: nothing was changed.
+    """
+    for _ in range(2):
+        async with database.connection() as connection:
+            session = connection.get_server_pid()
+            try:
+                return await write(connection)
+            except asyncpg.TransactionRollbackError:
+                continue  # a deadlock or the like: rolled back, and worth one more try
+            except Exception as error:
+                if not delivery.is_unknown(error):
+                    raise
+                log.warning("commit_connection_lost", error=repr(error), messages=len(deliveries))
+        outcome = await _find(database, session, deliveries)
+        if outcome is not None:
+            log.warning("commit_found", messages=len(deliveries))
+            return found(outcome)
+    raise UnavailableError("The database does not answer")
+
+
+async def _find(database: Database, session: int, deliveries: Sequence[Delivery]) -> Outcome | None:
     """Return where the messages are, or `None` when they were not kept and will not be.
 
     Raises:
