@@ -3,7 +3,6 @@
 import errno
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esp.native import DeliverItem, Failure, Spool, Store, Stored
+from esp.native import DeliverItem, Failure, Spool, Store, Stored, sync_file_system
 from esp.storage import maildir
-from tests.support import debian
+from tests.support import strace
 
 BODY = b"Subject: x\r\n\r\nHello\r\n"
 NANOSECONDS = 1_234_567_890_123_456_000
@@ -158,24 +157,12 @@ for size in map(int, sys.argv[2:]):
 
 def run_with_faults(root: Path, *faults: str, batches: list[int], below: Path | None = None) -> list[str]:
     """Deliver batches of so many messages while the kernel answers as `faults` say; return what became of each."""
-    debian.require("strace")
-    command = [debian.path("strace"), "-f", "-qq", "-o", "/dev/null"]
+    options = ["-o", "/dev/null"]
     if below:
-        command += ["-P", str(below)]
+        options += ["-P", str(below)]
     for fault in faults:
-        command += ["-e", f"inject={fault}"]
-    done = subprocess.run(
-        [*command, sys.executable, "-c", SCRIPT, root, *map(str, batches)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    if "ptrace" in done.stderr.lower():
-        pytest.skip("NOT TESTED: no process may be traced here")
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+        options += ["-e", f"inject={fault}"]
+    return strace.run(SCRIPT, root, *batches, options=options).split()
 
 
 def test_after_a_failed_sync_nothing_is_accepted_and_nothing_is_left(root: Path) -> None:
@@ -184,6 +171,27 @@ def test_after_a_failed_sync_nothing_is_accepted_and_nothing_is_left(root: Path)
 
     assert results == ["stored"] * 3 + ["poisoned"] * 8
     assert len(files(root)) == 3 * 2
+
+
+SYNC = """
+import sys
+from esp.native import sync_file_system
+
+try:
+    sync_file_system(sys.argv[1])
+except OSError as error:
+    print(error.errno, error.filename)
+"""
+
+
+def test_a_file_system_that_cannot_be_synced_is_told(root: Path) -> None:
+    sync_file_system(root)
+    with pytest.raises(FileNotFoundError):
+        sync_file_system(root / "nothing")
+
+    told = strace.run(SYNC, root, options=["-o", "/dev/null", "-e", "inject=syncfs:error=EIO"])
+
+    assert told.split() == [str(errno.EIO), str(root)]
 
 
 def test_a_slow_disk_is_synced_file_by_file_and_a_failure_there_ends_it_too(root: Path) -> None:

@@ -102,6 +102,7 @@ from esp.native._native import (
     search_batch,
     search_files,
     search_text,
+    sync_file_system,
 )
 
 __all__ = [
@@ -204,4 +205,5 @@ __all__ = [
     "search_batch",
     "search_files",
     "search_text",
+    "sync_file_system",
 ]

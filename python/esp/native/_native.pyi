@@ -1778,3 +1778,10 @@ class Entry:
     @property
     def inode(self) -> int:
         """Equal for links to the same octets."""
+
+def sync_file_system(path: str | os.PathLike[str]) -> None:
+    """Make all that was written to the file system of `path` durable, whoever wrote it.
+
+    Raises:
+        OSError: it cannot be opened; from Linux 5.8 on, also when something could not be written.
+    """

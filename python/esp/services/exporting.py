@@ -6,7 +6,6 @@ name only when it is whole; run again, those that have are left alone.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +17,7 @@ from esp.core.errors import InvalidError, NotFoundError
 from esp.core.mailbox import Mailbox
 from esp.core.message import FIRST_KEYWORD_BIT
 from esp.core.principal import Principal
-from esp.native import Store
+from esp.native import Store, sync_file_system
 from esp.services.mailboxes import Listed, Mailboxes
 from esp.storage import mailbox_files, maildir
 from esp.storage.mailbox_files import MaildirWriter, MboxWriter, Outgoing
@@ -131,7 +130,7 @@ class Exporting:
             subscribed = [one.name for one in listed if one.subscribed and one.name != "INBOX"]
             await asyncio.to_thread(mailbox_files.write_subscriptions, target, subscribed)
             # One for all: a sync of each file would take longer than all else.
-            await asyncio.to_thread(os.sync)
+            await asyncio.to_thread(sync_file_system, target)
         return tuple(done)
 
     async def _maildir(

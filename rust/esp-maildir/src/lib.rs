@@ -20,4 +20,4 @@ pub use deliver::{Body, Item, Stored, Target};
 pub use error::{Failure, Reason};
 pub use files::{Entry, Rename};
 pub use spool::Spool;
-pub use store::Store;
+pub use store::{Store, sync_file_system};

@@ -98,6 +98,17 @@ impl Store {
     }
 }
 
+/// Make all that was written to the file system of `path` durable, whoever wrote it.
+///
+/// # Errors
+/// When `path` cannot be opened; from Linux 5.8 on, also when something could not be written.
+pub fn sync_file_system(path: &Path) -> Result<(), Failure> {
+    let failure = |operation| move |error| Failure::new(operation, &path.to_string_lossy(), error);
+    let opened =
+        open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failure("open"))?;
+    syncfs(opened).map_err(failure("sync file system"))
+}
+
 impl Shared {
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()

@@ -19,7 +19,14 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<DeliverItem>()?;
     module.add_class::<Stored>()?;
     module.add_class::<Failure>()?;
-    module.add_class::<Entry>()
+    module.add_class::<Entry>()?;
+    module.add_function(wrap_pyfunction!(sync_file_system, module)?)
+}
+
+#[pyfunction]
+fn sync_file_system(py: Python<'_>, path: PathBuf) -> PyResult<()> {
+    py.detach(|| esp_maildir::sync_file_system(&path))
+        .map_err(|failure| os_error(&failure))
 }
 
 fn os_error(failure: &StoreFailure) -> PyErr {
