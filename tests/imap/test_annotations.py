@@ -45,6 +45,16 @@ async def test_a_long_value_and_too_many_are_refused(client: Client) -> None:
     await client.ok('SETMETADATA INBOX (/private/x/7 "w" /shared/more "v")')
 
 
+async def test_a_value_far_too_long_is_passed_over(client: Client) -> None:
+    # More than a command's literals may be together, but not more than a message may be (RFC 7888 §4).
+    long = b"x" * 1_000_000
+    lines = await client.command(
+        f"SETMETADATA INBOX (/private/a {{{len(long)}+}}", literals=[long + b' /private/b "y")\r\n']
+    )
+    assert lines[-1].startswith(f"NO [METADATA MAXSIZE {LONGEST_VALUE}]")
+    assert (await client.ok("GETMETADATA INBOX /private/b"))[0] == "* METADATA INBOX (/private/b NIL)"
+
+
 async def test_values_are_octets(client: Client) -> None:
     value = b"\0\xff\r\n)"
     await client.ok(f"SETMETADATA INBOX (/private/a ~{{{len(value)}+}}", literals=[value + b")\r\n"])

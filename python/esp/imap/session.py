@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from traceback import format_exception
 from typing import TYPE_CHECKING
 
+from esp.core.annotation import LONGEST_VALUE
 from esp.core.errors import EspError, NotFoundError
 from esp.core.mailbox import MailboxId
 from esp.core.principal import Principal
@@ -50,7 +51,9 @@ class Session:
         self.number = next(door.numbers)
         """By which the log knows the connection; never the same again in this process."""
         self.connection = Connection(
-            self, CommandReader(max_append=door.settings.max_literal), door.settings.login_timeout
+            self,
+            CommandReader(max_append=door.settings.max_literal, max_annotation=LONGEST_VALUE),
+            door.settings.login_timeout,
         )
         self.principal: Principal | None = None
         self.selected: Selected | None = None

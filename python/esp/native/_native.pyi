@@ -54,10 +54,17 @@ class CommandReader:
         `AppendLiteral`.
             A refused literal without synchronisation is read and dropped if it is not larger than this,
             else fatal.
+        max_annotation: largest literal for the value of an annotation; more is answered by a `BadCommand` with
+            `[METADATA MAXSIZE]` (RFC 5464 §4.3).
     """
 
     def __new__(
-        cls, *, max_line: int = 65_536, max_literal: int = 65_536, max_append: int = 67_108_864
+        cls,
+        *,
+        max_line: int = 65_536,
+        max_literal: int = 65_536,
+        max_append: int = 67_108_864,
+        max_annotation: int = 32_768,
     ) -> Self: ...
     def feed(self, octets: bytes) -> None:
         """Take octets from the connection."""

@@ -84,6 +84,21 @@ pub(crate) fn tag_of(octets: &[u8]) -> Option<String> {
     cursor.take_octet(b' ').then_some(tag)
 }
 
+/// Whether this is a SETMETADATA, and what comes next is the value of an annotation.
+pub(crate) fn awaits_annotation(octets: &[u8], utf8: bool) -> bool {
+    let mut cursor = Cursor::new(octets);
+    let begins = tag(&mut cursor).is_ok()
+        && cursor.take_octet(b' ')
+        && cursor.take_word("SETMETADATA")
+        && cursor.take_octet(b' ');
+    let mut reader = Reader {
+        cursor: &mut cursor,
+        utf8,
+        saves: false,
+    };
+    begins && reader.set_metadata_up_to_value().is_ok()
+}
+
 /// Read one command, its CRLF taken off, its literals in line.
 ///
 /// # Errors

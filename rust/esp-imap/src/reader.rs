@@ -25,6 +25,8 @@ pub struct Limits {
     pub literals: usize,
     /// Octets of one literal of APPEND.
     pub append: u64,
+    /// Octets of the value of an annotation.
+    pub annotation: u64,
 }
 
 #[derive(Debug)]
@@ -247,10 +249,24 @@ impl CommandReader {
     /// Have a literal in line with its command.
     fn gather(&mut self, literal: Announced, end: usize, next: usize) -> Option<Event> {
         let size = usize::try_from(literal.size).unwrap_or(usize::MAX);
-        if self.buffer.literals().saturating_add(size) > self.limits.literals {
-            let tag = self.tag_of(self.buffer.command(end));
+        let text = self.buffer.command(end - literal.length);
+        let too_large = if literal.size > self.limits.annotation
+            && command::awaits_annotation(text, self.utf8)
+        {
+            // RFC 5464 §4.3
+            Some(format!(
+                "NO [METADATA MAXSIZE {}] The value is too long",
+                self.limits.annotation
+            ))
+        } else if self.buffer.literals().saturating_add(size) > self.limits.literals {
+            Some("BAD [TOOBIG] Literal too large".to_owned())
+        } else {
+            None
+        };
+        if let Some(response) = too_large {
+            let tag = self.tag_of(text);
             self.state = State::Command;
-            let refusal = refusal(tag, "BAD [TOOBIG] Literal too large");
+            let refusal = refusal(tag, response);
             return Some(self.refuse_literal(refusal, literal, next));
         }
         self.buffer.begin_behind_literal(next, size);

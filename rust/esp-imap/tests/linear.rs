@@ -19,6 +19,7 @@ fn time(octets: &[u8]) -> Duration {
             line: 1 << 20,
             literals: 1 << 20,
             append: 1 << 20,
+            annotation: 1 << 20,
         });
         reader.feed(octets);
         let before = spent();

@@ -14,6 +14,7 @@ const LIMITS: Limits = Limits {
     line: 500,
     literals: 200,
     append: 1_000,
+    annotation: 100,
 };
 
 /// All events, message literals accepted and their octets joined.
@@ -222,6 +223,47 @@ fn a_huge_literal_is_refused_at_once() {
     let mut text = b"a LOGIN {300+}\r\n".to_vec();
     text.extend([b'x'; 300]);
     text.extend(b" y {4+}\r\n\r\nzz w\r\nb NOOP\r\n");
+    assert!(matches!(
+        events(&text, &[]).as_slice(),
+        [Event::Bad { fatal: false, .. }, Event::Command(command)] if command.tag == "b"
+    ));
+}
+
+#[test]
+fn a_long_annotation_is_refused_at_once() {
+    for text in [
+        "a SETMETADATA INBOX (/private/a {101}\r\n",
+        "a setmetadata {5+}\r\nINBOX (/private/a \"x\" /shared/b {1+}\r\ny /private/c ~{1073741824}\r\n",
+    ] {
+        let (tag, response, fatal) = bad(text.as_bytes());
+        assert_eq!(tag.as_deref(), Some("a"), "{text}");
+        assert!(
+            response.starts_with("NO [METADATA MAXSIZE 100] ") && !fatal,
+            "{text}"
+        );
+    }
+    // What is not a value has the limit of every literal.
+    for text in [
+        "a SETMETADATA {201}\r\n",
+        "a SETMETADATA INBOX ({201}\r\n",
+        "a SETMETADATA INBOX (/private/a NIL {201}\r\n",
+        "a SETMETADATA INBOX (/private/a \"x\") {201}\r\n",
+        "a GETMETADATA INBOX (/private/a {201}\r\n",
+    ] {
+        let (_, response, fatal) = bad(text.as_bytes());
+        assert!(response.starts_with("BAD [TOOBIG]") && !fatal, "{text}");
+    }
+    // Nor is one too long that is one too many.
+    let value = format!("{{100+}}\r\n{}", "x".repeat(100));
+    let (_, response, _) = bad(format!(
+        "a SETMETADATA INBOX (/private/a {value} /private/b {value} /private/c {{1}}\r\n"
+    )
+    .as_bytes());
+    assert!(response.starts_with("BAD [TOOBIG]"));
+    // One that is on the way is passed over.
+    let mut text = b"a SETMETADATA INBOX (/private/a {101+}\r\n".to_vec();
+    text.extend([b'x'; 101]);
+    text.extend(b" /private/b {4+}\r\n\r\nzz)\r\nb NOOP\r\n");
     assert!(matches!(
         events(&text, &[]).as_slice(),
         [Event::Bad { fatal: false, .. }, Event::Command(command)] if command.tag == "b"

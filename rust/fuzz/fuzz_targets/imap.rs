@@ -8,6 +8,7 @@ const LIMITS: Limits = Limits {
     line: 1024,
     literals: 1024,
     append: 4096,
+    annotation: 512,
 };
 
 /// The events, the octets of a literal joined, for they come as they were fed.

@@ -134,21 +134,38 @@ pub(crate) fn get_metadata(
     Ok((mailbox, wanted))
 }
 
-/// `entry-values = "(" entry-value *(SP entry-value) ")"`, `value = nstring / literal8`.
+/// `entry-values = "(" entry-value *(SP entry-value) ")"`, `entry-value = entry SP value`.
 pub(crate) fn entry_values(cursor: &mut Cursor<'_>) -> Result<Values, SyntaxError> {
     cursor.list(false, |cursor| {
         let name = entry(cursor)?;
         cursor.space()?;
-        if cursor.take_word("NIL") {
-            return Ok((name, None));
-        }
-        let value = if cursor.take_octet(b'~') {
-            cursor.literal8()?.to_vec()
-        } else {
-            cursor.string()?.into_owned()
-        };
-        Ok((name, Some(value)))
+        Ok((name, value(cursor)?))
     })
+}
+
+/// `value = nstring / literal8`.
+fn value(cursor: &mut Cursor<'_>) -> Result<Option<Vec<u8>>, SyntaxError> {
+    if cursor.take_word("NIL") {
+        return Ok(None);
+    }
+    if cursor.take_octet(b'~') {
+        return Ok(Some(cursor.literal8()?.to_vec()));
+    }
+    Ok(Some(cursor.string()?.into_owned()))
+}
+
+/// The part of `entry-values` that comes before a value.
+pub(crate) fn up_to_value(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
+    cursor.expect(b'(')?;
+    loop {
+        entry(cursor)?;
+        cursor.space()?;
+        if cursor.at_end() {
+            return Ok(());
+        }
+        value(cursor)?;
+        cursor.space()?;
+    }
 }
 
 #[cfg(test)]

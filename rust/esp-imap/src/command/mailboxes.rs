@@ -121,6 +121,13 @@ impl Reader<'_, '_> {
         let values = annotations::entry_values(self.cursor)?;
         Ok(Arguments::SetMetadata { mailbox, values })
     }
+
+    /// SETMETADATA as far as it comes before a value.
+    pub(super) fn set_metadata_up_to_value(&mut self) -> Read<()> {
+        self.mailbox()?;
+        self.cursor.space()?;
+        Ok(annotations::up_to_value(self.cursor)?)
+    }
 }
 
 /// `setquota-list = "(" [setquota-resource *(SP setquota-resource)] ")"` (RFC 9208 §4.1.3).

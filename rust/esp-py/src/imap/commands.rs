@@ -38,12 +38,13 @@ pub(super) struct CommandReader(imap::CommandReader);
 #[pymethods]
 impl CommandReader {
     #[new]
-    #[pyo3(signature = (*, max_line = 65_536, max_literal = 65_536, max_append = 67_108_864))]
-    fn new(max_line: usize, max_literal: usize, max_append: u64) -> Self {
+    #[pyo3(signature = (*, max_line = 65_536, max_literal = 65_536, max_append = 67_108_864, max_annotation = 32_768))]
+    fn new(max_line: usize, max_literal: usize, max_append: u64, max_annotation: u64) -> Self {
         Self(imap::CommandReader::new(imap::Limits {
             line: max_line,
             literals: max_literal,
             append: max_append,
+            annotation: max_annotation,
         }))
     }
 
