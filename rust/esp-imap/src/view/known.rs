@@ -113,8 +113,13 @@ impl Known {
     pub(super) fn write_exists(&self, out: &mut Vec<u8>) {
         let _ = write!(out, "* {} EXISTS\r\n", self.uids.len());
         if !self.imap4rev2 {
-            let _ = write!(out, "* {} RECENT\r\n", self.recent_count());
+            self.write_recent(out);
         }
+    }
+
+    /// Append `* n RECENT`.
+    pub(super) fn write_recent(&self, out: &mut Vec<u8>) {
+        let _ = write!(out, "* {} RECENT\r\n", self.recent_count());
     }
 
     /// Append `* n FETCH (FLAGS …)`.

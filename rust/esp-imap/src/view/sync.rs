@@ -152,6 +152,9 @@ impl View {
             }
             crate::set::normalise(&mut known.recent);
             known.write_exists(out);
+        } else if expunges && gone.iter().any(|uid| known.is_recent(*uid)) {
+            // EXPUNGE lowers EXISTS by itself, but not this (RFC 3501 §7.3.2, §7.4.1).
+            known.write_recent(out);
         }
     }
 
