@@ -150,6 +150,7 @@ def _attributes(name: Listed, *, extended: bool) -> list[str]:
         # RFC 5258 §3: \NonExistent implies \Noselect. Whoever asks as of old knows only the latter.
         attributes.append("\\NonExistent" if extended else "\\Noselect")
     elif Rights.READ not in name.rights:
+        # RFC 5819 §2: what may be looked up but not read cannot be selected.
         attributes.append("\\Noselect")
     attributes.append("\\HasChildren" if name.has_children else "\\HasNoChildren")
     if (use := _use(name)) is not None:
