@@ -273,6 +273,7 @@ fn happenings() -> impl Strategy<Value = Vec<Event>> {
 struct Client {
     numbers: Vec<Option<u32>>,
     flags: BTreeMap<u32, String>,
+    recent: usize,
 }
 
 impl Client {
@@ -289,6 +290,7 @@ impl Client {
                     assert!(number > self.numbers.len());
                     self.numbers.resize(number, None);
                 }
+                "RECENT" => self.recent = number,
                 "EXPUNGE" => {
                     self.numbers.remove(number - 1);
                 }
@@ -332,6 +334,7 @@ proptest! {
                     let added: Vec<Message> = (0..count as u32)
                         .map(|step| Message::new(uidnext + step * 3, modseq, 0))
                         .collect();
+                    index.grant_recent(uidnext, added[count - 1].uid);
                     uidnext = added[count - 1].uid + 1;
                     apply(&index, &added, modseq, uidnext, &[]);
                     model.extend(added.into_iter().map(|message| (message.uid, message)));
@@ -360,6 +363,7 @@ proptest! {
                     prop_assert!(expunges || !responses.contains("EXPUNGE"));
                     client.hear(&responses);
                     prop_assert_eq!(client.numbers.len(), view.messages());
+                    prop_assert_eq!(client.recent, view.recent());
                     prop_assert!(!(view.pending() && expunges));
                     // What the client knows by number is what the view means by it.
                     for (position, uid) in client.numbers.iter_mut().enumerate() {
@@ -386,6 +390,7 @@ proptest! {
                     let view = View::new(Arc::clone(&index), false, u32::MAX);
                     let client = Client {
                         numbers: model.keys().map(|uid| Some(*uid)).collect(),
+                        recent: view.recent(),
                         ..Client::default()
                     };
                     sessions[at] = (view, client);
