@@ -7,10 +7,17 @@ import pytest
 import pytest_asyncio
 
 from esp.config import sections
+from esp.imap import authenticating
 from esp.storage.postgres.pool import Database
 from tests.imap.client import Client
 from tests.imap.tls import certificate
 from tests.imap.world import Imap, World
+
+
+@pytest.fixture
+def prompt_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong logins are answered at once; that they are not is for `test_bad_logins_are_slow_and_few`."""
+    monkeypatch.setattr(authenticating, "FAILURE_DELAY", 0.0)
 
 
 @pytest.fixture(scope="session")

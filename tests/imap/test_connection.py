@@ -148,7 +148,8 @@ async def test_a_client_that_does_not_read_grows_no_memory(world: World, imap: I
 async def test_responses_that_nobody_reads_are_not_kept(imap: Imap) -> None:
     deaf = await Client.connect(imap.port, limit=1024)
     (session,) = imap.door._sessions
-    deaf.send(b"c CAPABILITY\r\n" * 100_000)
+    # The responses are 45 MB, more than sockets hold.
+    deaf.send(b"c CAPABILITY\r\n" * 60_000)
     most = 0
     async with asyncio.timeout(60):
         while not session.connection.paused:
@@ -158,7 +159,7 @@ async def test_responses_that_nobody_reads_are_not_kept(imap: Imap) -> None:
         most = max(most, session.connection.transport.get_write_buffer_size())
     assert most < 1024 * 1024
     # Whoever reads again is answered everything.
-    for _ in range(200_000):
+    for _ in range(120_000):
         await deaf.line()
     assert (await deaf.line()).startswith("c OK")
     await deaf.close()

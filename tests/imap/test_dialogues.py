@@ -14,6 +14,8 @@ import pytest
 from tests.imap.client import Client
 from tests.imap.world import World
 
+pytestmark = pytest.mark.usefixtures("prompt_refusals")
+
 FOLDER = Path(__file__).parent.parent / "golden" / "imap"
 
 

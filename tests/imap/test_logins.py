@@ -21,6 +21,8 @@ from tests.core import test_sasl
 from tests.imap.client import Client
 from tests.imap.world import World
 
+pytestmark = pytest.mark.usefixtures("prompt_refusals")
+
 
 class Tokens:
     """A verifier of tokens that are addresses in base64."""

@@ -145,6 +145,7 @@ def test_an_account_of_dovecot_is_here_afterwards(
     assert {(one["imported"], one["failed"]) for one in again["folders"]} == {(0, 0)}
 
 
+@pytest.mark.parametrize("dovecot", [""], indirect=True)
 def test_certificates_and_passwords_are_checked(
     esp_instance: Instance, user: str, dovecot: DovecotServer
 ) -> None:

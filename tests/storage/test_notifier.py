@@ -146,7 +146,7 @@ async def test_a_server_that_is_away_is_said_once_and_once_that_it_is_back(store
         async with asyncio.timeout(30):
             await ended.wait()
             async with stores.hanging_up(folder) as made:
-                for _ in range(12):  # several for each try
+                for _ in range(6):  # several for each try
                     await listening.publish([(MailboxId(1), ModSeq(2))])
                     await made.get()
             async with stores.running(server):
