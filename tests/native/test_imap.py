@@ -361,6 +361,33 @@ def test_a_search_finds_what_its_keys_say(
     assert mailbox.search(view, f"NOT ({program})", now=now) == sorted({1, 2, 3} - set(found))
 
 
+@pytest.mark.parametrize("indexed", [True, False])
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [
+        ("TO u299@example.org", [1]),
+        ("TO nobody@example.org", []),
+        ('HEADER To ""', [1, 2]),
+        ('HEADER Cc ""', []),
+        ("SUBJECT greetings", [1]),
+        ("NOT TO u299@example.org", [2]),
+        ("OR TO u7@example.org TO x@example.org", [1, 2]),
+        ("FUZZY TO u298", [1]),
+    ],
+)
+def test_a_very_long_header_is_searched_like_any_other(
+    mailbox: rows.Mailbox, program: str, found: list[int], *, indexed: bool
+) -> None:
+    many = ",\r\n ".join(f"u{n}@example.org" for n in range(600)).encode()
+    mailbox.add(
+        b"Subject: greetings\r\nTo: " + many + b"\r\n\r\nhello\r\n", b"To: x@example.org\r\n\r\nhello\r\n"
+    )
+    assert mailbox.search(open_view(mailbox), program, indexed=indexed) == found
+    octets = mailbox.index.octets
+    assert mailbox.find(open_view(mailbox), "ALL", "SORT (TO)", indexed=indexed).uids == [1, 2]
+    assert mailbox.index.octets - octets < len(many)
+
+
 def test_a_search_leaves_out_what_is_expunged(mailbox: rows.Mailbox) -> None:
     mailbox.add(PLAIN, PLAIN, PLAIN)
     view = open_view(mailbox)

@@ -93,11 +93,15 @@ impl Fuzzy {
         head: Option<Head<'_>>,
         look: Look<'_>,
     ) -> Verdict {
-        let amounts = match (&self.place, look) {
-            (Place::Header(name), _) if HEAD_FIELDS.contains(&name.as_str()) => {
-                let Some(head) = head else {
-                    return Verdict::Head;
-                };
+        let in_head = match &self.place {
+            Place::Header(name) if HEAD_FIELDS.contains(&name.as_str()) => match head {
+                None => return Verdict::Head,
+                Some(head) => head.has_fields().then_some((name, head)),
+            },
+            _ => None,
+        };
+        let amounts = match (in_head, look) {
+            (Some((name, head)), _) => {
                 let values: Vec<&[u8]> = head.values(name).collect();
                 // Heads are looked at again with the texts; each is counted once.
                 let spread = matches!(look, Look::None).then_some(&mut *self.spread);
@@ -108,9 +112,9 @@ impl Fuzzy {
                     || head.has(&self.whole, name),
                 )
             }
-            (_, Look::None) => return Verdict::Text,
-            (_, Look::Signature(signature)) => return self.judge_signature(signature),
-            (_, Look::Text(text, signed)) => self.in_text(text, signed),
+            (None, Look::None) => return Verdict::Text,
+            (None, Look::Signature(signature)) => return self.judge_signature(signature),
+            (None, Look::Text(text, signed)) => self.in_text(text, signed),
         };
         let Some(amounts) = amounts else {
             return Verdict::No;

@@ -183,21 +183,17 @@ impl Test {
             Self::Contents(contents) => verdict(contents.contains(&row.content)),
             Self::Head(name, needle) => match subject.head() {
                 None => Verdict::Head,
-                Some(head) => verdict(head.has(needle, name)),
+                Some(head) if head.has_fields() => verdict(head.has(needle, name)),
+                Some(_) => judge_text(needle, Scope::Field(name), look),
             },
-            Self::Contains(place, needle) => match look {
-                Look::None => Verdict::Text,
-                Look::Signature(signature) if needle.may_be_in(signature) => Verdict::Text,
-                Look::Signature(_) => Verdict::No,
-                Look::Text(text, _) => verdict(needle.is_in(
-                    text,
-                    match place {
-                        Place::Text => Scope::Text,
-                        Place::Body => Scope::Body,
-                        Place::Header(name) => Scope::Field(name),
-                    },
-                )),
-            },
+            Self::Contains(place, needle) => {
+                let scope = match place {
+                    Place::Text => Scope::Text,
+                    Place::Body => Scope::Body,
+                    Place::Header(name) => Scope::Field(name),
+                };
+                judge_text(needle, scope, look)
+            }
             Self::Not(inner) => match inner.judge(subject, look) {
                 Verdict::Yes => Verdict::No,
                 Verdict::No => Verdict::Yes,
@@ -210,6 +206,15 @@ impl Test {
             Self::Any(tests, false) => judge_all(tests, subject, look, Verdict::Yes, Verdict::No),
             Self::Every(tests) => judge_all(tests, subject, look, Verdict::No, Verdict::Yes),
         }
+    }
+}
+
+fn judge_text(needle: &Needle, scope: Scope<'_>, look: Look<'_>) -> Verdict {
+    match look {
+        Look::None => Verdict::Text,
+        Look::Signature(signature) if needle.may_be_in(signature) => Verdict::Text,
+        Look::Signature(_) => Verdict::No,
+        Look::Text(text, _) => verdict(needle.is_in(text, scope)),
     }
 }
 

@@ -11,10 +11,19 @@ use crate::text::{Needle, add_field, field_values, is_in_fields};
 const VERSION: u8 = 1;
 const HAS_DATE: u8 = 1;
 const IS_REPLY: u8 = 2;
+const FIELDS_LEFT_OUT: u8 = 4;
 /// Octets before the strings: version, flags, moment, day, identifier, six lengths, number of references, fields' length.
 const FIXED: usize = 2 + 8 + 4 + 8 + 6 * 2 + 2 + 4;
 
-/// Fields kept whole, decoded and folded, in lower case; others are looked for in the message's text.
+/// Octets of a key: what is alike so far is as good as equal.
+const LONGEST_KEY: usize = 1024;
+/// Octets of all fields together; longer ones are left to the message's text, since heads are read by the hundred thousand and
+/// anybody may send half a megabyte of header.
+const LONGEST_FIELDS: usize = 8 * 1024;
+/// Of the references of a message the last, which are the next of kin (RFC 5256 §3).
+const MOST_REFERENCES: usize = 1000;
+
+/// Fields kept whole unless they are very long, decoded and folded, in lower case; others are looked for in the message's text.
 pub const HEAD_FIELDS: [&str; 6] = ["subject", "from", "to", "cc", "bcc", "message-id"];
 
 const TAGS: [Tag; 6] = [
@@ -43,14 +52,13 @@ pub enum HeadKey {
     DisplayTo,
 }
 
-/// Lengths are kept in two octets; no honest string is longer.
 fn cut(mut key: Vec<u8>) -> Vec<u8> {
-    key.truncate(usize::from(u16::MAX));
+    key.truncate(LONGEST_KEY);
     key
 }
 
-fn length(octets: &[u8]) -> [u8; 2] {
-    u16::try_from(octets.len()).unwrap_or(0).to_le_bytes()
+fn length<T>(of: &[T]) -> [u8; 2] {
+    u16::try_from(of.len()).unwrap_or(0).to_le_bytes()
 }
 
 /// A number that stands for a message identifier.
@@ -129,15 +137,23 @@ pub fn head(structure: &Structure<'_>) -> Vec<u8> {
         display_key(from),
         display_key(to),
     ];
+    let left_out = fields.len() > LONGEST_FIELDS;
+    if left_out {
+        fields.clear();
+    }
     let mut out = Vec::with_capacity(FIXED + 128 + fields.len());
     out.push(VERSION);
+    let flags = [
+        (sent.is_some(), HAS_DATE),
+        (threading.base_subject.is_reply, IS_REPLY),
+        (left_out, FIELDS_LEFT_OUT),
+    ];
     out.push(
-        if sent.is_some() { HAS_DATE } else { 0 }
-            | if threading.base_subject.is_reply {
-                IS_REPLY
-            } else {
-                0
-            },
+        flags
+            .iter()
+            .filter(|(set, _)| *set)
+            .map(|(_, flag)| flag)
+            .sum(),
     );
     out.extend_from_slice(&sent.map_or(0, |date| date.timestamp).to_le_bytes());
     let day = sent.map_or(0, |date| i32::try_from(date.day()).unwrap_or(0));
@@ -147,13 +163,14 @@ pub fn head(structure: &Structure<'_>) -> Vec<u8> {
     for key in &keys {
         out.extend_from_slice(&length(key));
     }
-    let references = u16::try_from(threading.references.len()).unwrap_or(u16::MAX);
-    out.extend_from_slice(&references.to_le_bytes());
+    let further = threading.references.len().saturating_sub(MOST_REFERENCES);
+    let references = threading.references.get(further..).unwrap_or_default();
+    out.extend_from_slice(&length(references));
     out.extend_from_slice(&u32::try_from(fields.len()).unwrap_or(0).to_le_bytes());
     for key in &keys {
         out.extend_from_slice(key);
     }
-    for reference in threading.references.iter().take(usize::from(references)) {
+    for reference in references {
         out.extend_from_slice(&identifier(reference).to_le_bytes());
     }
     out.extend_from_slice(&fields);
@@ -259,13 +276,19 @@ impl<'a> Head<'a> {
         self.strings.get(start..).unwrap_or_default()
     }
 
-    /// Whether a needle is in a field of [`HEAD_FIELDS`]; an empty one asks for the field itself.
+    /// Whether the fields are here; if not, the message's text has them.
+    #[must_use]
+    pub fn has_fields(&self) -> bool {
+        !self.flag(FIELDS_LEFT_OUT)
+    }
+
+    /// Whether a needle is in a field of [`HEAD_FIELDS`], if this has them; an empty one asks for the field itself.
     #[must_use]
     pub fn has(&self, needle: &Needle, name: &str) -> bool {
         is_in_fields(needle, self.fields(), name)
     }
 
-    /// The values of the fields of this name, which is one of [`HEAD_FIELDS`].
+    /// The values of the fields of this name, which is one of [`HEAD_FIELDS`], if this has them.
     pub fn values<'b>(&self, name: &'b str) -> impl Iterator<Item = &'b [u8]>
     where
         'a: 'b,
@@ -319,6 +342,23 @@ mod tests {
         assert!(head.has(&Needle::new("joe@example.test"), "from"));
         assert!(head.has(&Needle::new("joe (at home)@"), "from"));
         assert_eq!(head.values("from").count(), 2);
+    }
+
+    #[test]
+    fn a_head_is_short_whatever_the_header() {
+        let recipients = "someone@example.test, ".repeat(20_000);
+        let references: String = (0..20_000).map(|n| format!(" <{n}@x>")).collect();
+        let octets = made(&format!(
+            "Subject: {}\r\nTo: {recipients}\r\nReferences:{references}\r\n\r\n",
+            "ab ".repeat(50_000)
+        ));
+        assert!(octets.len() < 20_000, "{}", octets.len());
+        let head = Head::read(&octets).unwrap();
+        assert!(!head.has_fields());
+        assert_eq!(head.key(HeadKey::To), b"SOMEONE");
+        assert_eq!(head.key(HeadKey::Subject).len(), LONGEST_KEY);
+        assert_eq!(head.references().last(), Some(identifier("19999@x")));
+        assert!(Head::read(&made("To: a@b\r\n\r\n")).unwrap().has_fields());
     }
 
     #[test]
