@@ -159,7 +159,7 @@ async def test_of_two_that_replace_the_same_message_one_is_refused(world: World,
         client.send(MESSAGE + b"\r\n")
     answers = [(await client.until("r "))[-1] for client in clients]
     assert sorted(answer.split()[1] for answer in answers) == ["NO", "OK"]
-    assert "(MESSAGES 1)" in (await clients[0].ok("STATUS Drafts (MESSAGES)"))[-2]
+    assert "* STATUS Drafts (MESSAGES 1)" in await clients[0].ok("STATUS Drafts (MESSAGES)")
     assert len(files(world, address)) == 2  # the old one is left to a worker
     for client in clients:
         await client.close()
