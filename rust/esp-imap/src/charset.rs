@@ -24,7 +24,8 @@ pub(crate) const BADCHARSET: &str = "[BADCHARSET (US-ASCII UTF-8 UTF-7 UTF-16 UT
 impl Charset {
     pub(crate) const UTF_8: Self = Self::Known(UTF_8);
 
-    /// A charset by its name.
+    /// A charset by its name. US-ASCII is read as UTF-8, of which it is a part (the WHATWG reads windows-1252): c-client,
+    /// PHP's imap_sort and Roundcube 1.6 write US-ASCII where they were told no charset, whatever the octets are.
     pub(crate) fn named(name: &str) -> Option<Self> {
         let is = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
         if is(&["UTF-16", "csUTF16", "ISO-10646-UCS-2", "UCS-2"]) {
@@ -32,6 +33,9 @@ impl Charset {
         }
         if is(&["UTF-7", "UNICODE-1-1-UTF-7", "csUTF7"]) {
             return Some(Self::Utf7);
+        }
+        if is(&["US-ASCII", "ASCII", "ANSI_X3.4-1968"]) {
+            return Some(Self::UTF_8);
         }
         Encoding::for_label_no_replacement(name.as_bytes()).map(Self::Known)
     }

@@ -62,6 +62,7 @@ impl From<SearchError> for Fault {
         match error {
             SearchError::Syntax(error) => error.into(),
             SearchError::Charset => Self::No(BADCHARSET),
+            SearchError::Text => Self::No("Text is not in the charset of the search"),
         }
     }
 }

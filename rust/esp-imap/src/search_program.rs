@@ -75,6 +75,8 @@ pub enum SearchError {
     Syntax(SyntaxError),
     /// Its charset is unknown: `NO [BADCHARSET]`.
     Charset,
+    /// A text of it is not in its charset: `NO`.
+    Text,
 }
 
 impl From<SyntaxError> for SearchError {

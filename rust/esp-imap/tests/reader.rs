@@ -208,6 +208,9 @@ fn what_is_not_understood_is_refused_with_its_tag() {
     let (tag, response, _) = bad(b"a SEARCH CHARSET X-NONE ALL\r\n");
     assert_eq!(tag.as_deref(), Some("a"));
     assert!(response.starts_with("NO [BADCHARSET ("));
+    // Angus Mail 2.0.3 after ENABLE UTF8=ACCEPT: it searches by itself after NO, not after BAD.
+    let (_, response, fatal) = bad(b"a SEARCH SUBJECT \"Gr\xfc\xdfe\" ALL\r\n");
+    assert!(response.starts_with("NO ") && !fatal);
 }
 
 #[test]

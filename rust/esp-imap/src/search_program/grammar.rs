@@ -264,12 +264,12 @@ impl Reader<'_, '_> {
 
     fn needle(&mut self) -> Read<String> {
         self.cursor.space()?;
-        let start = self.cursor.offset();
         let octets = self.cursor.astring()?;
-        let text = self.charset.decode(&octets).ok_or(SyntaxError {
-            offset: start,
-            expected: "text in the charset of the search".into(),
-        })?;
+        // RFC 9051 §6.4.4: NO where we "can't search that charset or criteria". Not BAD, although a quoted string has no
+        // such octets: Angus Mail 2.0.3 (Jakarta Mail) writes ISO-8859-1 once UTF8=ACCEPT is enabled, cutting wider
+        // letters to their low octet, so that a guess at what was meant would be wrong. After NO it looks through the
+        // messages itself, after BAD it gives up.
+        let text = self.charset.decode(&octets).ok_or(SearchError::Text)?;
         Ok(text.into_owned())
     }
 }
@@ -359,6 +359,19 @@ mod tests {
             SearchProgram::parse(b"CHARSET X-KLINGON ALL"),
             Err(SearchError::Charset)
         );
+        let program = SearchProgram::parse("CHARSET US-ASCII SUBJECT \"ÄB\"".as_bytes()).unwrap();
+        assert_eq!(program.key, key("SUBJECT \"ÄB\""));
+    }
+
+    #[test]
+    fn text_that_is_not_in_its_charset_cannot_be_searched_for() {
+        for octets in [
+            &b"SUBJECT \"Gr\xfc\xdfe\""[..],
+            b"(NOT SUBJECT \"\xfc\")",
+            b"CHARSET UTF-16 BODY a",
+        ] {
+            assert_eq!(SearchProgram::parse(octets), Err(SearchError::Text));
+        }
     }
 
     #[test]

@@ -102,6 +102,9 @@ impl SearchProgram {
             Ok(program) => Ok(Self(Arc::new(program))),
             Err(imap::SearchError::Syntax(error)) => Err(invalid(error)),
             Err(imap::SearchError::Charset) => Err(invalid("Unknown charset")),
+            Err(imap::SearchError::Text) => {
+                Err(invalid("Text is not in the charset of the search"))
+            }
         }
     }
 
