@@ -69,10 +69,16 @@ def _perl(_: Path) -> list[str]:
     return ["perl", str(FOLDER / "perl" / "client.pl")]
 
 
+def _ruby(_: Path) -> list[str]:
+    debian.require("ruby")
+    return ["ruby", str(FOLDER / "ruby" / "client.rb")]
+
+
 CLIENTS: dict[str, Command] = {
     "imapflow": _imapflow,
     "go-imap": _go,
     "Mail::IMAPClient": _perl,
+    "net-imap": _ruby,
     "IMAPClient": lambda _: [sys.executable, str(FOLDER / "with_imapclient.py")],
     "aioimaplib": lambda _: [sys.executable, str(FOLDER / "with_aioimaplib.py")],
 }

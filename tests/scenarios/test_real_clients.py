@@ -6,6 +6,7 @@ import re
 import ssl
 import subprocess
 import textwrap
+import threading
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def found(instance: Instance, user: str, subject: str, folder: str = "INBOX") ->
 
 @pytest.fixture(autouse=True, scope="module")
 def tools() -> None:
-    for tool in ("swaks", "curl", "mutt", "mbsync", "offlineimap"):
+    for tool in ("swaks", "curl", "mutt", "neomutt", "fetchmail", "mbsync", "offlineimap"):
         require(tool)
 
 
@@ -169,6 +170,86 @@ def test_mutt_reads_and_saves(esp_instance: Instance, tmp_path: Path) -> None:
     bodies = [m.get_payload() for m in mailbox.mbox(copy)]
     assert bodies
     assert all("mutt body" in body for body in bodies)
+
+
+def test_neomutt_with_qresync_and_names_outside_ascii(esp_instance: Instance, tmp_path: Path) -> None:
+    run("swaks", "--server", f"127.0.0.1:{esp_instance.ports['smtp']}", "--to", ALICE, "--from", BOB,
+        "--header", "Subject: for neomutt", "--body", "neomutt body")  # fmt: skip
+    rc = tmp_path / "neomuttrc"
+    # Its second start has a cache to bring up to date. Saving copies into a mailbox made for it, and deletes.
+    settings = f"""
+        set folder="imaps://localhost:{esp_instance.ports["imaps"]}/"
+        set spoolfile="+INBOX"
+        set imap_user="{ALICE}"
+        set imap_pass="{esp_instance.passwords[ALICE]}"
+        set ssl_ca_certificates_file="{esp_instance.ca_file}"
+        set ssl_starttls=no
+        set imap_qresync=yes
+        set imap_condstore=yes
+        set header_cache="{tmp_path}/cache"
+        set message_cachedir="{tmp_path}/cache"
+        set charset=utf-8
+        set confirmappend=no
+        set confirmcreate=no
+        set move=no
+        set delete=yes
+        set wait_key=no
+        set quit=yes
+        """
+    environment = {"TERM": "xterm", "HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    (tmp_path / "cache").mkdir()
+    save = "<limit>~s 'for neomutt'<enter><flag-message><save-message><kill-line>+Neu/Grüße<enter><quit>"
+    for keys in ("<quit>", save):
+        rc.write_text(textwrap.dedent(settings) + f'push "{keys}"\n')
+        run("script", "-qec", f"neomutt -n -F {rc}", "/dev/null", env=environment)
+    assert found(esp_instance, ALICE, "for neomutt") == []
+    (message,) = found(esp_instance, ALICE, "for neomutt", '"Neu/Gr&APwA3w-e"')
+    assert b"neomutt body" in message
+
+
+def test_fetchmail_takes_what_is_new_and_waits_for_more(esp_instance: Instance, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    rc = tmp_path / "fetchmailrc"
+    rc.write_text(
+        textwrap.dedent(f"""
+        set no bouncemail
+        poll localhost protocol imap port {esp_instance.ports["imaps"]}
+        user "{BOB}" password "{esp_instance.passwords[BOB]}"
+        ssl sslcertck sslcertfile "{esp_instance.ca_file}" fetchall nokeep idle mda "cat >> {taken}"
+        """)
+    )
+    rc.chmod(0o600)
+
+    def send(subject: str) -> None:
+        run("swaks", "--server", f"127.0.0.1:{esp_instance.ports['smtp']}", "--to", BOB, "--from", ALICE,
+            "--header", f"Subject: {subject}", "--body", "taken")  # fmt: skip
+
+    send("before fetchmail")
+    with subprocess.Popen(
+        ["fetchmail", "--nodetach", "--verbose", "-f", rc, "--pidfile", tmp_path / "pid"],
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        patience = threading.Timer(60, process.kill)
+        patience.start()
+        assert process.stdout is not None
+        said = []
+        sent = False
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("fetchmail: IMAP> ") and line.endswith(" IDLE\n"):
+                if sent:
+                    process.terminate()
+                else:
+                    send("while fetchmail waits")
+                    sent = True
+        patience.cancel()
+    assert taken.exists(), said
+    subjects = set(re.findall(r"^Subject: (.*)$", taken.read_text(), re.MULTILINE))
+    assert {"before fetchmail", "while fetchmail waits"} <= subjects, said
+    assert found(esp_instance, BOB, "before fetchmail") == []
 
 
 def test_mbsync_both_ways_and_nothing_left_to_do(esp_instance: Instance, tmp_path: Path) -> None:

@@ -62,4 +62,6 @@ def _write(session: "Session", root: Root) -> None:
         limits.append(f"{STORAGE} {-(-quota.used // STORAGE_UNIT)} {quota.limit // STORAGE_UNIT}")
     if quota.message_limit is not None:
         limits.append(f"{MESSAGE} {quota.messages} {quota.message_limit}")
+    # Also where nothing is limited: RFC 2087 §5.1 lets the list be empty, RFC 9208 §7 no longer does. net-imap 0.2.3 of
+    # Ruby 3.1 raises when no QUOTA comes at all, and reads the empty list as no limit.
     session.connection.write(b"* QUOTA " + encode_string(root.name) + f" ({' '.join(limits)})\r\n".encode())
