@@ -1,6 +1,7 @@
 """Copies whose rows are written while their files are made."""
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -10,10 +11,12 @@ import pytest
 
 from esp.core.errors import NotFoundError, OverQuotaError, StorageFullError, UnavailableError
 from esp.core.mailbox import Mailbox
+from esp.core.message import FIRST_KEYWORD_BIT, SystemFlag
 from esp.native import Store
 from esp.services.messages import WORTH_OVERLAPPING, Messages
 from esp.storage.maildir import Maildirs
 from esp.storage.postgres import mailboxes
+from esp.storage.postgres import messages as messages_sql
 from esp.storage.postgres.pool import Connection, Database
 from tests.services.conftest import Publications, add_box
 
@@ -183,6 +186,36 @@ async def test_a_full_disk_takes_the_rows_back(boxes_of: Make, root: Path) -> No
         await boxes.messages(maildirs=full).move(boxes.source.id, boxes.target.id, UIDS)
     assert await boxes.rows(boxes.target) == set()
     assert len(await boxes.rows(boxes.source)) == len(UIDS)
+
+
+@pytest.mark.parametrize("move", [False, True])
+async def test_flags_that_change_while_files_are_made_are_copied_and_come_into_their_names(
+    boxes_of: Make, move: bool
+) -> None:
+    boxes = await boxes_of()
+
+    async def change() -> None:
+        plain = boxes.messages()
+        await plain.add_keywords(boxes.source.id, ("later",))
+        await plain.store(boxes.source.id, [3, 4], "replace", SystemFlag.FLAGGED)
+        await plain.store(boxes.source.id, [5], "add", 1 << FIRST_KEYWORD_BIT)
+
+    changed = boxes.messages(Hooked(boxes.database, change))
+    copied = await (changed.move if move else changed.copy)(boxes.source.id, boxes.target.id, UIDS)
+    assert copied.sources == UIDS
+    async with boxes.database.connection() as connection:
+        target = await mailboxes.by_id(connection, boxes.target.id)
+        there = {row.uid: row.flags for row in await messages_sql.rows(connection, target, copied.copies)}
+        left = await connection.fetch(
+            "SELECT payload FROM outbox WHERE topic = 'rename' AND payload->>'mailbox' = $1", str(target.id)
+        )
+    assert target.keywords == ("later",)
+    flagged, kept = int(SystemFlag.FLAGGED), 1
+    assert [there[uid] for uid in copied.copies[1:6]] == [
+        kept, flagged, flagged, kept | 1 << FIRST_KEYWORD_BIT, kept,
+    ]  # fmt: skip
+    assert [json.loads(row["payload"])["uids"] for row in left] == [copied.copies[2:5]]
+    assert await boxes.rows(boxes.target) == boxes.files()
 
 
 async def test_a_target_deleted_while_files_are_made_leaves_none(boxes_of: Make) -> None:

@@ -197,7 +197,7 @@ class Messages:
             raise MessagesGoneError("Some of the messages were expunged")
         if not rows:
             return Copied(uidvalidity=target.uidvalidity, sources=[], copies=[])
-        change = _Change(source_id, target_id, settable, charged, move)
+        change = _Change(source_id, target_id, source.highest_modseq, settable, charged, move)
         copies = self._named(source, target, rows, settable)
         wanted = len(uids) if whole and uids is not None else 0
         linking = asyncio.create_task(self._link(target, copies))
@@ -245,6 +245,8 @@ class Messages:
                 await _check_quota(tx, change.charged, [copy.row for copy in copies])
             locked = await mailboxes_sql.lock(tx, {change.source, change.target})
             source, target = locked[change.source], locked[change.target]
+            if source.highest_modseq != change.modseq:
+                copies = await _reread(tx, source, copies)
             copied = await _add_copies(tx, source, target, copies, change.settable)
             if len(copied.sources) < wanted:
                 raise MessagesGoneError("Some of the messages were expunged")
@@ -314,6 +316,8 @@ class _Copy(NamedTuple):
 class _Change(NamedTuple):
     source: MailboxId
     target: MailboxId
+    modseq: ModSeq
+    """The highest of `source` when its messages were read."""
     settable: int
     charged: AccountId | None
     move: bool
@@ -362,6 +366,12 @@ async def _add_keywords(tx: Connection, mailbox: Mailbox, keywords: Sequence[str
     return (*mailbox.keywords, *new)
 
 
+async def _reread(tx: Connection, source: Mailbox, copies: "list[_Copy]") -> "list[_Copy]":
+    """Return copies of messages as they are now; those expunged meanwhile are left out."""
+    now = {row.uid: row for row in await sql.rows(tx, source, [copy.row.uid for copy in copies])}
+    return [copy._replace(row=now[copy.row.uid]) for copy in copies if copy.row.uid in now]
+
+
 async def _add_copies(
     tx: Connection, source: Mailbox, target: Mailbox, linked: list[_Copy], settable: int
 ) -> sql.Copied:
@@ -395,9 +405,15 @@ async def _add_copies(
         settable=settable,
         contents=contents,
     )
-    worded = {copy.row.uid for copy in linked if copy.row.flags >> FIRST_KEYWORD_BIT}
-    late = [uid for before, uid in zip(copied.sources, copied.uids, strict=True) if before in worded]
-    if bits and late:
-        # The linked files have no letters of keywords: a keyword's letter is another one in each mailbox.
+    # The linked files have no letters of keywords, which are others in each mailbox, and those of system flags are from
+    # before the mailbox was locked: somebody may have changed them since.
+    wrong = {
+        copy.row.uid
+        for copy in linked
+        if (bits and copy.row.flags >> FIRST_KEYWORD_BIT)
+        or copy.letters != maildir.flag_letters(copy.row.flags & settable)
+    }
+    late = [uid for before, uid in zip(copied.sources, copied.uids, strict=True) if before in wrong]
+    if late:
         await outbox.add(tx, Topic.RENAME, outbox.Rename(target.account, target.id, late))
     return copied
