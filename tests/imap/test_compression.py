@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
+from esp.imap.connection import READ_AHEAD
 from tests.imap.client import Client
 from tests.imap.test_connection import resident
 from tests.imap.world import Imap, World
@@ -68,6 +69,13 @@ async def test_commands_literals_and_pipelines_pass_both_ways(compressed: Compre
     assert compressed.reader.received < len(message) / 10
     compressed.send("".join(f"p{n} NOOP\r\n" for n in range(500)))
     assert len(await compressed.until("p499 ")) == 500
+
+
+async def test_a_large_literal_of_a_refused_command_is_read_to_its_end(compressed: Compressed) -> None:
+    message = b"x" * 4 * READ_AHEAD
+    compressed.send(f"a APPEND nowhere {{{len(message)}+}}\r\n".encode() + message + b"\r\n")
+    assert (await compressed.line()).startswith("a NO [TRYCREATE]")
+    await compressed.ok("NOOP")
 
 
 async def test_it_is_told_of_only_while_it_is_possible(compressed: Compressed) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from esp.config import sections
 from esp.core.network import Networks
-from esp.imap.connection import GATHERED, Connection, Event
+from esp.imap.connection import GATHERED, READ_AHEAD, Connection, Event
 from esp.imap.session import Session
 from esp.native import CommandReader
 from tests.imap.client import Client
@@ -106,6 +106,15 @@ async def test_a_gibibyte_sent_without_asking_ends_the_connection(client: Client
     assert (await client.line()).startswith("a NO [TOOBIG]")
     assert (await client.line()).startswith("* BYE")
     assert await client.line() == ""
+
+
+async def test_a_large_literal_of_a_refused_command_is_read_to_its_end(client: Client) -> None:
+    # As much as is read ahead, and more: the connection no longer listens while the mailbox is looked for.
+    message = b"x" * 4 * READ_AHEAD
+    for command in ("APPEND nowhere", 'APPEND nowhere CATENATE (URL "/;UID=1" TEXT'):
+        client.send(f"a {command} {{{len(message)}+}}\r\n".encode() + message + b"\r\n")
+        assert (await client.line()).startswith("a NO [TRYCREATE]")
+        await client.ok("NOOP")
 
 
 async def test_an_endless_line_ends_the_connection(imap: Imap) -> None:

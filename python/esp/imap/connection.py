@@ -335,6 +335,8 @@ class Connection(asyncio.Protocol):
                 if event is not None:
                     # Not every answer waits for something: who sends hundreds together must not have the loop alone.
                     await asyncio.sleep(0)
+            # What is passed over of a refused literal is no event, and may be all that was read ahead.
+            self._resume_reading()
         finally:
             self._task = None
 
