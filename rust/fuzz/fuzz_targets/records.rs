@@ -19,6 +19,8 @@ const KEYS: [HeadKey; 6] = [
     HeadKey::DisplayTo,
 ];
 
+const ADDRESSES: [&str; 4] = ["from", "to", "cc", "bcc"];
+
 fn sections_fit(text: &SearchText) {
     let sections = [text.headers(), text.part_headers(), text.text()].concat();
     assert_eq!(sections, text.all());
@@ -62,7 +64,14 @@ fn message(octets: &[u8]) -> [Vec<u8>; 3] {
     assert_eq!(read.sent().is_some(), read.sent_day().is_some());
     for name in HEAD_FIELDS {
         let values: Vec<&[u8]> = read.values(name).collect();
-        assert_eq!(values, indexed.text.fields(name).collect::<Vec<_>>());
+        let mut shown = indexed.text.fields(name).peekable();
+        for value in &values {
+            if shown.next_if(|field| field == value).is_none() {
+                // An address that its field does not show in one piece.
+                assert!(ADDRESSES.contains(&name), "{values:?}");
+            }
+        }
+        assert_eq!(shown.next(), None);
         assert_eq!(read.has(&Needle::new(""), name), !values.is_empty());
     }
     assert!(Head::read(&short[..short.len() - 1]).is_none());
