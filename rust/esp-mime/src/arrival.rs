@@ -102,7 +102,7 @@ impl Arrival {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::structure::Structure;
+    use crate::structure::{Kind, Structure};
     use proptest::prelude::*;
 
     fn arrived(octets: &[u8], literal8: bool, cut: usize) -> Result<Vec<u8>, MisplacedNul> {
@@ -221,7 +221,62 @@ mod tests {
         assert!(arrived(nested(200).as_bytes(), true, 100) == Err(MisplacedNul));
     }
 
+    /// The contents of all parts that have no parts.
+    fn leaves(message: &[u8]) -> Vec<Vec<u8>> {
+        let structure = Structure::parse(message);
+        let leaf = |kind: Kind| matches!(kind, Kind::Text | Kind::Other);
+        (0..structure.parts().len())
+            .filter(|&index| leaf(structure.part(index).unwrap().kind))
+            .map(|index| structure.decoded(index).unwrap().into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn boundaries_are_those_of_the_structure() {
+        let blanks = " ".repeat(1_500);
+        for behind in ["", " \t", "(a comment)", "ary", &blanks, "--", "--epilogue"] {
+            let message = format!(
+                "Content-Type: multipart/mixed; boundary=\"bound\"\r\n\r\n--bound\r\n\
+                 Content-Transfer-Encoding: binary\r\n\r\none\r\n--bound{behind}\r\n\
+                 Content-Transfer-Encoding: binary\r\n\r\ntwo\r\n--bound--\r\n"
+            );
+            let made = arrived(message.as_bytes(), true, 100).unwrap();
+            assert_eq!(leaves(&made), leaves(message.as_bytes()), "{behind:?}");
+            assert_eq!(leaves(&made).first().unwrap(), b"one");
+        }
+    }
+
+    const LINES: [&str; 14] = [
+        "",
+        "text",
+        " folded",
+        "Content-Type: multipart/mixed; boundary=b",
+        "Content-Type: multipart/mixed; boundary=\"bb\"",
+        "Content-Type: message/rfc822",
+        "Content-Type: application/x",
+        "Content-Transfer-Encoding: binary",
+        "--b",
+        "--b--",
+        "--bb",
+        "--bb--",
+        "--b behind",
+        "--bb--behind",
+    ];
+
     proptest! {
+        #[test]
+        fn what_is_made_base64_has_the_contents_that_came(
+            picked in prop::collection::vec(prop::sample::select(&LINES[..]), 0..24), cut in 1usize..40
+        ) {
+            let message = format!(
+                "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\
+                 Content-Transfer-Encoding: binary\r\n{}\r\n",
+                picked.join("\r\n")
+            );
+            let made = arrived(message.as_bytes(), true, cut).unwrap();
+            prop_assert_eq!(leaves(&made), leaves(message.as_bytes()));
+        }
+
         #[test]
         fn what_has_arrived_arrives_as_it_is(octets in "[a\r\n\0-]{0,40}", cut in 1usize..9) {
             let made = arrived(octets.as_bytes(), false, cut).unwrap();

@@ -5,6 +5,7 @@ mod boundary;
 mod parser;
 mod tag;
 
+pub(crate) use boundary::{Boundaries, Delimiter};
 pub(crate) use tag::Tag;
 
 use crate::octets::within;

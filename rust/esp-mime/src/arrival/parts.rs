@@ -6,10 +6,11 @@ use super::lines::Lines;
 use crate::header::{Fields, newline_at};
 use crate::octets::{trim, within};
 use crate::params::MediaType;
-use crate::structure::MAX_DEPTH;
+use crate::structure::{Boundaries, Delimiter, MAX_DEPTH};
+use std::borrow::Cow;
 
-/// A line that is longer is no boundary.
-const LONGEST_LINE: usize = 1_024;
+/// What is held back of a line: more than is looked at of it.
+const HELD_BACK: usize = 1_024;
 /// A header that is longer is no header.
 const LONGEST_HEADER: usize = 1 << 20;
 
@@ -29,11 +30,13 @@ enum Mode {
 pub(super) struct Parts {
     lines: Lines,
     mode: Mode,
-    boundaries: Vec<Vec<u8>>,
+    boundaries: Boundaries<'static>,
     /// The line that is coming.
     line: Vec<u8>,
     /// Whether the beginning of the line is gone already.
     mid_line: bool,
+    /// Whether that was a boundary.
+    behind_boundary: bool,
     header: Vec<u8>,
 }
 
@@ -44,7 +47,7 @@ impl Parts {
             self.line.extend_from_slice(piece);
             if piece.ends_with(b"\n") {
                 self.whole_line(out)?;
-            } else if self.line.len() > LONGEST_LINE {
+            } else if self.line.len() > HELD_BACK {
                 self.long_line(out)?;
             }
         }
@@ -80,39 +83,39 @@ impl Parts {
         self.copy(&header, out)
     }
 
-    /// The number of the boundary that `line` is, counted from outside, and whether it is the closing one.
-    fn boundary(&self, line: &[u8]) -> Option<(usize, bool)> {
-        // Decided by its length, not by whether it came in one piece.
-        if line.strip_suffix(b"\n").unwrap_or(line).len() > LONGEST_LINE {
-            return None;
+    /// Copy a line, or the beginning of one, that is a boundary.
+    fn begin_part(
+        &mut self,
+        delimiter: &Delimiter,
+        line: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), MisplacedNul> {
+        let after = if delimiter.closing {
+            Mode::Text
+        } else {
+            Mode::Header
+        };
+        match std::mem::replace(&mut self.mode, after) {
+            Mode::Header => self.copy_header(out)?,
+            Mode::Text => {}
+            Mode::Binary(mut body) => {
+                let newline = body.end(out);
+                self.copy(&newline, out)?;
+            }
         }
-        let text = line.strip_prefix(b"--")?.trim_ascii_end();
         self.boundaries
-            .iter()
-            .enumerate()
-            .rev()
-            .find_map(|(number, boundary)| match text.strip_prefix(&**boundary)? {
-                b"" => Some((number, false)),
-                b"--" => Some((number, true)),
-                _ => None,
-            })
+            .keep(delimiter.level + usize::from(!delimiter.closing));
+        self.copy(line, out)
     }
 
     fn whole_line(&mut self, out: &mut Vec<u8>) -> Result<(), MisplacedNul> {
         let line = std::mem::take(&mut self.line);
         let mid_line = std::mem::take(&mut self.mid_line);
-        if !mid_line && let Some((number, closing)) = self.boundary(&line) {
-            let after = if closing { Mode::Text } else { Mode::Header };
-            match std::mem::replace(&mut self.mode, after) {
-                Mode::Header => self.copy_header(out)?,
-                Mode::Text => {}
-                Mode::Binary(mut body) => {
-                    let newline = body.end(out);
-                    self.copy(&newline, out)?;
-                }
-            }
-            self.boundaries.truncate(number + usize::from(!closing));
+        if std::mem::take(&mut self.behind_boundary) {
             return self.copy(&line, out);
+        }
+        if !mid_line && let Some(delimiter) = self.boundaries.delimiter_at(&line, 0) {
+            return self.begin_part(&delimiter, &line, out);
         }
         match &mut self.mode {
             Mode::Header => {
@@ -133,8 +136,20 @@ impl Parts {
         }
     }
 
-    /// The beginning of a line that is too long for a boundary.
+    /// As much of a line as is held back.
     fn long_line(&mut self, out: &mut Vec<u8>) -> Result<(), MisplacedNul> {
+        if self.behind_boundary {
+            let line = std::mem::take(&mut self.line);
+            return self.copy(&line, out);
+        }
+        if !self.mid_line
+            && let Some(delimiter) = self.boundaries.delimiter_at(&self.line, 0)
+        {
+            let line = std::mem::take(&mut self.line);
+            self.mid_line = true;
+            self.behind_boundary = true;
+            return self.begin_part(&delimiter, &line, out);
+        }
         if matches!(self.mode, Mode::Header) {
             if self.header.len() + self.line.len() <= LONGEST_HEADER {
                 return Ok(());
@@ -175,10 +190,10 @@ impl Parts {
         self.mode = Mode::Text;
         if is("multipart") {
             // Each line is compared with all of them; what is deeper the structure does not show either.
-            if self.boundaries.len() < MAX_DEPTH
+            if self.boundaries.count() < MAX_DEPTH
                 && let Some(boundary) = media.and_then(|media| media.param(b"boundary"))
             {
-                self.boundaries.push(boundary.trim_ascii_end().to_vec());
+                self.boundaries.open(0, Cow::Owned(boundary.into_owned()));
             }
         } else if is("message")
             && media.is_some_and(|media| {

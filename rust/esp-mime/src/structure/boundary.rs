@@ -7,8 +7,10 @@ use std::borrow::Cow;
 const MAX_BOUNDARY: usize = 80;
 
 /// Boundaries of parts, each within the one before.
-pub(super) struct Boundaries<'a>(Vec<Boundary<'a>>);
+#[derive(Debug, Default)]
+pub(crate) struct Boundaries<'a>(Vec<Boundary<'a>>);
 
+#[derive(Debug)]
 struct Boundary<'a> {
     part: usize,
     text: Cow<'a, [u8]>,
@@ -18,14 +20,14 @@ struct Boundary<'a> {
 }
 
 /// A line that begins with a boundary.
-pub(super) struct Delimiter {
+pub(crate) struct Delimiter {
     /// How many boundaries are around that one.
-    pub(super) level: usize,
+    pub(crate) level: usize,
     /// The multipart whose boundary it is.
     pub(super) part: usize,
     pub(super) line: usize,
     pub(super) next_line: usize,
-    pub(super) closing: bool,
+    pub(crate) closing: bool,
 }
 
 const KEY: usize = 16;
@@ -41,12 +43,13 @@ fn key(line: &[u8]) -> u128 {
 }
 
 impl<'a> Boundaries<'a> {
-    pub(super) const fn none() -> Self {
-        Self(Vec::new())
+    /// How many are open.
+    pub(crate) const fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// Open that of a multipart.
-    pub(super) fn open(&mut self, part: usize, text: Cow<'a, [u8]>) {
+    pub(crate) fn open(&mut self, part: usize, text: Cow<'a, [u8]>) {
         let text = shortened(text);
         let length = u32::try_from(text.len().min(KEY)).unwrap_or(0);
         self.0.push(Boundary {
@@ -60,7 +63,7 @@ impl<'a> Boundaries<'a> {
     }
 
     /// Leave only this many open.
-    pub(super) fn keep(&mut self, count: usize) {
+    pub(crate) fn keep(&mut self, count: usize) {
         self.0.truncate(count);
     }
 
@@ -78,7 +81,7 @@ impl<'a> Boundaries<'a> {
     /// RFC 2046 §5.1.1: a line is a delimiter when it begins with two hyphens and a boundary; the longest one counts,
     /// then the innermost.
     #[inline]
-    pub(super) fn delimiter_at(&self, data: &[u8], line: usize) -> Option<Delimiter> {
+    pub(crate) fn delimiter_at(&self, data: &[u8], line: usize) -> Option<Delimiter> {
         if self.0.is_empty() {
             return None;
         }

@@ -19,7 +19,7 @@ impl<'a> Structure<'a> {
                 parts: Vec::with_capacity(4),
                 fields: Vec::with_capacity(24),
             },
-            boundaries: Boundaries::none(),
+            boundaries: Boundaries::default(),
             newlines: 0,
             counted: 0,
         };
