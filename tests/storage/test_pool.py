@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from esp.config import sections
 from esp.core.errors import StorageFullError, UnavailableError
+from esp.storage.postgres.delivery import is_unknown
 from esp.storage.postgres.pool import ARRAY_TYPES, Database, mapped
 
 from .conftest import Server
@@ -88,8 +89,28 @@ async def test_a_connection_lost_within_a_transaction_is_a_passing_failure(
     assert await database.healthy()
 
 
+CLIENT_ERRORS = [
+    asyncpg.InterfaceError("connection was closed"),
+    asyncpg.InternalClientError("cannot switch to state 15"),
+]
+
+
+@pytest.mark.parametrize("error", CLIENT_ERRORS, ids=repr)
+async def test_a_connection_that_the_driver_lost_track_of_is_a_passing_failure(
+    database: Database, error: Exception
+) -> None:
+    with pytest.raises(UnavailableError):
+        async with database.transaction() as connection:
+            await connection.execute("SELECT 1")
+            raise error
+    assert await database.healthy()
+    # Whether a statement was carried out is not known, so it is looked up before anybody is answered.
+    assert is_unknown(error)
+
+
+@pytest.mark.parametrize("error", CLIENT_ERRORS, ids=repr)
 async def test_what_was_committed_stays_done_when_its_connection_cannot_be_given_back(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     give_back = Pool.release
 
@@ -97,7 +118,7 @@ async def test_what_was_committed_stays_done_when_its_connection_cannot_be_given
         pool: "Pool[asyncpg.Record]", connection: "PoolConnectionProxy[asyncpg.Record]"
     ) -> None:
         await give_back(pool, connection)
-        raise asyncpg.InterfaceError("connection was closed in the middle of operation")
+        raise error
 
     monkeypatch.setattr(Pool, "release", failing)
     async with database.transaction() as connection:

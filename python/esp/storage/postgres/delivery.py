@@ -21,7 +21,7 @@ from esp.core.principal import AccountId
 from esp.native import Description
 from esp.storage.postgres import imports, outbox
 from esp.storage.postgres.imports import Imported
-from esp.storage.postgres.pool import Connection
+from esp.storage.postgres.pool import CLIENT_ERRORS, Connection
 
 TERMINATION_TIMEOUT = 5000
 """Milliseconds that a cut-off session may take to end."""
@@ -291,4 +291,4 @@ def is_unknown(error: BaseException) -> bool:
                 asyncpg.IdleSessionTimeoutError,
             ),
         )
-    return isinstance(error, (asyncpg.InterfaceError, OSError, TimeoutError))
+    return isinstance(error, (*CLIENT_ERRORS, OSError, TimeoutError))

@@ -48,15 +48,18 @@ _UNAVAILABLE: tuple[type[asyncpg.PostgresError], ...] = (
     asyncpg.InvalidCatalogNameError,  # the database is not made yet
 )
 
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError, TimeoutError)
+CLIENT_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What the driver raises of itself; the second when it no longer knows what a connection is about, as after a wait that
+was given up."""
+DRIVER_ERRORS = (asyncpg.PostgresError, *CLIENT_ERRORS, ConnectionError, TimeoutError)
 
 
 def mapped(error: BaseException) -> EspError | None:
     """Return what a driver's or socket's failure means, or `None` when it is not one that may pass."""
     if isinstance(error, asyncpg.DiskFullError):
         return StorageFullError("The database has no room left")
-    # InterfaceError: the connection or the pool was closed under us; the statement was not answered.
-    if isinstance(error, (*_UNAVAILABLE, asyncpg.InterfaceError, ConnectionError, TimeoutError)):
+    # CLIENT_ERRORS: the connection or the pool was closed under us; the statement was not answered.
+    if isinstance(error, (*_UNAVAILABLE, *CLIENT_ERRORS, ConnectionError, TimeoutError)):
         return UnavailableError("The database does not answer")
     return None
 
@@ -94,7 +97,7 @@ class Database:
         while True:
             try:
                 return cls(await _pool(settings, durable=durable), settings)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (OSError, asyncpg.PostgresError, *CLIENT_ERRORS) as error:
                 if asyncio.get_running_loop().time() >= deadline:
                     detail = f"No connection to the database: {error}"
                     raise UnavailableError(detail) from error
@@ -132,7 +135,7 @@ class Database:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await self._lending.close()
                 await self._pool.close()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (TimeoutError, OSError, asyncpg.PostgresError, *CLIENT_ERRORS):
             self._pool.terminate()
 
 
@@ -147,7 +150,7 @@ class _Loan:
     async def __aenter__(self) -> Connection:
         try:
             self._connection = await self._lending.take()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, asyncpg.PostgresError, *CLIENT_ERRORS) as error:
             raise mapped(error) or UnavailableError("The database does not answer") from error
         return self._connection
 
@@ -157,7 +160,7 @@ class _Loan:
         if error is not None or not self._lending.give_back(self._connection):
             try:
                 await self._lending.put_away(self._connection)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
+            except (OSError, asyncpg.PostgresError, *CLIENT_ERRORS) as failure:
                 # The pool has ended the connection. What was done with it is done: were this raised, a delivery
                 # would take the files of committed rows away again.
                 log.warning("database_release_failed", error=repr(failure))
