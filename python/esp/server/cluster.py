@@ -53,9 +53,8 @@ def making(data: Path, make_folder: Callable[[Path], None]) -> Iterator[Path]:
         yield part
         _move_up(part, data)
     except BaseException:
-        shutil.rmtree(
-            part, ignore_errors=True
-        )  # the cause is what to tell of, and the next start clears again
+        # The cause is what to tell of, and the next start clears again.
+        shutil.rmtree(part, ignore_errors=True)
         raise
 
 

@@ -90,7 +90,7 @@ class Postgres:
                     str(binaries / "postgres"),
                     *("-D", names[0]),
                     *("-k", names[1]),
-                    *(f"--{key}={value}" for key, value in self._options().items()),
+                    *(f"--{key}={value}" for key, value in self._options(binaries).items()),
                 ],
                 [self._data, self._sockets],
                 log,
@@ -107,10 +107,8 @@ class Postgres:
         """See `Store`."""
         return self._full() or _tail(self._log)
 
-    def _options(self) -> dict[str, str]:
+    def _options(self, binaries: Path) -> dict[str, str]:
         """Modest: much of the memory and the cores belong to the roles."""
-        binaries = self._binaries
-        assert binaries is not None
         options = {
             "listen_addresses": "",
             "unix_socket_permissions": "0700",
@@ -339,8 +337,7 @@ def _on_path(name: str) -> Path | None:
     return Path(found).resolve() if found else None
 
 
-def _major(binaries: Path | None) -> int:
-    assert binaries is not None
+def _major(binaries: Path) -> int:
     said = subprocess.run(  # noqa: S603 - our own program
         [binaries / "postgres", "--version"], capture_output=True, text=True, timeout=30, check=True
     ).stdout

@@ -21,7 +21,8 @@ from esp.core.principal import AccountId
 from esp.native import Description
 from esp.storage.postgres import imports, outbox
 from esp.storage.postgres.imports import Imported
-from esp.storage.postgres.pool import CLIENT_ERRORS, Connection
+from esp.storage.postgres.lending import CLIENT_ERRORS
+from esp.storage.postgres.pool import Connection
 
 TERMINATION_TIMEOUT = 5000
 """Milliseconds that a cut-off session may take to end."""

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     Lent = PoolConnectionProxy[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
 
+CLIENT_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What the driver raises of itself; the second when it no longer knows what a connection is about, as after a wait that
+was given up."""
+
 log = get_logger(__name__)
 
 
@@ -53,7 +57,7 @@ class Lending:
         """Return a connection that nobody else has.
 
         Raises:
-            OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: none is to be had.
+            OSError, TimeoutError, asyncpg.PostgresError, and those of CLIENT_ERRORS: none is to be had.
         """
         while True:
             while self._free:
@@ -100,7 +104,7 @@ class Lending:
         """Give a connection back to the pool, which looks after it.
 
         Raises:
-            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: it was ended.
+            OSError, asyncpg.PostgresError, and those of CLIENT_ERRORS: it was ended.
         """
         try:
             await self._pool.release(connection)
@@ -163,7 +167,7 @@ class Lending:
 
     async def _quietly_away(self, connection: "Lent") -> None:
         # One that was ended; the pool makes another when it is wanted.
-        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with contextlib.suppress(OSError, asyncpg.PostgresError, *CLIENT_ERRORS):
             await self.put_away(connection)
 
 

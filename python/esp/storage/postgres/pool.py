@@ -15,7 +15,7 @@ import asyncpg
 
 from esp.config import sections
 from esp.core.errors import EspError, StorageFullError, UnavailableError
-from esp.storage.postgres.lending import Lending
+from esp.storage.postgres.lending import CLIENT_ERRORS, Lending
 from esp.telemetry.log import get_logger
 
 if TYPE_CHECKING:
@@ -48,9 +48,6 @@ _UNAVAILABLE: tuple[type[asyncpg.PostgresError], ...] = (
     asyncpg.InvalidCatalogNameError,  # the database is not made yet
 )
 
-CLIENT_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What the driver raises of itself; the second when it no longer knows what a connection is about, as after a wait that
-was given up."""
 DRIVER_ERRORS = (asyncpg.PostgresError, *CLIENT_ERRORS, ConnectionError, TimeoutError)
 
 
