@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from esp.core.errors import NotFoundError, OverQuotaError
@@ -57,6 +58,7 @@ async def test_a_message_to_100_recipients_is_one_inode(
     found = [path for box in boxes for path in files(root, box.folder)]
     assert len(found) == 100
     assert len({path.stat().st_ino for path in found}) == 1
+    await dispatch.close()  # word of it follows the answer
     assert [sorted(changes) for changes in publications.batches] == [
         sorted((place.mailbox, place.modseq) for place in placed)
     ]
@@ -100,6 +102,38 @@ async def test_a_deleted_mailbox_refuses_its_messages_only(
     assert not isinstance(results[1], BaseException)
     assert len(files(root, box.folder)) == 1
     assert not files(root, other.folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE mailbox SET name = 'Bag' WHERE id = $1",
+        "UPDATE mailbox SET acl_version = 1 WHERE id = $1",
+        "DELETE FROM mailbox WHERE id = $1",
+    ],
+)
+async def test_a_mailbox_that_is_not_what_it_was_refuses_its_messages_only(
+    change: str, dispatch: Dispatch, database: Database, root: Path
+) -> None:
+    box, other = await add_box(database), await add_box(database)
+    async with database.connection() as connection:
+        name = await connection.fetchval("SELECT name FROM mailbox WHERE id = $1", box.mailbox)
+    remembered = msgspec.structs.replace(box.target(), found_as=name)
+    await dispatch.deliver(incoming(remembered))
+    before = files(root, box.folder)
+    async with database.connection() as connection:
+        await connection.execute(change, box.mailbox)
+
+    results = await asyncio.gather(
+        dispatch.deliver(incoming(remembered)),
+        dispatch.deliver(incoming(other.target())),
+        return_exceptions=True,
+    )
+
+    assert isinstance(results[0], NotFoundError)
+    assert not isinstance(results[1], BaseException)
+    assert files(root, box.folder) == before
+    assert len(files(root, other.folder)) == 1
 
 
 async def test_a_quota_is_filled_to_the_last_octet_and_not_beyond(

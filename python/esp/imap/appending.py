@@ -4,20 +4,31 @@ RFC 3501 §6.3.11, RFC 3502 (several at once), RFC 3516 (literal8), RFC 4469 (CA
 What may be known before a message comes is decided before its first octet, where the client waits for that.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from esp.core.errors import EspError, InvalidError, NotFoundError, OverQuotaError
 from esp.core.mailbox import Uid
+from esp.core.mailbox_name import canonical
 from esp.core.quota import Quota
 from esp.core.rights import Rights, allows_keywords, settable_flags
 from esp.imap.composing import Composition, UnknownEncodingError
 from esp.imap.responses import UID_REQUIRED, Refusal, response_for, text
 from esp.imap.storing import MAILBOX_MISSING, target_of, writable
 from esp.imap.urls import message_url
-from esp.native import AppendHead, AppendLiteral, AppendOctets, AppendUrl, Command, SequenceSet, encode_set
+from esp.native import (
+    AppendHead,
+    AppendLiteral,
+    AppendOctets,
+    AppendUrl,
+    Command,
+    SequenceSet,
+    Spool,
+    encode_set,
+)
 from esp.services.access import Reached
-from esp.services.appends import NewMessage, Replaced, ReplacedGoneError
+from esp.services.appends import Appended, NewMessage, Replaced, ReplacedGoneError
 
 if TYPE_CHECKING:
     from esp.imap.session import Session
@@ -35,14 +46,15 @@ _NOT_THERE = "NO [EXPUNGEISSUED] The message to be replaced is not there"
 class Append:
     """A command whose messages are coming."""
 
-    __slots__ = ("_quota", "_session", "mailbox", "messages", "replaced", "settable", "tag")
+    __slots__ = ("_quota", "_session", "messages", "remembered", "replaced", "tag", "target")
 
     def __init__(
         self, session: "Session", tag: str, target: Reached, quota: Quota | None, replaced: Replaced | None
     ) -> None:
         self.tag = tag
-        self.mailbox = target.mailbox
-        self.settable = settable_flags(target.rights)
+        self.target = target
+        self.remembered = target is session.appended_to
+        """Whether `target` was found for an earlier command."""
         self.messages: list[Composition] = []
         self.replaced = replaced
         self._quota = quota
@@ -84,6 +96,20 @@ class Append:
         come = sum(message.size for message in self.messages)
         if not self._quota.fits(come + octets, len(self.messages)):
             raise OverQuotaError("The account has no room for this")
+
+    def kept(self, bodies: Sequence[bytes | Spool]) -> list[NewMessage]:
+        """Return the messages as they are to be kept."""
+        settable = settable_flags(self.target.rights)
+        return [
+            NewMessage(
+                body=body,
+                # RFC 4314 §4: flags that may not be set there are left out, without a word.
+                flags=message.flags & settable,
+                keywords=message.keywords if allows_keywords(settable) else (),
+                internal_date=message.internal_date,
+            )
+            for message, body in zip(self.messages, bodies, strict=True)
+        ]
 
     def close(self) -> None:
         """Forget all of it; nothing is left on the disk."""
@@ -140,18 +166,9 @@ async def finish(session: "Session", command: Command) -> str:
     if append is None:
         raise Refusal("BAD No message was accepted")
     try:
-        messages = [
-            NewMessage(
-                body=await message.finish(),
-                # RFC 4314 §4: flags that may not be set there are left out, without a word.
-                flags=message.flags & append.settable,
-                keywords=message.keywords if allows_keywords(append.settable) else (),
-                internal_date=message.internal_date,
-            )
-            for message in append.messages
-        ]
+        bodies = [await message.finish() for message in append.messages]
         append.check_room(0)
-        appended = await session.door.appends.append(append.mailbox, messages, append.replaced)
+        appended = await _added(session, append, bodies)
     except UnknownEncodingError as error:
         raise Refusal(_unknown_encoding(error)) from error
     except ReplacedGoneError as error:
@@ -159,7 +176,7 @@ async def finish(session: "Session", command: Command) -> str:
     except NotFoundError as error:
         # Deleted while the message came.
         raise Refusal(MAILBOX_MISSING) from error
-    session.placed(append.mailbox.id, appended.uids)
+    session.placed(append.target.mailbox.id, appended.uids)
     for mailbox, modseq in appended.changes:
         session.door.open_mailboxes.heard(mailbox, modseq)
     if session.selected is not None and any(
@@ -173,6 +190,22 @@ async def finish(session: "Session", command: Command) -> str:
     session.untagged(f"OK {code} Replacement is there")
     session.tell(uid=command.uid, own=True)
     return f"OK {'UID ' if command.uid else ''}REPLACE completed"
+
+
+async def _added(session: "Session", append: Append, bodies: Sequence[bytes | Spool]) -> Appended:
+    """Add the messages; a mailbox that was found for an earlier command is looked up only where it has changed."""
+    appends = session.door.appends
+    if append.remembered:
+        if len(bodies) == 1 and isinstance(bodies[0], bytes) and append.replaced is None:
+            with suppress(NotFoundError):
+                return await appends.append_again(append.target.mailbox, append.kept(bodies)[0])
+        session.appended_to = None
+        append.target = await target_of(session, append.target.name)
+    appended = await appends.append(append.target.mailbox, append.kept(bodies), append.replaced)
+    # Its owner has all rights on it while nobody was given any (`Mailboxes.reach`).
+    private = append.target.own and append.target.mailbox.acl_version == 0
+    session.appended_to = append.target if private else None
+    return appended
 
 
 async def _guarded(session: "Session", tag: str, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -210,7 +243,9 @@ async def _current(session: "Session", head: AppendHead) -> Append:
     if session.principal is None:
         raise Refusal("BAD Log in first")
     replaced = None if head.replaces is None else await _replaced(session, head.replaces, uid=head.uid)
-    target = await target_of(session, head.mailbox)
+    target = session.appended_to
+    if target is None or target.name != canonical(head.mailbox):
+        target = await target_of(session, head.mailbox)
     mailbox = target.mailbox
     quota = await session.door.quotas.of(mailbox.account) if mailbox.limited else None
     session.append = Append(session, head.tag, target, quota, replaced)

@@ -38,6 +38,8 @@ HANDSHAKE_TIMEOUT = 30.0
 INFLATED_AT_ONCE = 64 * 1024
 GATHERED = 64 * 1024
 """Octets written that are sent without waiting for more."""
+PARTS_AT_ONCE = 8
+"""Events taken before other sessions have their turn, which they also have after each command."""
 QUIET = 5.0
 """Seconds after which a compressed session does without its compressor."""
 
@@ -323,8 +325,12 @@ class Connection(asyncio.Protocol):
 
     async def _work(self) -> None:
         try:
+            parts = 0
             event = self._next()
             while event is not None and not self._closing:
+                # Not every answer waits for something: who sends hundreds together must not have the loop alone.
+                parts = 0 if isinstance(event, Command) else parts + 1
+                shares = parts % PARTS_AT_ONCE == 0
                 await self._guarded(self.handler.handle(event))
                 self.send()
                 if self._paused and not self._closing:
@@ -332,8 +338,7 @@ class Connection(asyncio.Protocol):
                     await self._guarded(self.drain())
                 self._resume_reading()
                 event = None if self._closing else self._next()
-                if event is not None:
-                    # Not every answer waits for something: who sends hundreds together must not have the loop alone.
+                if event is not None and shares:
                     await asyncio.sleep(0)
             # What is passed over of a refused literal is no event, and may be all that was read ahead.
             self._resume_reading()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from esp.imap.appending import Append
     from esp.imap.notifying import Notification
     from esp.imap.server import ImapServer
+    from esp.services.access import Reached
 
 log = get_logger(__name__)
 
@@ -42,9 +43,9 @@ MOST_BAD_COMMANDS = 20
 class Session:
     """Handles the events of one connection, one at a time."""
 
-    __slots__ = ("_following", "append", "bad_commands", "condstore", "connection", "door", "failed_logins", "idle_tag",
-                 "imap4rev2", "notification", "number", "principal", "progress", "qresync", "selected", "trusted",
-                 "uidonly", "utf8_accept")  # fmt: skip
+    __slots__ = ("_following", "append", "appended_to", "bad_commands", "condstore", "connection", "door",
+                 "failed_logins", "idle_tag", "imap4rev2", "notification", "number", "principal", "progress",
+                 "qresync", "selected", "trusted", "uidonly", "utf8_accept")  # fmt: skip
 
     def __init__(self, door: "ImapServer") -> None:
         self.door = door
@@ -58,6 +59,8 @@ class Session:
         self.principal: Principal | None = None
         self.selected: Selected | None = None
         self.append: Append | None = None
+        self.appended_to: Reached | None = None
+        """A mailbox of the client's own that it added a message to: it seldom adds one alone."""
         self.idle_tag: str | None = None
         self.condstore = False
         self.qresync = False
@@ -328,6 +331,7 @@ class Session:
         self.select(None)
         self.door.dismiss_login(self)
         self.principal = None
+        self.appended_to = None
         self.condstore = self.qresync = self.uidonly = self.imap4rev2 = self.utf8_accept = False
         self.connection.reader.utf8 = False
         self.connection.patience = self.door.settings.login_timeout

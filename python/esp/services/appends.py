@@ -75,6 +75,15 @@ class Appends:
         self._notifier = notifier
         self._unlink_after = unlink_after
 
+    async def append_again(self, mailbox: Mailbox, message: NewMessage) -> Appended:
+        """Add a message to a mailbox of the client's own that was looked up for an earlier one.
+
+        Raises:
+            NotFoundError: it was deleted, has another name, or somebody else was given rights on it.
+            EspError: as `append`.
+        """
+        return await self._dispatched(mailbox, message, mailbox.name)
+
     async def append(
         self, mailbox: Mailbox, messages: Sequence[NewMessage], replaced: Replaced | None = None
     ) -> Appended:
@@ -89,16 +98,17 @@ class Appends:
             UnavailableError: something failed that may work later.
         """
         if len(messages) == 1 and replaced is None:
-            return await self._dispatched(mailbox, messages[0])
+            return await self._dispatched(mailbox, messages[0], None)
         return await self._together(mailbox, messages, replaced)
 
-    async def _dispatched(self, mailbox: Mailbox, message: NewMessage) -> Appended:
+    async def _dispatched(self, mailbox: Mailbox, message: NewMessage, found_as: str | None) -> Appended:
         target = Target(
             account=mailbox.account,
             mailbox=mailbox.id,
             folder=maildir.folder(mailbox.home, mailbox.directory),
             flags=message.flags,
             keywords=message.keywords,
+            found_as=found_as,
         )
         incoming = Incoming(
             prefix=b"", body=message.body, targets=(target,), internal_date=message.internal_date

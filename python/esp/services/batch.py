@@ -17,7 +17,7 @@ from esp.core.mailbox import MailboxId, ModSeq
 from esp.core.principal import AccountId
 from esp.native import DeliverItem, Failure, Spool, Store
 from esp.services import lost_commit
-from esp.services.hands import Hands
+from esp.services.hand import Hand
 from esp.services.lost_commit import UnknownOutcome
 from esp.storage import maildir
 from esp.storage.postgres import delivery
@@ -46,6 +46,8 @@ class Target(msgspec.Struct, frozen=True):
     """System flags, and keyword bits where the caller knows them."""
     keywords: tuple[str, ...] = ()
     """Keywords by name; new ones are added to the mailbox."""
+    found_as: str | None = None
+    """As of `storage.postgres.delivery.Place`."""
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -97,16 +99,18 @@ class Batches:
     """Carries batches out; several may be under way at once."""
 
     def __init__(self, store: Store, database: Database, changed: Callable[[Changes], None]) -> None:
-        """`changed` is told of every batch whose rows are there, before its senders are."""
+        """`changed` is told of every batch whose rows are there, after its senders: they wait."""
         self._store = store
         self._database = database
         self._changed = changed
-        # One thread writes a batch (the store has its own threads for its files), one takes files away again.
-        self._threads = Hands(2, "dispatch")
+        # Of a batch; the store has threads of its own for its files.
+        self._writer = Hand("dispatch")
+        self._unlinker = Hand("dispatch-undo")
 
     def close(self) -> None:
         """Let the threads go."""
-        self._threads.close()
+        self._writer.close()
+        self._unlinker.close()
 
     async def write(self, batch: Sequence[Entry]) -> list[Entry]:
         """Write the files of a batch, and return those entries that have them; the others have failed."""
@@ -129,7 +133,7 @@ class Batches:
             begun.append((entry, when, letters))
             items.append(item)
         try:
-            results = await self._threads.do(self._store.deliver, items)
+            results = await self._writer.do(self._store.deliver, items)
         except Exception:
             log.exception("dispatch_write_failed")
             for entry, _, _ in begun:
@@ -147,7 +151,7 @@ class Batches:
                 result.description,
                 when,
                 tuple(
-                    Place(target.account, target.mailbox, target.flags, letter)
+                    Place(target.account, target.mailbox, target.flags, letter, target.found_as)
                     for target, letter in zip(entry.places, letters, strict=True)
                 ),
                 result.paths,
@@ -163,9 +167,9 @@ class Batches:
             while batch:
                 outcome = await self._rows([_delivery(entry) for entry in batch])
                 if not isinstance(outcome, Refused):
-                    self._changed(list({p.mailbox: p.modseq for message in outcome for p in message}.items()))
                     for entry, placed in zip(batch, outcome, strict=True):
                         entry.succeed(placed)
+                    self._changed(list({p.mailbox: p.modseq for message in outcome for p in message}.items()))
                     return
                 batch = await self._without(batch, outcome)
         except UnknownOutcome as error:
@@ -213,7 +217,10 @@ class Batches:
         left: list[Entry] = []
         rooms = {account: [room.octets, room.messages] for account, room in refused.rooms.items()}
         for entry in batch:
-            if any(target.mailbox in refused.gone for target in entry.places):
+            if any(
+                target.mailbox in refused.gone or (refused.outdated and target.found_as)
+                for target in entry.places
+            ):
                 await self._undo([entry], NotFoundError("Mailbox does not exist"))
             elif rooms and not _take_room(entry, rooms):
                 await self._undo([entry], OverQuotaError("The account has no room left"))
@@ -226,7 +233,7 @@ class Batches:
         batch = tuple(batch)
         paths = [path for entry in batch for path in _delivery(entry).paths]
         try:
-            failures = await self._threads.do(self._store.unlink, paths)
+            failures = await self._unlinker.do(self._store.unlink, paths)
         except Exception:
             log.exception("dispatch_undo_failed")
         else:

@@ -79,7 +79,7 @@ class Dispatch:
         May be cancelled at any time: the message is then delivered whole or not at all.
 
         Raises:
-            NotFoundError: a mailbox was deleted meanwhile.
+            NotFoundError: a mailbox was deleted meanwhile, or is not what it was `found_as`.
             OverQuotaError: an account has no room for it.
             StorageFullError: the disk has none.
             UnavailableError: too busy, or something failed that may work later.
@@ -175,7 +175,8 @@ class Dispatch:
         self._expected = min(len(batch) + len(self._waiting), ENOUGH_MESSAGES)
         self._until = ended + min(ended - middle, LONGEST_GATHERING)
         self._consider()
-        _measure(batch, middle - began, ended - middle)
+        # After the replies, which somebody waits for.
+        loop.call_soon(_measure, batch, middle - began, ended - middle)
 
     def _changed(self, changes: Changes) -> None:
         # Not waited for: a slow Redis must not hold the replies back.

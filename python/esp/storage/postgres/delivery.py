@@ -45,6 +45,9 @@ class Place(msgspec.Struct, frozen=True):
     flags: int
     file_flags: str | None
     """Letters after `:2,` of its file; `None` while that is in `new`."""
+    found_as: str | None = None
+    """Its name when it was looked up for an earlier message, with all rights of its owner: refused if it has another
+    name by now, or a list of rights."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -77,6 +80,8 @@ class Refused(msgspec.Struct, frozen=True):
     """Accounts that all their messages of the batch do not fit into."""
     gone: frozenset[MailboxId] = frozenset()
     """Mailboxes that were deleted."""
+    outdated: bool = False
+    """Some mailbox is not what it was when it was `found_as`."""
 
 
 Outcome = tuple[tuple[Placed, ...], ...]
@@ -84,6 +89,13 @@ Outcome = tuple[tuple[Placed, ...], ...]
 
 _SEEN = int(SystemFlag.SEEN)
 _DELIVER = f"SELECT * FROM deliver({', '.join(f'${n}' for n in range(1, 21))})"  # noqa: S608 - numbers
+# Nothing is called when the filter says no. A change that is committed meanwhile counts as one that came afterwards.
+_DELIVER_WHERE_FOUND = f"""
+    {_DELIVER} WHERE NOT EXISTS (
+        SELECT FROM unnest($21::bigint[], $22::text[]) AS w (id, name)
+        CROSS JOIN LATERAL (SELECT name, acl_version FROM mailbox WHERE id = w.id LIMIT 1) AS m
+        WHERE m.name <> w.name OR m.acl_version > 0)
+    """  # noqa: S608 - the constant above
 
 
 async def place(connection: Connection, deliveries: Sequence[Delivery]) -> Outcome | Refused:
@@ -115,8 +127,16 @@ async def _leave_to_rename(tx: Connection, deliveries: Sequence[Delivery], outco
 
 async def _place(connection: Connection, deliveries: Sequence[Delivery]) -> Outcome | Refused:
     arguments, ranked = _arguments(deliveries)
-    row = await connection.fetchrow(_DELIVER, *arguments)
-    assert row is not None
+    found = {(there.mailbox, there.found_as) for one in deliveries for there in one.places if there.found_as}
+    if found:
+        row = await connection.fetchrow(
+            _DELIVER_WHERE_FOUND, *arguments, *map(list, zip(*found, strict=True))
+        )
+        if row is None:
+            return Refused(outdated=True)
+    else:
+        row = await connection.fetchrow(_DELIVER, *arguments)
+        assert row is not None
     refused, subjects, first, second, third = row
     if refused == "quota":
         rooms = zip(subjects, first, second, strict=True)

@@ -1,4 +1,4 @@
-"""Threads for work that blocks, where handing it over must cost little.
+"""A thread for work that blocks, where handing it over must cost little.
 
 `run_in_executor` makes two futures for each call and couples them, which takes longer than the message that a batch of
 one is about; here a call is one future and two switches.
@@ -16,31 +16,30 @@ _R = TypeVar("_R")
 _Job = tuple["asyncio.Future[Any]", Callable[[Any], Any], Any]
 
 
-class Hands:
-    """Threads that live as long as their process, or until `close`."""
+class Hand:
+    """A thread that lives as long as its process, or until `close`; what it is given is done in order.
 
-    def __init__(self, count: int, name: str) -> None:
-        """`count` threads, begun with the first call: a process may be forked before it."""
+    One thread: of several, each call would wake a second one that finds nothing to do (`SimpleQueue`).
+    """
+
+    def __init__(self, name: str) -> None:
+        """The thread is begun with the first call: a process may be forked before it."""
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._count = count
         self._name = name
         self._begun = False
 
     def do(self, call: Callable[[_T], _R], argument: _T) -> "asyncio.Future[_R]":
-        """Call in a thread, and return what will have the result or the error."""
+        """Call in the thread, and return what will have the result or the error."""
         if not self._begun:
             self._begun = True
-            for number in range(self._count):
-                name = f"{self._name}-{number}"
-                threading.Thread(target=_work, args=[self._jobs], name=name, daemon=True).start()
+            threading.Thread(target=_work, args=[self._jobs], name=self._name, daemon=True).start()
         future: asyncio.Future[_R] = asyncio.get_running_loop().create_future()
         self._jobs.put((future, call, argument))
         return future
 
     def close(self) -> None:
-        """Let the threads go when they have done what they were given."""
-        for _ in range(self._count):
-            self._jobs.put(None)
+        """Let the thread go when it has done what it was given."""
+        self._jobs.put(None)
 
 
 def _work(jobs: "SimpleQueue[_Job | None]") -> None:
