@@ -34,7 +34,7 @@ ENOUGH_MESSAGES = 24
 MOST_BATCHES = 2
 """Under way at once: the disk can write files while PostgreSQL writes rows, and more would only be smaller."""
 LONGEST_GATHERING = 0.005
-"""Seconds that a batch waits for those who are expected, and never longer than the last one took for its rows."""
+"""Seconds that a batch waits for those who are expected: longer than ten clients' dialogues take that connect anew."""
 WAITING_MESSAGES = 2000
 WAITING_OCTETS = 128 * 1024 * 1024
 """More than a few seconds' work is refused with a transient error: the sender's queue is the better place."""
@@ -173,7 +173,7 @@ class Dispatch:
         ended = loop.time()
         self._running.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         self._expected = min(len(batch) + len(self._waiting), ENOUGH_MESSAGES)
-        self._until = ended + min(ended - middle, LONGEST_GATHERING)
+        self._until = ended + LONGEST_GATHERING
         self._consider()
         # After the replies, which somebody waits for.
         loop.call_soon(_measure, batch, middle - began, ended - middle)
