@@ -201,7 +201,7 @@ class Indexing:
             threads: dict[Item, int] = {}
             references: list[tuple[AccountId, int, int]] = []
             for account, group in messages.items():
-                before = {reference: t for (a, reference), t in answers.items() if a == account}
+                before = answers.get(account, {})
                 known = dict(before)
                 for content, number in thread.assign(group, known).items():
                     threads[account, content] = number

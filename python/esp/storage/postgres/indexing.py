@@ -69,8 +69,8 @@ async def lock_threads(connection: Connection, accounts: Sequence[AccountId]) ->
 
 async def threads(
     connection: Connection, accounts: Sequence[AccountId], references: Sequence[int]
-) -> dict[tuple[AccountId, int], int]:
-    """Return the thread of each (account, reference) that has one."""
+) -> dict[AccountId, dict[int, int]]:
+    """Return the thread of each reference of an account that has one, by account."""
     rows = await connection.fetch(
         """
         SELECT t.account_id, t.reference_hash, t.thread_id
@@ -83,7 +83,10 @@ async def threads(
         accounts,
         references,
     )
-    return {(row[0], row[1]): row[2] for row in rows}
+    found: dict[AccountId, dict[int, int]] = {}
+    for account, reference, thread in rows:
+        found.setdefault(account, {})[reference] = thread
+    return found
 
 
 async def add(
