@@ -14,15 +14,8 @@ const fn place(piece: u32) -> u32 {
 /// The pieces of `text`, each as 24 bits.
 #[inline]
 fn pieces(text: &[u8]) -> impl Iterator<Item = u32> + '_ {
-    let mut octets = text.iter();
-    let mut piece = 0_u32;
-    for octet in octets.by_ref().take(2) {
-        piece = piece << 8 | u32::from(*octet);
-    }
-    octets.map(move |octet| {
-        piece = (piece << 8 | u32::from(*octet)) & 0x00ff_ffff;
-        piece
-    })
+    text.array_windows()
+        .map(|&[first, second, third]| u32::from_be_bytes([0, first, second, third]))
 }
 
 /// The signature of a text: a power of two of octets, about a third of its bits set, unless the text fills the largest.
