@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import hashlib
 import hmac
 import resource
@@ -9,6 +10,7 @@ import socket
 import ssl
 import struct
 import time
+import weakref
 
 import pytest
 
@@ -386,3 +388,29 @@ async def test_who_has_said_all_is_let_go(last: str) -> None:
         async with asyncio.timeout(5):
             await talk.reader.read()
         await talk.close()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_a_connection_that_ended_holds_no_memory(
+    encrypted: bool, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    async with world(tls=server_tls) as made:
+        talk = await Talk.to(made)
+        await talk.ask("EHLO x")
+        if encrypted:
+            await starttls(talk, client_tls)
+            await talk.ask("EHLO x")
+        await talk.begin()
+        assert (await talk.ask("Subject: x\r\n\r\n.")).startswith("250")
+        (session,) = made.door.sessions
+        ended = asyncio.Event()
+        weakref.finalize(session, ended.set)
+        del session
+        gc.disable()
+        try:
+            await talk.ask("QUIT")
+            await talk.close()
+            async with asyncio.timeout(5):
+                await ended.wait()
+        finally:
+            gc.enable()

@@ -1,7 +1,8 @@
 """APPEND and REPLACE: messages from literals and from parts of other messages, all of them or none.
 
 RFC 3501 §6.3.11, RFC 3502 (several at once), RFC 3516 (literal8), RFC 4469 (CATENATE), RFC 7889, RFC 8508 (REPLACE).
-What may be known before a message comes is decided before its first octet, where the client waits for that.
+What may be known before a message comes is decided before its first octet, where the client waits for that; only the
+mailbox of the message before is taken for what it was, and seen to be so when the message has come.
 """
 
 from collections.abc import Callable, Coroutine, Sequence

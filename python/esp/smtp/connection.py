@@ -56,7 +56,6 @@ class SmtpConnection(SMTP):
         self.hostname = door.hostname
         self.tls_context = door.tls
         self.event_handler = door
-        self._reader = cast("Any", self)  # `challenge_auth` reads its line from here.
         self.transport: asyncio.Transport | None = None
         self.session: Session | None = None
         self.envelope = None
@@ -320,7 +319,7 @@ class SmtpConnection(SMTP):
     # --- lines that are no commands -----------------------------------------------------------------------------
 
     async def readline(self) -> bytes:
-        """Return the client's next line, for aiosmtpd's `challenge_auth`."""
+        """Return the client's next line, which is no command (RFC 4954 §4)."""
         self.native.expect_line()
         self._flush()
         line: asyncio.Future[bytes] = self.loop.create_future()

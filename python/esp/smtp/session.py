@@ -1,13 +1,14 @@
 """What a client says, and what it is answered (RFC 5321, 1870, 2033, 3030, 3207, 4954, 6152, 6409, 6531).
 
 The verbs of a transaction come as typed events of the native reader. The rare ones come as lines and go through the
-command table of aiosmtpd's class, whose HELP, AUTH challenge and session they use.
+command table of aiosmtpd's class, whose syntax and session they use.
 """
 
 import errno
 import unicodedata
 from base64 import b64encode
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -277,7 +278,12 @@ class SmtpSession(SmtpConnection):
         method = self.verbs.get(verb.decode("ascii", "replace").upper())
         if method is None or method.__name__ in self.door.hidden:
             return self._answer(b"500 5.5.1 Command not recognized", "")
-        return method(self, argument.strip().decode("utf-8", "replace"))
+        waiting = method(self, argument.strip().decode("utf-8", "replace"))
+        if method not in _WAIT_FOR_NOTHING:
+            return waiting
+        with suppress(StopIteration):
+            waiting.send(None)
+        return None
 
     @syntax("HELO hostname")
     async def smtp_HELO(self, hostname: str) -> None:  # noqa: N802 - aiosmtpd's name, as below
@@ -406,6 +412,9 @@ class SmtpSession(SmtpConnection):
         session.extended_smtp = False
         return None
 
+
+_WAIT_FOR_NOTHING = {SmtpSession.smtp_HELO, SmtpSession.smtp_EHLO, SmtpSession.smtp_LHLO}
+"""Coroutines all the same, as aiosmtpd has them. A task for each would be dear: every connection begins with one."""
 
 SmtpSession.handlers = {
     SmtpMail: SmtpSession._on_mail,
