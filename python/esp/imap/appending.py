@@ -197,7 +197,7 @@ async def _added(session: "Session", append: Append, bodies: Sequence[bytes | Sp
     """Add the messages; a mailbox that was found for an earlier command is looked up only where it has changed."""
     appends = session.door.appends
     if append.remembered:
-        if len(bodies) == 1 and isinstance(bodies[0], bytes) and append.replaced is None:
+        if _can_be_tried(append, bodies):
             with suppress(NotFoundError):
                 return await appends.append_again(append.target.mailbox, append.kept(bodies)[0])
         session.appended_to = None
@@ -207,6 +207,17 @@ async def _added(session: "Session", append: Append, bodies: Sequence[bytes | Sp
     private = append.target.own and append.target.mailbox.acl_version == 0
     session.appended_to = append.target if private else None
     return appended
+
+
+def _can_be_tried(append: Append, bodies: Sequence[bytes | Spool]) -> bool:
+    """Tell whether nothing is lost, and nothing left behind, where the mailbox turns out to be another by now."""
+    return (
+        len(bodies) == 1
+        and append.replaced is None
+        and isinstance(bodies[0], bytes)  # a spool is used up
+        # A mailbox is given its new keywords before it is seen to be the right one.
+        and not append.messages[0].keywords
+    )
 
 
 async def _guarded(session: "Session", tag: str, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
