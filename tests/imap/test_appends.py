@@ -262,3 +262,12 @@ def test_a_url_names_a_message(url: str, named: MessageUrl) -> None:
 def test_what_names_none_is_refused(url: str) -> None:
     with pytest.raises(InvalidError):
         message_url(url)
+
+
+async def test_a_mailbox_is_not_remembered_for_whoever_logs_in_next(world: World, client: Client) -> None:
+    await client.append("INBOX", MESSAGE)
+    await client.ok("UNAUTHENTICATE")
+    address = await world.account()
+    await client.ok(f"LOGIN {address} secret")
+    await client.append("INBOX", MESSAGE)
+    assert len(files(world, address)) == 1

@@ -11,7 +11,7 @@ import pytest
 
 from esp.config import sections
 from esp.core.network import Networks
-from esp.imap.connection import GATHERED, READ_AHEAD, Connection, Event
+from esp.imap.connection import GATHERED, PARTS_AT_ONCE, READ_AHEAD, Connection, Event
 from esp.imap.session import Session
 from esp.native import CommandReader
 from tests.imap.client import Client
@@ -360,12 +360,15 @@ async def test_much_is_not_gathered() -> None:
     assert [len(sent) for sent in answering.transport.sent] == [GATHERED, GATHERED // 2]
 
 
-async def test_others_have_their_turn_between_two_commands() -> None:
+@pytest.mark.parametrize(("line", "at_once"), [(b"a NOOP\r\n", 1), (b"a )\r\n", PARTS_AT_ONCE)])
+async def test_others_have_their_turn_between_commands_and_after_some_other_events(
+    line: bytes, at_once: int
+) -> None:
     answering = Answering()
     await ticks(3)
-    answering.connection.data_received(b"a NOOP\r\n" * 10)
+    answering.connection.data_received(line * 20)
     seen = []
-    while answering.handled < 10:
+    while answering.handled < 20:
         await asyncio.sleep(0)
         seen.append(answering.handled)
-    assert max(later - earlier for earlier, later in itertools.pairwise([0, *seen])) == 1
+    assert max(later - earlier for earlier, later in itertools.pairwise([0, *seen])) == at_once
