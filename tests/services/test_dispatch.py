@@ -10,6 +10,7 @@ import pytest
 from esp.core.errors import NotFoundError, OverQuotaError
 from esp.core.mailbox import MailboxId
 from esp.core.message import SystemFlag
+from esp.services import dispatch as dispatch_module
 from esp.services.dispatch import Dispatch, Incoming, Target
 from esp.storage.postgres.pool import Database
 from tests.services.conftest import Publications, add_box
@@ -167,6 +168,23 @@ async def test_closing_finishes_what_waits_however_much_it_is(dispatch: Dispatch
 
     placed = await asyncio.gather(*deliveries)
     assert sorted(place.uid for (place,) in placed) == list(range(1, 301))
+
+
+async def test_as_many_as_came_just_now_are_waited_for(
+    dispatch: Dispatch, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch_module, "LONGEST_GATHERING", 3600.0)
+    box = await add_box(database)
+    await asyncio.gather(*(dispatch.deliver(incoming(box.target())) for _ in range(2)))
+
+    early = asyncio.create_task(dispatch.deliver(incoming(box.target())))
+    async with database.connection() as connection:
+        for _ in range(200):  # longer than the rows of a batch take
+            await connection.execute("SELECT 1")
+    assert not early.done()
+    (late,) = await dispatch.deliver(incoming(box.target()))
+
+    assert (await early)[0].modseq == late.modseq
 
 
 async def test_uids_rise_in_the_order_of_arrival_across_batches(
