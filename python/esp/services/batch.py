@@ -218,7 +218,7 @@ class Batches:
         rooms = {account: [room.octets, room.messages] for account, room in refused.rooms.items()}
         for entry in batch:
             if any(
-                target.mailbox in refused.gone or (refused.outdated and target.found_as)
+                target.mailbox in refused.gone or (target.found_as and target.mailbox in refused.outdated)
                 for target in entry.places
             ):
                 await self._undo([entry], NotFoundError("Mailbox does not exist"))

@@ -80,8 +80,8 @@ class Refused(msgspec.Struct, frozen=True):
     """Accounts that all their messages of the batch do not fit into."""
     gone: frozenset[MailboxId] = frozenset()
     """Mailboxes that were deleted."""
-    outdated: bool = False
-    """Some mailbox is not what it was when it was `found_as`."""
+    outdated: frozenset[MailboxId] = frozenset()
+    """Mailboxes that are not what they were when they were `found_as`."""
 
 
 Outcome = tuple[tuple[Placed, ...], ...]
@@ -89,13 +89,13 @@ Outcome = tuple[tuple[Placed, ...], ...]
 
 _SEEN = int(SystemFlag.SEEN)
 _DELIVER = f"SELECT * FROM deliver({', '.join(f'${n}' for n in range(1, 21))})"  # noqa: S608 - numbers
+_OUTDATED = """
+    SELECT w.id FROM unnest($%d::bigint[], $%d::text[]) AS w (id, name)
+    CROSS JOIN LATERAL (SELECT name, acl_version FROM mailbox WHERE id = w.id LIMIT 1) AS m
+    WHERE m.name <> w.name OR m.acl_version > 0
+    """
 # Nothing is called when the filter says no. A change that is committed meanwhile counts as one that came afterwards.
-_DELIVER_WHERE_FOUND = f"""
-    {_DELIVER} WHERE NOT EXISTS (
-        SELECT FROM unnest($21::bigint[], $22::text[]) AS w (id, name)
-        CROSS JOIN LATERAL (SELECT name, acl_version FROM mailbox WHERE id = w.id LIMIT 1) AS m
-        WHERE m.name <> w.name OR m.acl_version > 0)
-    """  # noqa: S608 - the constant above
+_DELIVER_WHERE_FOUND = f"{_DELIVER} WHERE NOT EXISTS ({_OUTDATED % (21, 22)})"
 
 
 async def place(connection: Connection, deliveries: Sequence[Delivery]) -> Outcome | Refused:
@@ -129,11 +129,12 @@ async def _place(connection: Connection, deliveries: Sequence[Delivery]) -> Outc
     arguments, ranked = _arguments(deliveries)
     found = {(there.mailbox, there.found_as) for one in deliveries for there in one.places if there.found_as}
     if found:
-        row = await connection.fetchrow(
-            _DELIVER_WHERE_FOUND, *arguments, *map(list, zip(*found, strict=True))
-        )
+        mailboxes, names = map(list, zip(*found, strict=True))
+        row = await connection.fetchrow(_DELIVER_WHERE_FOUND, *arguments, mailboxes, names)
         if row is None:
-            return Refused(outdated=True)
+            rows = await connection.fetch(_OUTDATED % (1, 2), mailboxes, names)
+            # None, when one has become again what it was: then all, so that the rest is smaller whatever happens.
+            return Refused(outdated=frozenset(MailboxId(row[0]) for row in rows) or frozenset(mailboxes))
     else:
         row = await connection.fetchrow(_DELIVER, *arguments)
         assert row is not None
