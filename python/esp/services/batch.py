@@ -162,15 +162,13 @@ class Batches:
 
     async def place(self, batch: list[Entry]) -> None:
         """Answer every entry of the batch, one way or the other."""
+        outcome: Outcome | Refused = ()
         try:
             batch = await self._with_keywords(batch)
             while batch:
                 outcome = await self._rows([_delivery(entry) for entry in batch])
                 if not isinstance(outcome, Refused):
-                    for entry, placed in zip(batch, outcome, strict=True):
-                        entry.succeed(placed)
-                    self._changed(list({p.mailbox: p.modseq for message in outcome for p in message}.items()))
-                    return
+                    break
                 batch = await self._without(batch, outcome)
         except UnknownOutcome as error:
             # 250 never came, so a copy that shows up after all is the lesser evil than one that is lost.
@@ -187,6 +185,12 @@ class Batches:
                     await self.place([entry])
             else:
                 await self._undo(batch, UnavailableError("Internal error"))
+        else:
+            # Not above: whatever went wrong here, the rows are there.
+            if batch and not isinstance(outcome, Refused):
+                for entry, placed in zip(batch, outcome, strict=True):
+                    entry.succeed(placed)
+                self._changed(list({p.mailbox: p.modseq for message in outcome for p in message}.items()))
 
     async def _with_keywords(self, batch: list[Entry]) -> list[Entry]:
         """Turn keywords into flag bits; entries whose mailbox takes no more of them fail."""

@@ -6,7 +6,7 @@ decided when.
 
 Messages that arrive together are kept together: while a batch is under way the next gathers, and begins beside it only
 when it is large. As many as were there just now are waited for, some milliseconds at most; a lone message waits for
-nobody.
+nobody, unless several were answered just before it.
 """
 
 import asyncio

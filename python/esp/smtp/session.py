@@ -8,7 +8,6 @@ import errno
 import unicodedata
 from base64 import b64encode
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -281,9 +280,11 @@ class SmtpSession(SmtpConnection):
         waiting = method(self, argument.strip().decode("utf-8", "replace"))
         if method not in _WAIT_FOR_NOTHING:
             return waiting
-        with suppress(StopIteration):
+        try:
             waiting.send(None)
-        return None
+        except StopIteration:
+            return None
+        raise RuntimeError(f"{method.__name__} waits")
 
     @syntax("HELO hostname")
     async def smtp_HELO(self, hostname: str) -> None:  # noqa: N802 - aiosmtpd's name, as below
