@@ -51,6 +51,20 @@ async def test_changes_in_quick_succession_are_told_together_and_none_is_lost(va
         await listening.close()
 
 
+async def test_of_two_changes_of_a_mailbox_the_later_one_is_told(valkey: str) -> None:
+    listening, telling = notifier(valkey), notifier(valkey)
+    try:
+        queue = await heard(listening)
+        for modseq in (1, 9, 8):
+            await telling.publish([(MailboxId(7), ModSeq(modseq))])
+        await telling.close()
+        async with asyncio.timeout(10):
+            assert await queue.get() == [(7, 1)]
+            assert await queue.get() == [(7, 9)]
+    finally:
+        await listening.close()
+
+
 class SlowServer:
     """Takes each publication when it is let in."""
 

@@ -93,7 +93,9 @@ class Notifier:
 
         What follows within `GATHERING` of the last publication is sent together, without its callers waiting.
         """
-        self._changes.update(changes)
+        for mailbox, modseq in changes:
+            # Who was answered first by PostgreSQL need not come here first.
+            self._changes[mailbox] = max(modseq, self._changes.get(mailbox, modseq))
         if not self._changes or self._timer is not None:
             return
         loop = asyncio.get_running_loop()
