@@ -48,7 +48,7 @@ async def test_every_client_sees_what_is(esp_instance: Instance) -> None:
     except BaseException as error:
         error.add_note(f"seed {SEED}, step {step}, last steps: {scene.said[-12:]}")
         for wire in (actor.wire for actor in scene.actors):
-            error.add_note(f"{wire.name}:\n  " + "\n  ".join(list(wire.transcript)[-40:]))
+            error.add_note(f"{wire.name}:\n  " + "\n  ".join(list(wire.transcript)[-200:]))
         raise
     finally:
         await story.end()

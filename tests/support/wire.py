@@ -141,7 +141,7 @@ class Wire:
         self.reader = reader
         self.writer = writer
         self.name = name
-        self.transcript: deque[str] = deque(maxlen=120)
+        self.transcript: deque[str] = deque(maxlen=400)
         self._tags = 0
 
     @classmethod

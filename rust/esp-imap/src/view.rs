@@ -79,6 +79,7 @@ impl View {
                 messages_version: version,
                 version,
                 told: table.modseq,
+                complete: table.modseq,
                 ahead: HashMap::new(),
                 keywords: table.keywords.len(),
                 recent,
@@ -132,14 +133,15 @@ impl View {
 
     /// From now on flags come with MODSEQ.
     pub fn enable_condstore(&self) {
-        self.known().condstore = true;
+        let mut known = self.known();
+        known.condstore = true;
+        known.told = known.complete;
     }
 
     /// From now on VANISHED instead of EXPUNGE.
     pub fn enable_qresync(&self) {
-        let mut known = self.known();
-        known.condstore = true;
-        known.qresync = true;
+        self.enable_condstore();
+        self.known().qresync = true;
     }
 
     /// From now on nothing is `\Recent`, and what is told by itself has UID (RFC 9051 §7.5.2, appendix E).

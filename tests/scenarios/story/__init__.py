@@ -35,7 +35,7 @@ WEIGHTS: dict[Step, int] = {
     select: 8,
     start_idling: 6,
     rename: 1,
-    drop: 2,
+    drop: 6,
     burst: 6,
 }
 NEED_MAILBOX = frozenset({store, expunge, close, copy, fetch, search})

@@ -1,6 +1,7 @@
 """Clients come, wait and go: SELECT with what was kept (RFC 7162 §3.2.5), IDLE, a lost connection, RENAME meanwhile."""
 
 import asyncio
+from collections import deque
 
 from tests.scenarios.story.actor import Actor
 from tests.scenarios.story.mailbox import Box, as_set
@@ -144,5 +145,8 @@ async def drop(scene: Scene, actor: Actor) -> None:
     """The connection breaks; the client comes back with what it knows."""
     actor.leave()
     await actor.wire.close()
+    before = actor.wire.transcript
     actor.wire = await scene.connect(actor.wire.name)
+    # What goes wrong now has its cause in what was said then.
+    actor.wire.transcript = deque([*before, *actor.wire.transcript], maxlen=before.maxlen)
     await come(scene, actor)

@@ -22,6 +22,8 @@ pub(crate) struct Known {
     pub(super) version: u64,
     /// Flag changes up to here were told.
     pub(super) told: i64,
+    /// All was told up to here; with CONDSTORE no less than `told`, without it less while an expunge is held back.
+    pub(super) complete: i64,
     /// Told ahead of `told`: UID and mod-sequence.
     pub(super) ahead: HashMap<u32, i64>,
     pub(super) keywords: usize,

@@ -67,7 +67,7 @@ impl View {
         let _ = write!(
             out,
             "* OK [UIDVALIDITY {}] UIDs valid\r\n* OK [UIDNEXT {}] Predicted next UID\r\n* OK [HIGHESTMODSEQ {}] Highest\r\n",
-            self.index.uidvalidity, table.uidnext, table.modseq
+            self.index.uidvalidity, table.uidnext, known.complete
         );
         out
     }
@@ -96,11 +96,16 @@ impl View {
             known.version = table.version;
         }
         // RFC 7162 §3.2: a client that has heard of a mod-sequence believes to know all below it. While an expunge is
-        // held back, nothing newer is told but what was asked for, or who resumes there would never hear of it.
-        let hold = sync.hold_flags || (known.qresync && known.messages_version != table.version);
+        // held back, nothing newer is told but what was asked for, or who resumes there would never hear of it; with
+        // CONDSTORE alone as well, for what is kept of this session may be resumed from with QRESYNC in the next.
+        let behind = known.messages_version != table.version;
+        let hold = sync.hold_flags || (known.condstore && behind);
         self.sync_flags(known, &table, sync, last, hold, &mut out);
         if !hold {
             known.told = known.told.max(table.modseq);
+            if !behind {
+                known.complete = known.told;
+            }
             let told = known.told;
             known.ahead.retain(|_, modseq| *modseq > told);
         }
