@@ -2,7 +2,8 @@
 
 In: a mailbox to open, word from other processes, a session that wants to know. Out: an index that is as new as
 PostgreSQL, and a call to whoever listens when it became newer. An index stays warm for a while after its last session,
-within a memory bound, so that selecting again costs what has changed since.
+within a memory bound, so that selecting again costs what has changed since; of a large mailbox it is kept in PostgreSQL,
+where the first SELECT of another process finds it (docs/adr/0007-large-indexes-are-kept.md).
 """
 
 import asyncio
@@ -11,13 +12,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from esp.core.errors import EspError, NotFoundError
-from esp.core.mailbox import Mailbox, MailboxId, ModSeq
+from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
 from esp.core.principal import AccountId
 from esp.native import MailboxIndex
 from esp.services.lost_word import until_look
 from esp.storage import maildir
+from esp.storage.postgres import kept_indexes
 from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres import messages as messages_sql
+from esp.storage.postgres.kept_indexes import Kept
 from esp.storage.postgres.mailboxes import State
 from esp.storage.postgres.pool import Connection, Database
 from esp.storage.redis import Changes, Notifier
@@ -30,6 +33,10 @@ WARM_OCTETS = 64 * 1024 * 1024
 WARM_SECONDS = 600.0
 WORTH_HALVING = 5_000
 """UIDs; so many messages are there sooner when two connections read them, each a process of PostgreSQL's."""
+WORTH_KEEPING = 5_000
+"""Messages; whoever has read so many leaves its index to those who come."""
+KEEP_AFTER = 1.0
+"""Seconds: the client that waited for the index is served first."""
 
 log = get_logger(__name__)
 
@@ -41,6 +48,8 @@ class OpenMailbox:
         "_behind",
         "_database",
         "_filling",
+        "_maybe_kept",
+        "_unkept",
         "account",
         "acl_version",
         "deleted",
@@ -63,6 +72,9 @@ class OpenMailbox:
         self.acl_version = mailbox.acl_version
         """Of its access control list, as of `index`: who finds it changed asks for its rights anew."""
         self._database = database
+        self._maybe_kept = mailbox.messages >= WORTH_KEEPING
+        self._unkept = 0
+        """Messages and changes that were read and that no kept index has."""
         self._behind = 1
         self._filling = asyncio.Lock()
 
@@ -74,6 +86,24 @@ class OpenMailbox:
     def heard(self, modseq: int) -> None:
         """Take word that the mailbox has come to a mod-sequence."""
         self._behind = max(self._behind, modseq)
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether `keep` would save others much."""
+        messages = self.index.messages
+        return messages >= WORTH_KEEPING and self._unkept >= max(WORTH_KEEPING, messages // 10)
+
+    async def keep(self) -> None:
+        """Leave the index, as it is now, to other processes and those to come.
+
+        Raises:
+            UnavailableError: PostgreSQL does not answer.
+        """
+        unkept = self._unkept
+        octets, modseq, uidnext = await asyncio.to_thread(self.index.keep)
+        async with self._database.connection() as connection:
+            await kept_indexes.keep(connection, self.mailbox, Kept(octets, ModSeq(modseq), Uid(uidnext)))
+        self._unkept -= unkept
 
     async def refresh(self, *, ask: bool = False) -> None:
         """Bring the index up to date, if it is known to be behind, or in any case with `ask`.
@@ -135,10 +165,12 @@ class OpenMailbox:
 
     async def _fill(self) -> None:
         index = self.index
-        known = ModSeq(index.modseq)
         heard = self._behind
         try:
             async with self._database.connection() as connection:
+                if self._maybe_kept and not index.modseq:
+                    await self._begin_with_kept(connection)
+                known = ModSeq(index.modseq)
                 state = await mailboxes_sql.state(connection, self.mailbox, known)
                 uids, after = self._lacking(state, known)
                 # Before a session is told of them, so that none in another process has them too.
@@ -161,9 +193,21 @@ class OpenMailbox:
             changed=() if complete else state.changed,
             complete=complete,
         )
+        self._unkept += len(uids) + len(state.changed) + len(state.expunged)
         self.acl_version = state.acl_version
         if self._behind == heard:  # else there was word of something newer than what was read
             self._behind = state.modseq
+
+    async def _begin_with_kept(self, connection: Connection) -> None:
+        kept = await kept_indexes.find(connection, self.account, self.mailbox)
+        if kept is None:
+            return
+        try:
+            self.index.feed_kept(kept.octets)
+        except ValueError:
+            log.info("kept_index_of_another_version", mailbox=self.mailbox)
+        else:
+            self.index.commit(modseq=kept.modseq, uidnext=kept.uidnext, keywords=(), complete=True)
 
     def _lacking(self, state: State, known: ModSeq) -> tuple[range, int]:
         """Return the UIDs of what `state` does not tell, and the mod-sequence after which it was changed.
@@ -221,6 +265,7 @@ class OpenMailboxes:
         self._poll_interval = poll_interval
         self._open: dict[MailboxId, OpenMailbox] = {}
         self._refreshing: dict[MailboxId, asyncio.Task[None]] = {}
+        self._keeping: dict[MailboxId, asyncio.Task[None]] = {}
         self._poller: asyncio.Task[None] | None = None
         notifier.subscribe(self._heard)
         notifier.subscribe_connection(self._connection_changed)
@@ -233,7 +278,11 @@ class OpenMailboxes:
 
     async def close(self) -> None:
         """Stop, and forget everything."""
-        tasks = [task for task in (self._poller, *self._refreshing.values()) if task is not None]
+        tasks = [
+            task
+            for task in (self._poller, *self._refreshing.values(), *self._keeping.values())
+            if task is not None
+        ]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -258,6 +307,8 @@ class OpenMailboxes:
         except BaseException:
             self.release(opened)
             raise
+        if opened.worth_keeping and mailbox.id not in self._keeping:
+            self._keeping[mailbox.id] = asyncio.create_task(self._keep(opened))
         return opened
 
     def release(self, opened: OpenMailbox) -> None:
@@ -297,6 +348,15 @@ class OpenMailboxes:
             log.warning("mailbox_refresh_failed", mailbox=opened.mailbox, error=str(error))
         finally:
             self._refreshing.pop(opened.mailbox, None)
+
+    async def _keep(self, opened: OpenMailbox) -> None:
+        try:
+            await asyncio.sleep(KEEP_AFTER)
+            await opened.keep()
+        except EspError as error:
+            log.warning("index_not_kept", mailbox=opened.mailbox, error=str(error))
+        finally:
+            self._keeping.pop(opened.mailbox, None)
 
     def _connection_changed(self, _: bool) -> None:
         self._look_now.set()  # word may have been lost until now, or will be from now on

@@ -2,10 +2,12 @@
 //! `commit`, read by all.
 
 mod change;
+mod kept;
 mod names;
 mod table;
 
 pub(crate) use change::expunged_ranges;
+pub use kept::KeptError;
 pub(crate) use table::{Row, Table};
 
 use crate::copy::{CopyError, CopyReader};
@@ -126,6 +128,27 @@ impl MailboxIndex {
             *pending = Pending::default();
         }
         result
+    }
+
+    /// All rows as octets for `feed_kept`, with the mod-sequence up to which they tell everything and UIDNEXT.
+    #[must_use]
+    pub fn keep(&self) -> (Vec<u8>, i64, u32) {
+        let table = self.read();
+        (kept::write(&table), table.modseq, table.uidnext)
+    }
+
+    /// Take octets that `keep` made, instead of a COPY stream.
+    ///
+    /// # Errors
+    /// `KeptError` when they are none, or of another version.
+    pub fn feed_kept(&self, octets: &[u8]) -> Result<(), KeptError> {
+        let (rows, names) = kept::read(octets)?;
+        *self.pending() = Pending {
+            rows,
+            names,
+            ..Pending::default()
+        };
+        Ok(())
     }
 
     /// Make what was fed visible.

@@ -60,7 +60,7 @@ pub use fetch::{Fetch, Step};
 pub use fetch_items::{FetchItem, FetchItems, Form, SectionItem};
 pub use flags::{ANSWERED, DELETED, DRAFT, FIRST_KEYWORD_BIT, FLAGGED, FlagList, SEEN};
 pub use heads::HEAD_COLUMNS;
-pub use index::{MailboxIndex, MailboxState, ROW_COLUMNS};
+pub use index::{KeptError, MailboxIndex, MailboxState, ROW_COLUMNS};
 pub use message_section::MessageSection;
 pub use notify::{EventGroup, Notify};
 pub use patterns::Patterns;

@@ -463,8 +463,8 @@ async def remove_account(connection: Connection, account_id: AccountId) -> list[
     )
     await connection.execute("SET LOCAL statement_timeout = 0")
     for table in (
-        *("message", "expunged", "content_index", "thread_reference", "content"),
-        *("import_item", "import_folder", "mailbox"),
+        *("message", "expunged", "changed", "content_index", "thread_reference", "content"),
+        *("import_item", "import_folder", "mailbox_index", "mailbox"),
     ):
         statement = f"DELETE FROM {table} WHERE account_id = $1"  # noqa: S608 - the names are above
         await connection.execute(statement, account_id, timeout=REMOVAL_TIMEOUT)

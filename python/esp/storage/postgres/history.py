@@ -10,21 +10,26 @@ from esp.storage.postgres.pool import Connection
 Table = Literal["expunged", "changed"]
 
 
-async def forget(tx: Connection, table: Table, age: float, limit: int) -> int:
+async def forget(tx: Connection, table: Table, age: float, limit: int, kept_age: float = 0.0) -> int:
     """Remove rows older than `age` seconds, `limit` at most, and return how many.
+
+    Those of mailboxes whose index is kept (`kept_indexes`) are older than `kept_age`, too.
 
     Each mailbox notes up to which mod-sequence it has forgotten, in the same transaction: whoever asks for more is not
     told less than the truth.
     """
+    old = f"""
+        SELECT account_id, mailbox_id, modseq FROM {table} AS o
+        WHERE {table}_at < now() - make_interval(secs => $1) AND (
+            {table}_at < now() - make_interval(secs => $3)
+            OR NOT EXISTS (
+                SELECT FROM mailbox_index AS k WHERE k.account_id = o.account_id AND k.mailbox_id = o.mailbox_id))
+        """  # noqa: S608 - one of two names of ours
     mailboxes = await tx.fetch(
-        f"""
-        SELECT DISTINCT mailbox_id FROM (
-            SELECT mailbox_id FROM {table} WHERE {table}_at < now() - make_interval(secs => $1)
-            ORDER BY {table}_at LIMIT $2
-        ) AS old
-        """,  # noqa: S608 - one of two names of ours
+        f"SELECT DISTINCT mailbox_id FROM ({old} ORDER BY {table}_at LIMIT $2) AS old",  # noqa: S608
         age,
         limit,
+        kept_age,
     )
     # By rising id, as everybody locks mailboxes.
     await tx.execute(
@@ -34,11 +39,8 @@ async def forget(tx: Connection, table: Table, age: float, limit: int) -> int:
     forgotten: int = await tx.fetchval(
         f"""
         WITH gone AS (
-            DELETE FROM {table} AS e USING (
-                SELECT account_id, mailbox_id, modseq FROM {table}
-                WHERE {table}_at < now() - make_interval(secs => $1) AND mailbox_id = ANY($3::bigint[])
-                ORDER BY {table}_at LIMIT $2
-            ) AS old
+            DELETE FROM {table} AS e
+            USING ({old} AND mailbox_id = ANY($4::bigint[]) ORDER BY {table}_at LIMIT $2) AS old
             WHERE e.account_id = old.account_id AND e.mailbox_id = old.mailbox_id AND e.modseq = old.modseq
             RETURNING e.mailbox_id, e.modseq
         ), noted AS (
@@ -51,6 +53,7 @@ async def forget(tx: Connection, table: Table, age: float, limit: int) -> int:
         """,  # noqa: S608
         age,
         limit,
+        kept_age,
         [row["mailbox_id"] for row in mailboxes],
     )
     return forgotten

@@ -477,9 +477,9 @@ async def remove_all(tx: Connection, mailbox: Mailbox) -> list[Row]:
         mailbox.account,
         mailbox.id,
     )
-    await tx.execute(
-        "DELETE FROM expunged WHERE account_id = $1 AND mailbox_id = $2", mailbox.account, mailbox.id
-    )
+    for table in ("expunged", "changed", "mailbox_index"):
+        statement = f"DELETE FROM {table} WHERE account_id = $1 AND mailbox_id = $2"  # noqa: S608 - the names are above
+        await tx.execute(statement, mailbox.account, mailbox.id)
     rows = [_row(row) for row in gone]
     await forget_contents(tx, mailbox.account, [row.content for row in rows])
     return rows

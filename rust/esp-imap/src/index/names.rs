@@ -60,13 +60,11 @@ impl Names {
     }
 
     /// Maildir base name, and letters if it is in `cur`.
-    pub(super) fn read(&self, name: Name) -> (String, Option<String>) {
-        let text = |from: usize, to: usize| {
-            String::from_utf8_lossy(self.octets.get(from..to).unwrap_or_default()).into_owned()
-        };
+    pub(super) fn read(&self, name: Name) -> (&[u8], Option<&[u8]>) {
+        let octets = |from: usize, to: usize| self.octets.get(from..to).unwrap_or_default();
         let (base, end) = (name.base_end(), name.end());
-        let letters = (name.letters > 0).then(|| text(base, end));
-        (text(name.start as usize, base), letters)
+        let letters = (name.letters > 0).then(|| octets(base, end));
+        (octets(name.start as usize, base), letters)
     }
 
     /// Count one that nobody has any longer.

@@ -106,7 +106,19 @@ impl Table {
 
     /// Maildir base name, and letters if it is in `cur`.
     pub(crate) fn file(&self, row: &Row) -> (String, Option<String>) {
+        let text = |octets| String::from_utf8_lossy(octets).into_owned();
+        let (base, letters) = self.name(row);
+        (text(base), letters.map(text))
+    }
+
+    /// The same as octets.
+    pub(super) fn name(&self, row: &Row) -> (&[u8], Option<&[u8]>) {
         self.names.read(row.name)
+    }
+
+    /// All rows, by UID.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (u32, &Row)> {
+        self.uids.iter().zip(&self.rows)
     }
 
     /// Positions of rows with a greater mod-sequence.

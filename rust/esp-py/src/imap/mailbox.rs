@@ -54,6 +54,15 @@ impl MailboxIndex {
         py.detach(|| self.0.feed(copy)).map_err(invalid)
     }
 
+    fn keep<'py>(&self, py: Python<'py>) -> (Bound<'py, PyBytes>, i64, u32) {
+        let (octets, modseq, uidnext) = py.detach(|| self.0.keep());
+        (PyBytes::new(py, &octets), modseq, uidnext)
+    }
+
+    fn feed_kept(&self, py: Python<'_>, octets: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.feed_kept(octets)).map_err(invalid)
+    }
+
     #[pyo3(signature = (*, modseq, uidnext, keywords, expunged = Vec::new(), changed = Vec::new(), complete = false), text_signature = "(self, /, *, modseq, uidnext, keywords, expunged=(), changed=(), complete=False)")]
     #[allow(
         clippy::too_many_arguments,
