@@ -29,7 +29,7 @@ async def filled(world: World, imap: Imap) -> tuple[str, Client]:
     await client.ok("ENABLE CONDSTORE")
     await client.ok("SELECT INBOX")
     async with asyncio.timeout(10):
-        while await world.database_value(f"SELECT modseq {KEPT}") is None:  # noqa: ASYNC110 - another process
+        while await world.database_value(f"SELECT modseq {KEPT}") is None:
             await asyncio.sleep(0.005)
     return address, client
 
@@ -105,7 +105,7 @@ async def test_what_another_version_has_kept_is_replaced(world: World, imap: Ima
     await world.database_value("UPDATE mailbox_index SET octets = '\\x00'::bytea")
     assert await seen_anew(world, address) == await everything(client)
     async with asyncio.timeout(10):
-        while await world.database_value(f"SELECT length(octets) {KEPT}") == 1:  # noqa: ASYNC110 - another process
+        while await world.database_value(f"SELECT length(octets) {KEPT}") == 1:
             door = await world.open_door()
             other = await door.login(address)
             await other.ok("SELECT INBOX")
@@ -123,7 +123,7 @@ async def test_nothing_is_kept_of_a_mailbox_that_is_no_more(world: World, imap: 
     await client.ok("COPY 1:* Other")
     await client.ok("SELECT Other")
     async with asyncio.timeout(10):
-        while await world.database_value(count) == before:  # noqa: ASYNC110 - another process
+        while await world.database_value(count) == before:
             await asyncio.sleep(0.005)
     await client.ok("CLOSE")
     await client.ok("DELETE Other")

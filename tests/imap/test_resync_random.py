@@ -113,6 +113,22 @@ async def truth(door: Imap, address: str) -> dict[int, frozenset[str]]:
     return {int(one[1]): flags_of(one[2]) for one in found if one}
 
 
+async def write(chance: random.Random, writer: Client) -> None:
+    """Do something to INBOX."""
+    match chance.randrange(5):
+        case 0 | 1:
+            await writer.append("INBOX", b"x")
+        case 2 | 3:
+            sign = chance.choice(("+", "-", ""))
+            await writer.command(
+                f"UID STORE {chance.randrange(1, 30)}:* {sign}FLAGS ({chance.choice(FLAGS)})"
+            )
+        case _:
+            first = chance.randrange(1, 60)
+            await writer.command(f"UID STORE {first}:{first + 2} +FLAGS.SILENT (\\Deleted)")
+            await writer.ok(chance.choice((f"UID EXPUNGE {first}:{first + 2}", "EXPUNGE")))
+
+
 @pytest.mark.parametrize(("seed", "kept"), [(1, False), (2, False), (3, True), (4, True)])
 async def test_who_resumes_knows_the_mailbox(
     seed: int, kept: bool, world: World, imap: Imap, monkeypatch: pytest.MonkeyPatch
@@ -131,19 +147,9 @@ async def test_who_resumes_knows_the_mailbox(
     fresh: list[Imap] = []
     await believer.connect(chance.choice((imap, other)), address)
     for _ in range(STEPS):
-        writer = chance.choice(writers)
         match chance.randrange(9):
-            case 0 | 1:
-                await writer.append("INBOX", b"x")
-            case 2 | 3:
-                sign = chance.choice(("+", "-", ""))
-                await writer.command(
-                    f"UID STORE {chance.randrange(1, 30)}:* {sign}FLAGS ({chance.choice(FLAGS)})"
-                )
-            case 4:
-                first = chance.randrange(1, 60)
-                await writer.command(f"UID STORE {first}:{first + 2} +FLAGS.SILENT (\\Deleted)")
-                await writer.ok(chance.choice((f"UID EXPUNGE {first}:{first + 2}", "EXPUNGE")))
+            case 0 | 1 | 2 | 3 | 4:
+                await write(chance, chance.choice(writers))
             case 5:
                 await believer.do("NOOP", whole=True)
                 await believer.learn()
