@@ -2,8 +2,8 @@
 
 In: a mailbox to open, word from other processes, a session that wants to know. Out: an index that is as new as
 PostgreSQL, and a call to whoever listens when it became newer. An index stays warm for a while after its last session,
-within a memory bound, so that selecting again costs what has changed since; that of a large mailbox is left in PostgreSQL
-for processes to come (docs/adr/0007-large-indexes-are-kept.md).
+within a memory bound, so that selecting again costs what has changed since; that of a large mailbox is left in the
+database for processes to come (docs/adr/0007-large-indexes-are-kept.md).
 """
 
 import asyncio
