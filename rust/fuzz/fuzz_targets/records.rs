@@ -103,6 +103,25 @@ fn stored(octets: &[u8]) {
     assert!(octets.is_empty() || !may_contain(octets, needle) || may_contain(&full, needle));
 }
 
+/// Rows that are kept come back, and octets that are none are refused.
+fn kept(octets: &[u8]) {
+    let begin = |octets: &[u8]| {
+        let index = MailboxIndex::new(1, 2, PathBuf::from("/nonexistent"), 7);
+        index.feed_kept(octets).ok()?;
+        let state = MailboxState {
+            complete: true,
+            ..MailboxState::default()
+        };
+        index.commit(state).ok()?;
+        Some(index)
+    };
+    if let Some(index) = begin(octets) {
+        assert!(index.octets() <= 4096 + octets.len() * 64);
+        let (again, ..) = index.keep();
+        assert_eq!(begin(&again).unwrap().keep().0, again);
+    }
+}
+
 /// A COPY stream means the same in any division, and nothing that is cut or no stream is taken.
 fn streamed(octets: &[u8], cut: usize) {
     let taken = |pieces: &[&[u8]]| {
@@ -153,7 +172,10 @@ fuzz_target!(|octets: &[u8]| {
                 stored(&record);
             }
         }
-        2 => stored(rest),
+        2 => {
+            stored(rest);
+            kept(&[&[1], rest].concat());
+        }
         _ => {
             let header = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
             let stream = [

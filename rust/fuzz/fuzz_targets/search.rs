@@ -92,8 +92,7 @@ impl Mailbox {
 
     fn search(&self, program: &SearchProgram, order: Order) -> Search {
         let (view, texts) = (Arc::clone(&self.view), Arc::clone(&self.texts));
-        let mut search =
-            Search::new(view, program, order, texts, 0, &ThreadContents::new());
+        let mut search = Search::new(view, program, order, texts, 0, &ThreadContents::new());
         // Whatever it asks for, there is nothing more.
         while search.step().unwrap().is_some() {}
         search

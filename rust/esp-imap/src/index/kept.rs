@@ -10,6 +10,8 @@ use super::table::{Row, Table};
 const FORM: u8 = 1;
 /// Octets that a row takes at least: a count that cannot be must not cost memory.
 const SMALLEST_ROW: usize = 10;
+/// Octets: `NAME_MAX` of Linux.
+const LONGEST_NAME: usize = 255;
 
 /// The octets are no rows, or not in this form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +119,9 @@ pub(super) fn read(octets: &[u8]) -> Result<(Vec<(u32, Row)>, Names), KeptError>
         }
         base.truncate(same);
         let length = reader.length()?;
+        if length > LONGEST_NAME - same {
+            return Err(KeptError);
+        }
         base.extend_from_slice(reader.octets(length)?);
         let letters = match reader.length()? {
             0 => None,
