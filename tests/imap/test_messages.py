@@ -48,6 +48,15 @@ async def test_a_date_far_away_is_kept(year: str, client: Client) -> None:
     assert f"02-Jan-{year}" in (await client.ok("FETCH 1 INTERNALDATE"))[0].replace('" 2-', '"02-')
 
 
+async def test_the_first_moment_of_the_calendar_is_kept(client: Client) -> None:
+    # What a client written in Go sends that has set no date.
+    assert (await client.append("INBOX", b"x", date='"01-Jan-0001 00:00:00 +0000"')).startswith("OK")
+    await client.ok("SELECT INBOX")
+    assert '" 1-Jan-0001 00:00:00 +0000"' in (await client.ok("FETCH 1 INTERNALDATE"))[0]
+    assert (await client.ok("SEARCH BEFORE 1-Jan-0001"))[0] == "* SEARCH"
+    assert (await client.ok("SEARCH ON 1-Jan-0001"))[0] == "* SEARCH 1"
+
+
 @pytest.mark.parametrize("date", ["31-Dec-9999 23:59:59 -1200", "01-Jan-0000 00:00:00 +0000"])
 async def test_a_date_beyond_all_calendars_is_refused(date: str, client: Client) -> None:
     assert (await client.append("INBOX", b"x", date=f'"{date}"')).startswith("BAD")

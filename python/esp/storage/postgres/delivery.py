@@ -9,7 +9,7 @@ What a broken connection leaves unknown, `find` finds out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import msgspec
@@ -87,6 +87,7 @@ class Refused(msgspec.Struct, frozen=True):
 Outcome = tuple[tuple[Placed, ...], ...]
 """For each message one `Placed` for each place, both in the order given."""
 
+_FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
 _SEEN = int(SystemFlag.SEEN)
 _DELIVER = f"SELECT * FROM deliver({', '.join(f'${n}' for n in range(1, 21))})"  # noqa: S608 - numbers
 _OUTDATED = """
@@ -173,7 +174,7 @@ def _arguments(deliveries: Sequence[Delivery]) -> tuple[list[object], list[tuple
             described.envelope,
             described.bodystructure,
             described.body,
-            delivery.internal_date,
+            _finite(delivery.internal_date),
             # The same for every account: whoever indexes it reads it once.
             delivery.paths[0],
         )
@@ -202,9 +203,17 @@ def _timestamp(epoch: float | None) -> datetime | None:
     if epoch is None:
         return None
     try:
-        return datetime.fromtimestamp(epoch, UTC)
+        return _finite(datetime.fromtimestamp(epoch, UTC))
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _finite(moment: datetime) -> datetime:
+    """Return a moment as PostgreSQL is to keep it: asyncpg writes the calendar's first one as `-infinity`.
+
+    That is the zero of Go's `time.Time`, so clients written in Go append messages with it. FETCH shows seconds.
+    """
+    return moment + timedelta(microseconds=1) if moment == _FIRST_MOMENT else moment
 
 
 def _text(value: str | None) -> str | None:
