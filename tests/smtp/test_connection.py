@@ -131,6 +131,21 @@ async def test_too_many_bad_passwords_have_to_wait() -> None:
         assert answers == ["535 5.7.8"] * 3 + ["454 4.7.0"]
 
 
+async def test_an_exchange_ends_with_a_line_that_is_none() -> None:
+    networks = Security(plaintext_login_networks=("127.0.0.0/8",))
+    async with world(submission=FakeAuthentication(), security=networks) as made:
+        talk = await Talk.to(made)
+        await talk.ask("EHLO client.test")
+        assert (await talk.ask("AUTH PLAIN")).startswith("334")
+        # RFC 4954 §6, and the connection goes on.
+        assert (await talk.ask("x" * 13_000)).startswith("500 5.5.6")
+        assert (await talk.ask("AUTH PLAIN")).startswith("334")
+        assert (await talk.ask(b"AGE\rA\r\n")).startswith("500 5.5.2")
+        assert (await talk.ask("AUTH PLAIN")).startswith("334")
+        assert (await talk.ask(b"*\n")).startswith("500 5.5.2")
+        assert await talk.closed()
+
+
 async def test_too_many_refusals_end_the_session() -> None:
     async with world(smtp=Smtp(max_errors=3)) as made:
         talk = await Talk.to(made)

@@ -184,8 +184,32 @@ async def test_a_message_above_the_limit_is_refused_without_being_kept() -> None
         assert (await talk.ask(".")).startswith("552 5.3.4")
         assert made.dispatch.bodies == []
         await talk.all_of(["MAIL FROM:<a@b.test>", "RCPT TO:<alice@example.test>"])
-        talk.send("BDAT 1073741824 LAST\r\n")
-        assert (await talk.reply()).startswith("552 5.3.4")
+        assert made.door.limits.held < 16_384
+
+
+async def test_a_chunk_above_the_limit_is_taken_and_refused() -> None:
+    # RFC 3030 §2: it is discarded before the reply, and the transaction is over.
+    async with world(smtp=Smtp(max_message_size=100_000)) as made:
+        talk = await Talk.to(made)
+        await talk.all_of(["EHLO client.test", "MAIL FROM:<a@b.test>", "RCPT TO:<alice@example.test>"])
+        talk.send("BDAT 10\r\nSubject: x")
+        assert (await talk.reply()).startswith("250")
+        talk.send(b"BDAT 1000000\r\n" + b"x" * 1_000_000 + b"BDAT 5 LAST\r\nabcdeNOOP\r\n")
+        assert (await talk.reply()) == "552 5.3.4 Message too large"
+        assert (await talk.reply()) == "503 5.5.1 Need MAIL first"
+        assert (await talk.reply()).startswith("250")
+        assert made.door.limits.held < 16_384
+        assert made.dispatch.bodies == []
+
+
+async def test_a_chunk_that_is_refused_has_no_longer_than_one_that_is_kept() -> None:
+    async with world(smtp=Smtp(idle_timeout=60, data_timeout=0.1), sweep=0.01) as made:
+        talk = await Talk.to(made)
+        await talk.ask("EHLO client.test")
+        talk.send("BDAT 3\r\nabc")
+        assert (await talk.reply()).startswith("503")
+        talk.send("BDAT 18446744073709551615 LAST\r\nabc")
+        assert (await talk.reply()).startswith("421 4.4.2")
         assert await talk.closed()
 
 

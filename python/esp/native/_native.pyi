@@ -1427,8 +1427,8 @@ class SmtpProblem:
 
     @property
     def kind(self) -> str:
-        """`bare-lf`, `bare-cr`, `line-too-long`, `empty`, `mail-syntax`, `rcpt-syntax`, `path`, `parameter`,
-        `unknown-parameter`, `argument`, `bdat-syntax`."""
+        """`bare-lf`, `bare-cr`, `line-too-long`, `empty`, `mail-syntax`, `rcpt-syntax`, `path`, `reverse-path`,
+        `parameter`, `unknown-parameter`, `argument`, `bdat-syntax`."""
 
 @final
 class SmtpPart:

@@ -17,7 +17,7 @@ from aiosmtpd.smtp import SMTP, Session
 from esp.core.envelope import Client
 from esp.core.errors import EspError
 from esp.core.sasl import ChannelBinding
-from esp.native import SmtpLine, SmtpReader, Spool
+from esp.native import SmtpLine, SmtpProblem, SmtpReader, Spool
 from esp.services.certificates import binding_of
 from esp.smtp.replies import reply_for
 
@@ -73,7 +73,7 @@ class SmtpConnection(SMTP):
         self._spool_error: EspError | None = None
         self._data_deadline: float | None = None
         self._task: asyncio.Task[None] | None = None
-        self._line: asyncio.Future[bytes] | None = None
+        self._line: asyncio.Future[SmtpLine | SmtpProblem] | None = None
         self._out: list[bytes] = []
         self._out_size = 0
         self._errors = 0
@@ -318,11 +318,11 @@ class SmtpConnection(SMTP):
 
     # --- lines that are no commands -----------------------------------------------------------------------------
 
-    async def readline(self) -> bytes:
-        """Return the client's next line, which is no command (RFC 4954 §4)."""
+    async def readline(self) -> SmtpLine | SmtpProblem:
+        """Return the client's next line, which is no command (RFC 4954 §4), or why it is no line."""
         self.native.expect_line()
         self._flush()
-        line: asyncio.Future[bytes] = self.loop.create_future()
+        line: asyncio.Future[SmtpLine | SmtpProblem] = self.loop.create_future()
         self._give_line(line)
         if not line.done():
             self._line = line
@@ -332,11 +332,10 @@ class SmtpConnection(SMTP):
         finally:
             self._line = None
 
-    def _give_line(self, line: "asyncio.Future[bytes]") -> None:
+    def _give_line(self, line: "asyncio.Future[SmtpLine | SmtpProblem]") -> None:
         event = self.native.next()
         if event is not None and not line.done():
-            # A line that cannot be one is as good as giving up (RFC 4954 §4).
-            line.set_result(event.octets if isinstance(event, SmtpLine) else b"*")
+            line.set_result(cast("SmtpLine | SmtpProblem", event))
 
     # --- what is known of the client ----------------------------------------------------------------------------
 

@@ -36,6 +36,8 @@ PROBLEMS: dict[str, bytes] = {
     "mail-syntax": b"501 5.5.4 Syntax: MAIL FROM:<reverse-path> [parameters]",
     "rcpt-syntax": b"501 5.5.4 Syntax: RCPT TO:<forward-path> [parameters]",
     "path": b"501 5.1.3 Address syntax",
+    # RFC 3463 §3.2: X.1.3 is the recipient's.
+    "reverse-path": b"501 5.1.7 Address syntax",
     "parameter": b"501 5.5.4 Parameter syntax",
     "unknown-parameter": b"555 5.5.4 Parameter not recognized or not implemented",
     "argument": b"501 5.5.4 No argument allowed",

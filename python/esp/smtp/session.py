@@ -88,8 +88,10 @@ class SmtpSession(SmtpConnection):
 
     def _on_rcpt(self, rcpt: SmtpRcpt) -> Waiting | None:
         transaction = self._transaction
-        if transaction is None or self._chunking:
+        if transaction is None:
             return self._answer(b"503 5.5.1 Need MAIL first", "RCPT")
+        if self._chunking:
+            return self._answer(b"503 5.5.1 BDAT has begun", "RCPT")
         if rcpt.extended and not cast("Session", self.session).extended_smtp:
             return self._answer(b"555 5.5.4 Parameters need EHLO", "RCPT")
         if rcpt.notify is not None or rcpt.orcpt is not None:
@@ -155,25 +157,29 @@ class SmtpSession(SmtpConnection):
     def _on_bdat(self, bdat: SmtpBdat) -> None:
         """The chunk follows whatever is answered; the answer waits for its end (RFC 3030 §2)."""
         transaction = self._transaction
+        if self._data_deadline is None:
+            self._data_deadline = self.loop.time() + self.door.data_timeout
         if transaction is None:
             self._refused = b"503 5.5.1 Need MAIL first"
         elif not transaction.accepted:
             self._refused = b"503 5.5.1 No valid recipients"
         elif bdat.size > self.door.max_message_size:
-            # It would take long to come, and none of it is wanted.
-            self._reply(FAULTS["too-large"], "BDAT")
-            self._close()
+            # RFC 3030 §2: it is taken off the connection all the same. Who is cut off while sending never reads why.
+            self._refused = FAULTS["too-large"]
         else:
             self._chunking = True
             self._refused = None
             self.native.keep_chunk(strip_bcc=self.door.reception.strip_bcc)
-            if self._data_deadline is None:
-                self._data_deadline = self.loop.time() + self.door.data_timeout
 
     def _on_chunk_end(self, end: SmtpChunkEnd) -> None:
         if not end.kept:
-            self._reply(self._refused or b"503 5.5.1 Not expected", "BDAT")
+            refused = self._refused or b"503 5.5.1 Not expected"
+            self._reply(refused, "BDAT")
             self._refused = None
+            if refused == FAULTS["too-large"]:
+                self._forget()
+            elif not self._chunking:
+                self._data_deadline = None
         elif end.fault is not None:
             # RFC 3030 §2: the transaction is over; chunks that are already on their way find none.
             self._reply(FAULTS[end.fault], "BDAT")
@@ -353,6 +359,8 @@ class SmtpSession(SmtpConnection):
         if not self._may_log_in():
             return self._reply(b"538 5.7.11 Encryption required", "AUTH")
         mechanism, _, initial = arg.partition(" ")
+        if not mechanism:
+            return self._reply(b"501 5.5.4 Syntax: AUTH mechanism [initial-response]", "AUTH")
         try:
             exchange = authentication.exchange(
                 mechanism, remote=str(self._address), door=self.door.name, binding=self._binding
@@ -363,7 +371,10 @@ class SmtpSession(SmtpConnection):
             response = decoded(initial.encode(), initial=True) if initial else None
             while isinstance(step := await exchange.respond(response), Challenge):
                 self._reply(b"334 " + b64encode(step.data), "AUTH")
-                response = decoded(await self.readline())
+                line = await self.readline()
+                if isinstance(line, SmtpProblem):
+                    return self._on_broken_exchange(line)
+                response = decoded(line.octets)
         except InvalidError as error:
             # RFC 4954 §4: also what a client gets that cancels.
             return self._reply(b"501 5.5.2 " + error.detail.encode(), "AUTH")
@@ -372,6 +383,12 @@ class SmtpSession(SmtpConnection):
         self.principal = step
         self._client = None
         return self._reply(b"235 2.7.0 Authentication successful", "AUTH")
+
+    def _on_broken_exchange(self, problem: SmtpProblem) -> None:
+        if problem.kind == "line-too-long":
+            # RFC 4954 §6.
+            return self._reply(b"500 5.5.6 Authentication exchange line is too long", "AUTH")
+        return self._on_problem(problem)
 
     def _may_log_in(self) -> bool:
         return self.door.submission and (

@@ -313,6 +313,7 @@ const fn problem_name(problem: Problem) -> &'static str {
         Problem::MailSyntax => "mail-syntax",
         Problem::RcptSyntax => "rcpt-syntax",
         Problem::Path => "path",
+        Problem::ReversePath => "reverse-path",
         Problem::Parameter => "parameter",
         Problem::UnknownParameter => "unknown-parameter",
         Problem::Argument => "argument",

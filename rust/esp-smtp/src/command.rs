@@ -108,6 +108,8 @@ pub enum Problem {
     RcptSyntax,
     /// The path is none.
     Path,
+    /// The path of `MAIL` is none (RFC 3463 §3.2 tells them apart).
+    ReversePath,
     /// A parameter is misspelt, doubled, or its value is out of its grammar.
     Parameter,
     /// A parameter of an extension that is not offered.
@@ -139,7 +141,14 @@ pub fn parse(line: &[u8]) -> Result<Command, Problem> {
         }
     };
     match verb.len() {
-        4 if verb.eq_ignore_ascii_case(b"MAIL") => mail(argument).map(Command::Mail),
+        4 if verb.eq_ignore_ascii_case(b"MAIL") => {
+            mail(argument)
+                .map(Command::Mail)
+                .map_err(|problem| match problem {
+                    Problem::Path => Problem::ReversePath,
+                    other => other,
+                })
+        }
         4 if verb.eq_ignore_ascii_case(b"RCPT") => rcpt(argument).map(Command::Rcpt),
         4 if verb.eq_ignore_ascii_case(b"DATA") => bare(Command::Data),
         4 if verb.eq_ignore_ascii_case(b"BDAT") => bdat(argument),
@@ -423,9 +432,9 @@ mod tests {
             (&b""[..], Problem::Empty),
             (b"MAIL", Problem::MailSyntax),
             (b"MAIL TO:<a@b>", Problem::MailSyntax),
-            (b"MAIL FROM:", Problem::Path),
-            (b"MAIL FROM:<postmaster>", Problem::Path),
-            (b"MAIL FROM:<a@b>SIZE=1", Problem::Path),
+            (b"MAIL FROM:", Problem::ReversePath),
+            (b"MAIL FROM:<postmaster>", Problem::ReversePath),
+            (b"MAIL FROM:<a@b>SIZE=1", Problem::ReversePath),
             (b"MAIL FROM:<a@b> SIZE=", Problem::Parameter),
             (b"MAIL FROM:<a@b> SIZE=x", Problem::Parameter),
             (b"MAIL FROM:<a@b> SIZE=1 SIZE=1", Problem::Parameter),
