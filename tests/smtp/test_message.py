@@ -202,6 +202,16 @@ async def test_a_chunk_above_the_limit_is_taken_and_refused() -> None:
         assert made.dispatch.bodies == []
 
 
+async def test_each_recipient_has_a_reply_to_a_last_chunk_above_the_limit() -> None:
+    async with world(lmtp=True, smtp=Smtp(max_message_size=100_000)) as made:
+        talk = await Talk.to(made)
+        await talk.all_of(["LHLO client.test", "MAIL FROM:<>"])
+        await talk.all_of(["RCPT TO:<alice@example.test>", "RCPT TO:<bob@example.test>"])
+        talk.send(b"BDAT 100001 LAST\r\n" + b"x" * 100_001 + b"BDAT 1 LAST\r\nxNOOP\r\n")
+        replies = [(await talk.reply())[:9] for _ in range(4)]
+        assert replies == ["552 5.3.4"] * 2 + ["503 5.5.1", "250 2.0.0"]
+
+
 async def test_a_chunk_that_is_refused_has_no_longer_than_one_that_is_kept() -> None:
     async with world(smtp=Smtp(idle_timeout=60, data_timeout=0.1), sweep=0.01) as made:
         talk = await Talk.to(made)

@@ -173,8 +173,11 @@ class SmtpSession(SmtpConnection):
 
     def _on_chunk_end(self, end: SmtpChunkEnd) -> None:
         if not end.kept:
-            refused = self._refused or b"503 5.5.1 Not expected"
-            self._reply(refused, "BDAT")
+            refused, transaction = self._refused or b"503 5.5.1 Not expected", self._transaction
+            # RFC 2033 §4.2: at the end of a message each recipient has a reply.
+            each = self.door.lmtp and end.last and transaction is not None and transaction.accepted
+            for _ in each or (None,):
+                self._reply(refused, "BDAT")
             self._refused = None
             if refused == FAULTS["too-large"]:
                 self._forget()
