@@ -4,6 +4,7 @@
 //! of it is the same (`response`).
 
 mod file;
+mod global;
 mod response;
 mod rows;
 

@@ -2,7 +2,7 @@
 
 use crate::address::parse_list;
 use crate::grammar::{Cursor, Rest};
-use crate::params::{Param, disposition};
+use crate::params::{MediaType, Param, disposition};
 use crate::structure::{Kind, Structure, Tag};
 use crate::wire;
 
@@ -141,6 +141,10 @@ impl Bodies {
         let media = structure.media_type(index);
         self.same(|out| {
             match (kind, &media) {
+                // RFC 9051 §9: media-message = DQUOTE "MESSAGE" DQUOTE SP DQUOTE ("RFC822" / "GLOBAL") DQUOTE
+                (Kind::Message, Some(media)) if is_global(media) => {
+                    out.extend_from_slice(b"\"message\" \"global\"");
+                }
                 (Kind::Message, _) => out.extend_from_slice(b"\"message\" \"rfc822\""),
                 (Kind::Opaque, _) => out.extend_from_slice(b"\"application\" \"octet-stream\""),
                 (_, None) => out.extend_from_slice(b"\"text\" \"plain\""),
@@ -195,6 +199,11 @@ fn unfolded(structure: &Structure<'_>, index: usize, tag: Tag, out: &mut Vec<u8>
         Some(value) => wire::unfolded_string(out, value),
         None => out.extend_from_slice(b"NIL"),
     }
+}
+
+/// Whether the subtype is that of a message with UTF-8 in its header (RFC 6532 §3.7).
+pub(crate) fn is_global(media: &MediaType<'_>) -> bool {
+    media.subtype.eq_ignore_ascii_case(b"global")
 }
 
 /// The `Content-Transfer-Encoding`, when it is one token and nothing else.

@@ -23,7 +23,7 @@ pub const MAX_PARTS: usize = 10_000;
 pub enum Kind {
     /// `text/*`, and everything without a readable type.
     Text,
-    /// `message/rfc822` with the message as its one child.
+    /// `message/rfc822` or `message/global` with the message as its one child.
     Message,
     /// `multipart/*` with its parts as children; none when the boundary never comes.
     Multipart,
@@ -97,7 +97,7 @@ impl<'a> Structure<'a> {
         (parent != NONE).then_some(parent as usize)
     }
 
-    /// Whether the part is the message itself or one inside `message/rfc822`.
+    /// Whether the part is the message itself or one inside another.
     pub(crate) fn is_message(&self, index: usize) -> bool {
         self.parent(index).is_none_or(|parent| {
             self.parts

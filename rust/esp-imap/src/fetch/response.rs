@@ -1,5 +1,6 @@
 //! One response of a FETCH: which items it tells, and how each is written (RFC 3501 §7.4.2).
 
+use super::global::without_global;
 use crate::cache::{Arena, ContentKey};
 use crate::date;
 use crate::fetch_items::{FetchItem, FetchItems, Form};
@@ -31,6 +32,7 @@ pub(super) struct Renderer {
     /// `UIDFETCH` with a UID for `FETCH` with a number (RFC 9586 §3.3).
     uidonly: bool,
     condstore: bool,
+    imap4rev2: bool,
     /// Whether each response has MODSEQ although nobody asked for it.
     with_modseq: bool,
     recent: Vec<(u32, u32)>,
@@ -93,6 +95,7 @@ impl Renderer {
             with_uid: with_uid && !known.uidonly,
             uidonly: known.uidonly,
             condstore: known.condstore,
+            imap4rev2: known.imap4rev2,
             // RFC 7162 §3.2.4: UID FETCH of who enabled QRESYNC.
             with_modseq: known.qresync && with_uid,
             recent: known.recent.clone(),
@@ -101,6 +104,14 @@ impl Renderer {
             told: Vec::new(),
             hint: 0,
             asked: 0,
+        }
+    }
+
+    fn write_structure(&self, out: &mut Vec<u8>, structure: &[u8]) {
+        if self.imap4rev2 {
+            out.extend_from_slice(structure);
+        } else {
+            out.extend_from_slice(&without_global(structure));
         }
     }
 
@@ -227,11 +238,11 @@ impl Renderer {
                 }
                 FetchItem::BodyStructure => {
                     name(out, b"BODYSTRUCTURE ");
-                    out.extend_from_slice(strings[1]);
+                    self.write_structure(out, strings[1]);
                 }
                 FetchItem::Body => {
                     name(out, b"BODY ");
-                    out.extend_from_slice(strings[2]);
+                    self.write_structure(out, strings[2]);
                 }
                 FetchItem::ModSeq => {
                     name(out, b"MODSEQ (");

@@ -37,7 +37,7 @@ pub(crate) struct Known {
     /// Whether the session must not see sequence numbers (RFC 9586).
     pub(crate) uidonly: bool,
     /// Whether the session speaks IMAP4rev2: nothing is recent, and every FETCH has UID.
-    pub(super) imap4rev2: bool,
+    pub(crate) imap4rev2: bool,
 }
 
 impl Known {

@@ -3,6 +3,7 @@
 use super::boundary::{Boundaries, Delimiter};
 use super::tag::{Known, Tag};
 use super::{Kind, MAX_DEPTH, MAX_PARTS, NONE, Part, Structure};
+use crate::bodystructure::{is_global, transfer_encoding};
 use crate::header::{field_at, newline_at, newline_before};
 use crate::octets::within;
 
@@ -198,7 +199,8 @@ impl Parser<'_> {
             Some(media) if media.kind.eq_ignore_ascii_case(b"multipart") => Kind::Multipart,
             Some(media)
                 if media.kind.eq_ignore_ascii_case(b"message")
-                    && media.subtype.eq_ignore_ascii_case(b"rfc822") =>
+                    && (media.subtype.eq_ignore_ascii_case(b"rfc822")
+                        || (is_global(media) && !self.is_encoded(index))) =>
             {
                 Kind::Message
             }
@@ -235,6 +237,15 @@ impl Parser<'_> {
         part.body = end..end;
         part.lines = lines;
         Some(kind)
+    }
+
+    /// RFC 6532 §3.7: unlike `message/rfc822`, `message/global` may have any transfer encoding.
+    fn is_encoded(&self, index: usize) -> bool {
+        transfer_encoding(&self.structure, index).is_some_and(|encoding| {
+            ![&b"7bit"[..], b"8bit", b"binary"]
+                .iter()
+                .any(|plain| encoding.eq_ignore_ascii_case(plain))
+        })
     }
 
     /// RFC 2045 §4: a message without `MIME-Version` is none of MIME, and its `Content-*` say nothing; but many programs
