@@ -7,7 +7,7 @@ for a mailbox that is not there and for one that the principal may not know of (
 import msgspec
 
 from esp.core import mailbox_name, namespace, rights
-from esp.core.errors import NoPermissionError, NotFoundError
+from esp.core.errors import DeniedError, NoPermissionError, NotFoundError
 from esp.core.mailbox import Mailbox
 from esp.core.principal import AccountId, Principal
 from esp.core.rights import ALL, Rights
@@ -123,6 +123,8 @@ async def room_for(connection: Connection, principal: Principal, name: str) -> R
         if superior is not None and Rights.CREATE not in await rights_on(connection, principal, superior):
             raise NoPermissionError("Permission denied")
         return Room(principal.account, own_name, superior, own=True)
+    if not place.name:
+        raise DeniedError("Mailboxes of others are below their owners' names")
     owner = await _owner(connection, principal, place)
     inner = mailbox_name.for_creation(place.name)
     superior = await _superior(connection, owner.account, inner) if owner is not None else None
