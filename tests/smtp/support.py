@@ -93,7 +93,7 @@ class FakeDirectory:
 class FakeSpool:
     """Keeps in memory what the real one keeps in a file without a name."""
 
-    def __init__(self, error: OSError | None = None) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         self.octets = bytearray()
         self.closed = False
         self._error = error
@@ -189,7 +189,7 @@ class World(msgspec.Struct):
     directory: FakeDirectory
     dispatch: FakeDispatch
     spools: list[FakeSpool]
-    spool_error: OSError | None = None
+    spool_error: Exception | None = None
 
 
 @contextlib.asynccontextmanager

@@ -13,6 +13,7 @@ import time
 import weakref
 
 import pytest
+from structlog.testing import capture_logs
 
 from esp.config.sections import Security, Smtp
 from esp.core.proxy import SIGNATURE
@@ -429,3 +430,55 @@ async def test_a_connection_that_ended_holds_no_memory(
                 await ended.wait()
         finally:
             gc.enable()
+
+
+def broken(*_: object, **__: object) -> object:
+    raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize(
+    ("part", "what", "verb"),
+    [("door", "features", 0), ("reception", "mail", 1), ("directory", "remembered", 2)],
+    ids=["EHLO", "MAIL", "RCPT"],
+)
+async def test_a_bug_in_a_verb_that_waits_for_nothing_is_answered_and_logged(
+    part: str, what: str, verb: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["EHLO client.test", "MAIL FROM:<a@b.test>", "RCPT TO:<bob@example.test>", "NOOP"]
+    async with world() as made:
+        parts = {"door": made.door, "reception": made.door.reception, "directory": made.directory}
+        monkeypatch.setattr(parts[part], what, broken)
+        talk = await Talk.to(made)
+        for line in lines[:verb]:
+            assert (await talk.ask(line)).startswith("250")
+        with capture_logs() as events:
+            talk.send(f"{lines[verb]}\r\nNOOP\r\n")
+            assert await talk.reply() == "451 4.3.0 Local error"
+            assert (await talk.reply()).startswith("250")
+        monkeypatch.undo()
+        assert (await talk.all_of(lines[verb:]))[0] == "250"
+    ((event, level),) = [(event["event"], event["log_level"]) for event in events if event.get("exc_info")]
+    assert (event, level) == ("command failed", "error")
+
+
+@pytest.mark.parametrize("last", ["", " LAST"])
+async def test_a_bug_at_a_chunk_ends_the_connection(last: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world() as made:
+        # The native reader is told at each chunk, and takes only a truth value.
+        monkeypatch.setattr(made.door.reception, "strip_bcc", "no bool")
+        talk = await Talk.to(made)
+        await talk.all_of(["EHLO client.test", "MAIL FROM:<a@b.test>", "RCPT TO:<bob@example.test>"])
+        talk.send(f"BDAT 4{last}\r\n1234NOOP\r\n")
+        assert (await talk.reply()).startswith("421 4.3.0")
+        assert await talk.closed()
+
+
+async def test_a_bug_among_the_octets_of_a_message_ends_the_connection() -> None:
+    async with world(smtp=Smtp(memory_limit=1024)) as made:
+        made.spool_error = RuntimeError("a bug")
+        talk = await Talk.to(made)
+        await talk.begin()
+        talk.send(b"Subject: x\r\n\r\n" + b"x\r\n" * 10_000)
+        assert (await talk.reply()).startswith("421 4.3.0")
+        assert await talk.closed()
+        assert made.spools[0].closed

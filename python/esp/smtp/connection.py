@@ -228,7 +228,11 @@ class SmtpConnection(SMTP):
             event = self.native.next()
             if event is None:
                 return None
-            waiting = handlers[type(event)](self, event)
+            try:
+                waiting = handlers[type(event)](self, event)
+            except Exception as error:
+                self._failed(error)
+                continue
             if waiting is not None:
                 return waiting
             if self._out_size > _REPLIES_AT_ONCE:
@@ -245,16 +249,24 @@ class SmtpConnection(SMTP):
             self._advance()
 
     async def _guarded(self, waiting: Waiting) -> None:
-        """Wait; whatever goes wrong is answered and does not end the session."""
+        """Wait; whatever goes wrong is answered."""
         try:
             await waiting
-        except EspError as error:
-            self._reply(reply_for(error), "")
-        except (ConnectionError, ssl.SSLError, TimeoutError):
-            self._abort()
-        except Exception:
-            self.door.log.exception("command failed", peer=str(self._address))
-            self._reply(b"451 4.3.0 Local error", "")
+        except Exception as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """Answer what went wrong in a handler; called where it is caught."""
+        if isinstance(error, EspError):
+            return self._reply(reply_for(error), "")
+        if isinstance(error, (ConnectionError, ssl.SSLError, TimeoutError)):
+            return self._abort()
+        self.door.log.exception("command failed", peer=str(self._address))
+        if self._data_deadline is None:
+            return self._reply(b"451 4.3.0 Local error", "")
+        # Among a message's octets no reply is due: the client would take it, and all later ones, for another's.
+        self._reply(b"421 4.3.0 %s Local error, closing connection" % self.hostname.encode(), "")
+        return self._close()
 
     def _hold_back(self) -> None:
         if (
