@@ -7,12 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from esp.core.errors import NotFoundError, OverQuotaError
+from esp.core.errors import MailboxChangedError, NotFoundError, OverQuotaError
 from esp.core.mailbox import MailboxId
 from esp.core.message import SystemFlag
 from esp.services import dispatch as dispatch_module
 from esp.services.dispatch import Dispatch, Incoming, Target
 from esp.storage.postgres.pool import Database
+from esp.telemetry import metrics
 from tests.services.conftest import Publications, add_box
 
 BODY = b"From: a@example.test\r\nSubject: Hello\r\nMessage-ID: <1@example.test>\r\n\r\nHi\r\n"
@@ -24,6 +25,12 @@ def incoming(*targets: Target, body: bytes = BODY) -> Incoming:
 
 def files(root: Path, folder: str) -> list[Path]:
     return sorted((root / folder).glob("[nc]*/*"))
+
+
+def failures() -> dict[str, float]:
+    """Return how many deliveries have failed, by error."""
+    (metric,) = metrics.DELIVERY_FAILURES.collect()
+    return {one.labels["error"]: one.value for one in metric.samples if one.name == f"{metric.name}_total"}
 
 
 async def test_100_parallel_deliveries_get_100_rising_uids_without_a_gap(
@@ -92,6 +99,7 @@ async def test_a_deleted_mailbox_refuses_its_messages_only(
 ) -> None:
     box, other = await add_box(database), await add_box(database)
     gone = Target(other.account, MailboxId(10**9), other.folder)
+    failed = failures()
 
     results = await asyncio.gather(
         dispatch.deliver(incoming(box.target(), gone)),
@@ -99,10 +107,11 @@ async def test_a_deleted_mailbox_refuses_its_messages_only(
         return_exceptions=True,
     )
 
-    assert isinstance(results[0], NotFoundError)
+    assert type(results[0]) is NotFoundError
     assert not isinstance(results[1], BaseException)
     assert len(files(root, box.folder)) == 1
     assert not files(root, other.folder)
+    assert failures() == failed | {"NotFoundError": failed.get("NotFoundError", 0) + 1}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +131,7 @@ async def test_a_mailbox_that_is_not_what_it_was_refuses_its_messages_only(
     remembered = msgspec.structs.replace(box.target(), found_as=name)
     remembered_too = msgspec.structs.replace(other.target(), found_as=name)
     await dispatch.deliver(incoming(remembered))
-    before = files(root, box.folder)
+    before, failed = files(root, box.folder), failures()
     async with database.connection() as connection:
         await connection.execute(change, box.mailbox)
 
@@ -133,10 +142,11 @@ async def test_a_mailbox_that_is_not_what_it_was_refuses_its_messages_only(
         return_exceptions=True,
     )
 
-    assert isinstance(results[0], NotFoundError)
+    assert type(results[0]) is MailboxChangedError
     assert not any(isinstance(result, BaseException) for result in results[1:])
     assert files(root, box.folder) == before
     assert len(files(root, other.folder)) == 2
+    assert failures() == failed  # it is looked up again, and then it may be delivered
 
 
 async def test_a_quota_is_filled_to_the_last_octet_and_not_beyond(

@@ -4,6 +4,7 @@
     ├── InvalidError            the request makes no sense as written
     │   └── AddressSyntaxError  not an address of RFC 5321 §4.1.2
     ├── NotFoundError           no such domain, account, mailbox, message
+    │   └── MailboxChangedError  the mailbox is not what it was when it was looked up
     ├── AlreadyExistsError      the name is taken
     ├── DeniedError             known who, not allowed
     │   ├── HasChildrenError    a mailbox name that only stands above others
@@ -51,6 +52,10 @@ class AddressSyntaxError(InvalidError):
 
 class NotFoundError(EspError):
     """The thing named does not exist."""
+
+
+class MailboxChangedError(NotFoundError):
+    """The mailbox is gone, or not what it was when it was looked up; it may be looked up again."""
 
 
 class AlreadyExistsError(EspError):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from esp.core.errors import EspError, InvalidError, NotFoundError, OverQuotaError
+from esp.core.errors import EspError, InvalidError, MailboxChangedError, NotFoundError, OverQuotaError
 from esp.core.mailbox import Uid
 from esp.core.mailbox_name import canonical
 from esp.core.quota import Quota
@@ -198,7 +198,7 @@ async def _added(session: "Session", append: Append, bodies: Sequence[bytes | Sp
     appends = session.door.appends
     if append.remembered:
         if _can_be_tried(append, bodies):
-            with suppress(NotFoundError):
+            with suppress(MailboxChangedError):
                 return await appends.append_again(append.target.mailbox, append.kept(bodies)[0])
         session.appended_to = None
         append.target = await target_of(session, append.target.name)

@@ -79,7 +79,7 @@ class Appends:
         """Add a message to a mailbox of the client's own that was looked up for an earlier one.
 
         Raises:
-            NotFoundError: it was deleted, has another name, or somebody else was given rights on it.
+            MailboxChangedError: it was deleted, has another name, or somebody else was given rights on it.
             EspError: as `append`.
         """
         return await self._dispatched(mailbox, message, mailbox.name)

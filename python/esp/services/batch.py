@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from esp.core.errors import EspError, NotFoundError, OverQuotaError, StorageFullError, UnavailableError
+from esp.core.errors import (
+    EspError,
+    MailboxChangedError,
+    NotFoundError,
+    OverQuotaError,
+    StorageFullError,
+    UnavailableError,
+)
 from esp.core.mailbox import MailboxId, ModSeq
 from esp.core.principal import AccountId
 from esp.native import DeliverItem, Failure, Spool, Store
@@ -219,12 +226,12 @@ class Batches:
     async def _without(self, batch: list[Entry], refused: Refused) -> list[Entry]:
         """Answer those that stand in the way, and return the others."""
         left: list[Entry] = []
+        changed = refused.gone | refused.outdated
         rooms = {account: [room.octets, room.messages] for account, room in refused.rooms.items()}
         for entry in batch:
-            if any(
-                target.mailbox in refused.gone or (target.found_as and target.mailbox in refused.outdated)
-                for target in entry.places
-            ):
+            if any(target.found_as and target.mailbox in changed for target in entry.places):
+                await self._undo([entry], MailboxChangedError("The mailbox has changed"))
+            elif any(target.mailbox in refused.gone for target in entry.places):
                 await self._undo([entry], NotFoundError("Mailbox does not exist"))
             elif rooms and not _take_room(entry, rooms):
                 await self._undo([entry], OverQuotaError("The account has no room left"))

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-from esp.core.errors import InvalidError, UnavailableError
+from esp.core.errors import InvalidError, MailboxChangedError, UnavailableError
 from esp.core.mailbox import MailboxId, ModSeq
 from esp.native import Store
 from esp.services.batch import Batches, Changes, Entry, Incoming, Target
@@ -79,7 +79,8 @@ class Dispatch:
         May be cancelled at any time: the message is then delivered whole or not at all.
 
         Raises:
-            NotFoundError: a mailbox was deleted meanwhile, or is not what it was `found_as`.
+            NotFoundError: a mailbox was deleted meanwhile.
+            MailboxChangedError: one is not what it was `found_as`.
             OverQuotaError: an account has no room for it.
             StorageFullError: the disk has none.
             UnavailableError: too busy, or something failed that may work later.
@@ -201,6 +202,8 @@ def _measure(batch: Sequence[Entry], files: float, rows: float) -> None:
         error = entry.future.exception()
         if error is None:
             delivered += len(entry.places)
-        else:
+        elif not isinstance(
+            error, MailboxChangedError
+        ):  # that is delivered after another look, or fails then
             metrics.DELIVERY_FAILURES.labels(type(error).__name__).inc()
     metrics.DELIVERIES.inc(delivered)
