@@ -1,5 +1,6 @@
 """What is generated from the code is equal to it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,14 @@ def test_the_page_is_what_make_docs_writes(path: Path) -> None:
     assert path.read_text() == PAGES[path], "run `make docs`"
 
 
-def test_every_relative_link_of_the_documents_leads_somewhere() -> None:
-    import re
+def test_every_log_event_has_one_word_for_a_name() -> None:
+    page = PAGES[PROJECT / "docs/reference/events.md"]
+    events = re.findall(r"^\| (.+?) \| [a-z]+ \| `esp", page, re.MULTILINE)
+    assert "database_lost" in events
+    assert [event for event in events if not re.fullmatch("[a-z]+(_[a-z]+)*", event)] == []
 
+
+def test_every_relative_link_of_the_documents_leads_somewhere() -> None:
     broken = [
         f"{document.relative_to(PROJECT)}: {target}"
         for document in [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")]

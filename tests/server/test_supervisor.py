@@ -167,7 +167,7 @@ def test_sighup_takes_new_settings_without_a_gap(instance_factory: Callable[...,
     before = instance.pids("worker")
     config.write_text(config.read_text() + "worker: {processes: 0}\n")
     os.kill(supervisor, signal.SIGHUP)
-    until(lambda: "new configuration refused" in instance.log_tail(400))
+    until(lambda: "new_configuration_refused" in instance.log_tail(400))
     assert instance.pids("worker") == before
     config.write_text(config.read_text().replace("processes: 0", "processes: 2"))
     os.kill(supervisor, signal.SIGHUP)
@@ -184,7 +184,7 @@ def test_sighup_takes_a_new_certificate_and_refuses_a_broken_one(
     whole = (tls / "cert.pem").read_text()
     (tls / "cert.pem").write_text("not a certificate")
     os.kill(supervisor, signal.SIGHUP)
-    until(lambda: instance.log.read_text().count("certificate not reloaded") == 4)
+    until(lambda: instance.log.read_text().count("certificate_not_reloaded") == 4)
     assert certificate(instance) == before
     (tls / "cert.pem").write_text(whole)
     shutil.rmtree(tls)

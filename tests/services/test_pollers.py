@@ -112,8 +112,8 @@ async def test_presence_says_once_that_it_cannot_look(
     said = await events_of(absent)
     await presence.close()
     assert [event for event in said if event.startswith("presence")] == [
-        "presence not looked at",
-        "presence looked at again",
+        "presence_not_looked_at",
+        "presence_looked_at_again",
     ]
 
 
@@ -136,7 +136,7 @@ async def test_watching_says_once_that_it_cannot_look(database: Database) -> Non
     watching.start()
     said = await events_of(absent, looks=4)
     await watching.close()
-    assert said == ["watched mailboxes not looked at", "watched mailboxes looked at again"]
+    assert said == ["watched_mailboxes_not_looked_at", "watched_mailboxes_looked_at_again"]
 
 
 async def test_what_a_poll_found_is_told_though_the_look_at_it_fails(database: Database) -> None:

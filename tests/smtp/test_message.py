@@ -170,7 +170,7 @@ async def test_a_refusal_is_logged_with_its_cause_where_there_is_one(
             talk = await Talk.to(made)
             await talk.begin()
             await talk.ask("Subject: x\r\n\r\n.")
-    (event,) = [event for event in events if event["event"] == "message refused"]
+    (event,) = [event for event in events if event["event"] == "message_refused"]
     assert event["cause"] == known  # `None` is left out of the line (tests/telemetry)
 
 

@@ -31,7 +31,7 @@ async def test_an_error_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
     work = Work(1)
     await lasting.start("careless", work, pause=work.pause)
     out = "".join(capsys.readouterr())
-    assert "task failed" in out
+    assert "task_failed" in out
     assert "careless" in out
     assert "unforeseen" in out
 

@@ -62,7 +62,7 @@ async def starttls(session: "Session", command: Command) -> None:
     try:
         await connection.start_tls(context)
     except (OSError, ssl.SSLError, TimeoutError) as error:
-        log.info("tls handshake failed", peer=connection.peer, error=repr(error))
+        log.info("tls_handshake_failed", peer=connection.peer, error=repr(error))
         connection.abort()
 
 
@@ -132,7 +132,7 @@ def _welcome(session: "Session", principal: Principal, name: str) -> str:
 
 async def _failed(session: "Session", error: EspError) -> str:
     session.failed_logins += 1
-    log.info("login failed", peer=session.connection.peer, error=repr(error))
+    log.info("login_refused", peer=session.connection.peer, error=repr(error))
     await asyncio.sleep(FAILURE_DELAY)
     if session.failed_logins >= MOST_FAILURES:
         session.bye("Too many failed logins")

@@ -55,7 +55,7 @@ async def fetch(session: "Session", command: Command) -> str:
     if fetching.missing:
         await selected.opened.refresh(ask=True)
         if lost := selected.view.uids(SequenceSet(encode_set(fetching.missing)), uid=True):
-            log.error("message files are missing", mailbox=selected.opened.mailbox, uids=lost)
+            log.error("message_files_missing", mailbox=selected.opened.mailbox, uids=lost)
             return "NO [CORRUPTION] Some of the messages cannot be read"
         # RFC 2180 §4.1.3: the client hears of the expunge as soon as it may.
         return SOME_EXPUNGED

@@ -128,7 +128,7 @@ class ImapServer:
             if wanted is None:
                 continue
             if secure and self.tls is None:
-                log.warning("no certificate, so no imaps door", port=wanted)
+                log.warning("no_certificate_no_imaps_door", port=wanted)
                 continue
             server = await loop.create_server(
                 self._connection,

@@ -164,7 +164,7 @@ class Session:
             response = refusal.response
         except EspError as error:
             if error.transient:
-                log.warning("command failed", command=name, error=repr(error), cause=cause_of(error))
+                log.warning("command_failed", command=name, error=repr(error), cause=cause_of(error))
             response = responses.response_for(error)
         finally:
             self.forget_append()
@@ -216,7 +216,7 @@ class Session:
             except NotFoundError:
                 raise
             except EspError as error:
-                log.warning("refresh failed", error=repr(error))
+                log.warning("refresh_failed", error=repr(error))
 
     async def follow_rights(self) -> bool:
         """Take the rights on the selected mailbox as they are now; return whether it is still selected.
@@ -310,7 +310,7 @@ class Session:
             if await self.follow_rights():
                 self.mailbox_changed()
         except EspError as error:
-            log.warning("refresh failed", error=repr(error))
+            log.warning("refresh_failed", error=repr(error))
         except ConnectionError:
             pass
         finally:
@@ -379,7 +379,7 @@ class Session:
     def failed(self, error: BaseException) -> None:
         """A bug, by definition; the client is told that it is not its own."""
         # The text of a traceback, not the log's own rendering of it, which shows the values of variables.
-        log.error("command crashed", error=repr(error), traceback="".join(format_exception(error)))
+        log.error("command_crashed", error=repr(error), traceback="".join(format_exception(error)))
         self.untagged("BYE [SERVERBUG] Internal error")
 
     def closed(self) -> None:

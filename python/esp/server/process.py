@@ -28,10 +28,10 @@ def main(role: Role, number: int, settings: Settings, status: int) -> int:
             runner.run(_serve(role, settings, status))
         except (EspError, OSError) as error:
             _tell(status, f"failed {error}")
-            _logger.error("role ended", error=str(error))
+            _logger.error("role_ended", error=str(error))
             return 1
         except Exception:
-            _logger.exception("role ended")
+            _logger.exception("role_ended")
             return 1
     return 0
 
@@ -46,7 +46,7 @@ def prepare(settings: Settings, demo: str | None, status: int) -> int:
             _tell(status, f"failed {error}")
             return 1
         except Exception:
-            _logger.exception("preparation failed")
+            _logger.exception("preparation_failed")
             return 1
     _tell(status, "ready")
     return 0
@@ -61,9 +61,9 @@ async def _serve(role: Role, settings: Settings, status: int) -> None:
         loop.add_signal_handler(signal.SIGHUP, _reload, server)
         await server.start()
         _tell(status, "ready")
-        _logger.debug("role serves")
+        _logger.debug("role_serves")
         await stopping.wait()
-        _logger.debug("role drains")
+        _logger.debug("role_drains")
         await server.drain(settings.server.drain_timeout)
 
 
@@ -71,7 +71,7 @@ def _reload(server: wiring.Server) -> None:
     try:
         server.reload()
     except OSError as error:  # ssl.SSLError is one
-        _logger.error("certificate not reloaded, the old one stays", error=str(error))
+        _logger.error("certificate_not_reloaded_old_one_stays", error=str(error))
 
 
 def _tell(status: int, line: str) -> None:

@@ -90,7 +90,7 @@ class Stores:
             self._changed()
             pause = restarts.pause()
             _logger.error(
-                "store ended, starts again",
+                "store_ended_starts_again",
                 store=store.name,
                 exit=ending(running.process.returncode),
                 pause=pause,
@@ -100,7 +100,7 @@ class Stores:
                 running.process = store.start()
                 await until_ready(store, running.process)
             except (StartError, OSError, TimeoutError) as error:
-                _logger.error("store does not start", store=store.name, error=str(error))
+                _logger.error("store_does_not_start", store=store.name, error=str(error))
                 if running.process.poll() is None:
                     running.process.kill()
                 continue
@@ -118,7 +118,7 @@ class Stores:
             async with asyncio.timeout(STOP_TIMEOUT):
                 await _ended(process)
         except TimeoutError:
-            _logger.error("store does not stop, killed", store=running.store.name)
+            _logger.error("store_does_not_stop_killed", store=running.store.name)
             process.kill()
             await _ended(process)
 

@@ -165,7 +165,7 @@ class Supervisor:
 
     def _noticed(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            _logger.error("supervisor failed, stops everything", exc_info=error)
+            _logger.error("supervisor_failed_stops_everything", exc_info=error)
             self._failed = True
             self._stop.set()
 
@@ -208,7 +208,7 @@ class Supervisor:
             pause = restarts.pause()
             self._write_state()
             _logger.warning(
-                "process ended, starts again", ended=slot.role.value, number=slot.number, pid=child.pid,
+                "process_ended_starts_again", ended=slot.role.value, number=slot.number, pid=child.pid,
                 exit=ending(code), pause=pause, reason=child.failure,
             )  # fmt: skip
             await asyncio.sleep(pause)
@@ -223,7 +223,7 @@ class Supervisor:
             if self._stopping:
                 return
             pause = restarts.pause()
-            _logger.error("fork server ended, starts again", pid=self._fork_server.pid)
+            _logger.error("fork_server_ended_starts_again", pid=self._fork_server.pid)
             await self._fork_server.close()
             await asyncio.sleep(pause)
             self._fork_server = ForkServer(self._run_path)
@@ -265,7 +265,7 @@ class Supervisor:
             state.write(self._run_path, now)
         except OSError as error:
             # Mail goes on; the health check then answers with the last state that could be written.
-            _logger.error("state could not be written", error=str(error))
+            _logger.error("state_not_written", error=str(error))
 
     # Reloading
 
@@ -277,16 +277,16 @@ class Supervisor:
             )
             ports.check(sorted(wanted))
         except (ConfigError, StartError) as error:
-            _logger.error("new configuration refused, the old one stays", problems=error.detail)
+            _logger.error("new_configuration_refused_old_one_stays", problems=error.detail)
             return
         if fixed := _fixed_keys(self._settings, settings):
-            _logger.error("new configuration refused: these need a restart", keys=", ".join(fixed))
+            _logger.error("new_configuration_refused_needs_restart", keys=", ".join(fixed))
             return
         if settings == self._settings:
             for slot in self._slots:
                 if slot.child is not None:
                     slot.child.signal(signal.SIGHUP)
-            _logger.info("certificates reloaded")
+            _logger.info("certificates_reloaded")
             return
         await self._replace(settings)
 
@@ -308,13 +308,13 @@ class Supervisor:
                         raise StartError(failed)
                     await asyncio.sleep(0.02)
         except (StartError, TimeoutError) as error:
-            _logger.error("new configuration does not run, the old one stays", error=str(error) or "timeout")
+            _logger.error("new_configuration_does_not_run_old_one_stays", error=str(error) or "timeout")
             self._settings = old_settings
             await self._drain(new_slots)
             return
         self._slots = new_slots
         self._write_state()
-        _logger.info("configuration reloaded")
+        _logger.info("configuration_reloaded")
         await self._drain(old_slots)
 
     # Stopping

@@ -282,5 +282,5 @@ def _store(settings: Settings, stack: AsyncExitStack) -> Store:
 async def _end_when_poisoned(store: Store) -> None:
     while not store.poisoned:  # noqa: ASYNC110 - Rust sets no event
         await asyncio.sleep(POISON_CHECK)
-    _logger.critical("a sync failed; this process takes no more mail and ends")
+    _logger.critical("sync_failed_process_ends")
     os.kill(os.getpid(), signal.SIGTERM)

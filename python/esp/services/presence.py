@@ -65,10 +65,10 @@ class Presence:
                 await self._look()
             except EspError as error:
                 if self._outage.begins():
-                    log.warning("presence not looked at", error=str(error))
+                    log.warning("presence_not_looked_at", error=str(error))
             else:
                 if self._outage.ends():
-                    log.warning("presence looked at again")
+                    log.warning("presence_looked_at_again")
             await asyncio.sleep(GATHERING)
 
     async def _look(self) -> None:
@@ -82,5 +82,5 @@ class Presence:
             allowed = fingerprint(found) if found is not None and found.enabled else None
             for leave, credentials in tuple(self._present.get(account, {}).items()):
                 if credentials != allowed:
-                    log.info("login ended", account=account, reason="gone" if allowed is None else "password")
+                    log.info("login_ended", account=account, reason="gone" if allowed is None else "password")
                     leave()

@@ -248,11 +248,11 @@ class Watching:
                 self._not_looked(error)
             else:
                 if self._outage.ends():
-                    log.warning("watched mailboxes looked at again")
+                    log.warning("watched_mailboxes_looked_at_again")
 
     def _not_looked(self, error: EspError) -> None:
         if self._outage.begins():
-            log.warning("watched mailboxes not looked at", error=str(error))
+            log.warning("watched_mailboxes_not_looked_at", error=str(error))
 
     async def _look_for_lost_word(self) -> None:
         if not self._watched:

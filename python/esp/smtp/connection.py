@@ -261,7 +261,7 @@ class SmtpConnection(SMTP):
             return self._reply(reply_for(error), "")
         if isinstance(error, (ConnectionError, ssl.SSLError, TimeoutError)):
             return self._abort()
-        self.door.log.exception("command failed", peer=str(self._address))
+        self.door.log.exception("command_failed", peer=str(self._address))
         if self._data_deadline is None:
             return self._reply(b"451 4.3.0 Local error", "")
         # Among a message's octets no reply is due: the client would take it, and all later ones, for another's.

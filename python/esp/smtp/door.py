@@ -271,7 +271,7 @@ class Door:
                 connection, peer = await self.loop.sock_accept(listener)
             except OSError as error:
                 # Out of descriptors: those in use will be free again.
-                self.log.warning("accept failed", error=str(error))
+                self.log.warning("accept_failed", error=str(error))
                 await asyncio.sleep(0.1)
                 continue
             task = self.loop.create_task(self._meet(connection, peer))
@@ -292,7 +292,7 @@ class Door:
                     if proxied is not None:
                         who = str(proxied.address)
             except (InvalidError, OSError, TimeoutError) as error:
-                self.log.warning("no PROXY header", proxy=peer[0], error=str(error))
+                self.log.warning("no_proxy_header", proxy=peer[0], error=str(error))
                 return
             tls = self.tls if self._implicit_tls else None
             try:

@@ -66,7 +66,7 @@ class SmtpServer:
             if port == 0:
                 continue
             if name == "submissions" and self._tls is None:
-                _log.warning("no certificate, so no submissions door", port=port)
+                _log.warning("no_certificate_no_submissions_door", port=port)
                 continue
             is_submission = name.startswith("submission")
             self.doors.append(

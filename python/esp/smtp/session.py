@@ -121,7 +121,7 @@ class SmtpSession(SmtpConnection):
 
     def _refuse(self, transaction: Transaction, recipient: Recipient, error: EspError) -> None:
         self.door.log.info(
-            "recipient refused",
+            "recipient_refused",
             transaction=transaction.id,
             recipient=str(recipient.address or "postmaster"),
             reason=error.detail,
@@ -201,7 +201,7 @@ class SmtpSession(SmtpConnection):
                 self._spool = await self.loop.run_in_executor(None, self.door.spool)
             await self.loop.run_in_executor(None, self._spool.write, octets)
         except OSError as error:
-            self.door.log.warning("spool failed", error=str(error))
+            self.door.log.warning("spool_failed", error=str(error))
             self._spool_error = _spool_error(error)
 
     async def _on_message(self, message: SmtpMessage) -> None:
@@ -221,7 +221,7 @@ class SmtpSession(SmtpConnection):
             self._reply(reply, "MESSAGE")
         if self._closing:
             self.door.log.info(
-                "client left before the reply",
+                "client_left_before_reply",
                 transaction=transaction.id,
                 replies=[r.decode() for r in replies],
             )
@@ -233,7 +233,7 @@ class SmtpSession(SmtpConnection):
         answers = recipients if self.door.lmtp else 1
         if message.fault is not None:
             self.door.log.info(
-                "message refused", transaction=transaction.id, reason=message.fault, size=message.size
+                "message_refused", transaction=transaction.id, reason=message.fault, size=message.size
             )
             return [FAULTS[message.fault]] * answers
         if error is not None:
@@ -252,7 +252,7 @@ class SmtpSession(SmtpConnection):
         except EspError as failure:
             replies = [reply_for(failure)]
             self.door.log.warning(
-                "message refused",
+                "message_refused",
                 transaction=transaction.id,
                 reason=failure.detail,
                 cause=cause_of(failure),
@@ -260,11 +260,11 @@ class SmtpSession(SmtpConnection):
             )
         except Exception:
             # Whether it was delivered is not known: temporary, a double is better than a loss.
-            self.door.log.exception("delivery failed", transaction=transaction.id)
+            self.door.log.exception("delivery_failed", transaction=transaction.id)
             replies = [b"451 4.3.0 Local error"] * answers
         else:
             self.door.log.info(
-                "message accepted",
+                "message_accepted",
                 transaction=transaction.id,
                 peer=transaction.client.address,
                 reverse_path=str(transaction.reverse_path or ""),

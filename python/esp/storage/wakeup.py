@@ -82,7 +82,7 @@ class Wakeups:
                 sent = await self._enqueue(topic, force)
             except (blocking.RedisError, OSError, TimeoutError) as error:
                 metrics.WAKEUPS.labels("failed").inc()
-                _logger.debug("wake-up could not be sent; the scheduler will", topic=topic, error=str(error))
+                _logger.debug("wake_up_not_sent_scheduler_will", topic=topic, error=str(error))
             else:
                 metrics.WAKEUPS.labels("sent" if sent else "merged").inc()
 

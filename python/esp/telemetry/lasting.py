@@ -56,7 +56,7 @@ async def _last(
             await work()
         except Exception as error:  # its purpose; a cancellation is no Exception
             metrics.TASK_FAILURES.labels(name).inc()
-            log.error("task failed", task=name, error=repr(error), traceback="".join(format_exception(error)))
+            log.error("task_failed", task=name, error=repr(error), traceback="".join(format_exception(error)))
         else:
             return
         if clock() - began >= SOUND:

@@ -1,6 +1,6 @@
 """Structured logs on standard error: one event per decision, with the ids of connection and message.
 
-`get_logger(__name__).info("message accepted", recipients=3)`; what `bind` was given follows in every event of
+`get_logger(__name__).info("message_accepted", recipients=3)`; what `bind` was given follows in every event of
 the same task and of the tasks it starts. A value that is `None` is left out: it is not known. Other libraries' records
 arrive in the same form.
 """

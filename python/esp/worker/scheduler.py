@@ -71,12 +71,10 @@ class SchedulerServer:
             due = await self._due()
         except EspError as error:
             if self._outage.begins():
-                _logger.warning(
-                    "outbox could not be looked at", error=error.detail, cause=log.cause_of(error)
-                )
+                _logger.warning("outbox_not_looked_at", error=error.detail, cause=log.cause_of(error))
             return
         if self._outage.ends():
-            _logger.warning("outbox looked at again")
+            _logger.warning("outbox_looked_at_again")
         for topic in {*self._topics, *due}:
             count = due.get(topic, 0)
             metrics.OUTBOX_DUE.labels(topic).set(count)

@@ -190,19 +190,19 @@ class WorkerServer:
                     self._client_id = connection.client_id()
                     self._worker = BatchWorker.make(connection, self._run)
                     if self._outage.ends():
-                        _logger.warning("worker has redis again")
+                        _logger.warning("worker_has_redis_again")
                     if not self._stopping.is_set():
                         self._worker.work(logging_level="WARNING")
             except (redis.RedisError, OSError) as error:
                 if self._outage.begins():
-                    _logger.warning("worker lost redis, tries again", error=str(error))
+                    _logger.warning("worker_lost_redis_tries_again", error=str(error))
             self._stopping.wait(_RETRY_PAUSE)
 
     def _run(self, topic: str) -> None:
         """Called in RQ's thread: have the event loop do the work, and wait for it."""
         handler = self._handlers.get(topic)
         if handler is None:
-            _logger.error("wake-up for a topic that nobody handles", topic=topic)
+            _logger.error("wake_up_for_topic_nobody_handles", topic=topic)
             return
         worker = self._worker
         if worker is not None:
@@ -223,7 +223,7 @@ class WorkerServer:
             # Expected, and it may be so for as long as PostgreSQL is away: a line, no traceback.
             metrics.JOBS.labels(topic, "failed").inc()
             _logger.warning(
-                "job put off; its rows stay in the outbox",
+                "job_put_off_rows_stay_in_outbox",
                 topic=topic,
                 error=error.detail,
                 cause=log.cause_of(error),
@@ -231,7 +231,7 @@ class WorkerServer:
             return
         except Exception:
             metrics.JOBS.labels(topic, "failed").inc()
-            _logger.exception("job failed; its rows stay in the outbox", topic=topic)
+            _logger.exception("job_failed_rows_stay_in_outbox", topic=topic)
             raise
         finally:
             self._running.discard(task)
