@@ -28,7 +28,10 @@ class Run(msgspec.Struct):
 
     @property
     def json(self) -> Any:
-        return json.loads(self.out)
+        try:
+            return json.loads(self.out)
+        except ValueError:
+            pytest.fail(f"It said no JSON: {self}")
 
 
 Cli = Callable[..., Run]

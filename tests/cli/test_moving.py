@@ -318,3 +318,17 @@ def test_an_export_goes_on_where_it_was_and_overwrites_nothing_else(
     mine = cli("message", "export", user, "--to", str(tmp_path / "mine"))
     assert (mine.code, "is not empty" in mine.err) == (2, True)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["diary"]
+
+
+def test_a_message_whose_file_is_gone_is_counted_and_the_others_are_written(
+    cli: Cli, user: str, tmp_path: Path
+) -> None:
+    filled(cli, user, tmp_path / "source")
+    file = cli("message", "list", user, "--mailbox", "A", "--json").json[0]["file"]
+    (tmp_path / "mail" / file).unlink()
+
+    for kind in ("maildir", "mboxrd"):
+        done = cli("message", "export", user, "--to", str(tmp_path / kind), "--format", kind, "--json")
+        assert done.code == 0, done.err
+        (box,) = (one for one in done.json["mailboxes"] if one["mailbox"] == "A")
+        assert (box["messages"], box["gone"]) == (8, 1)

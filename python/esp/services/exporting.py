@@ -20,7 +20,7 @@ from esp.core.principal import Principal
 from esp.native import Store, sync_file_system
 from esp.services.mailboxes import Listed, Mailboxes
 from esp.storage import mailbox_files, maildir
-from esp.storage.mailbox_files import MaildirWriter, MboxWriter, Outgoing
+from esp.storage.mailbox_files import MaildirWriter, MboxWriter, Outgoing, Read
 from esp.storage.maildir import Card
 from esp.storage.postgres import exports
 from esp.storage.postgres.exports import Row
@@ -185,11 +185,8 @@ class Exporting:
         messages = octets = present = gone = inexact = 0
         for row in rows:
             try:
-                exact = writer.write(
-                    _outgoing(mailbox, row),
-                    lambda at, row=row: self._store.read(folder, row.file, row.file_flags, at, PIECE),  # type: ignore[misc]
-                )
-            except FileNotFoundError:
+                exact = writer.write(_outgoing(mailbox, row), self._reader(folder, row))
+            except NotFoundError:
                 gone += 1
                 continue
             if exact is None:
@@ -199,6 +196,16 @@ class Exporting:
             octets += row.size
             inexact += not exact
         return Written(mailbox.name, messages, octets, present, gone, inexact)
+
+    def _reader(self, folder: str, row: Row) -> Read:
+        def read(at: int) -> bytes:
+            try:
+                return self._store.read(folder, row.file, row.file_flags, at, PIECE)
+            except FileNotFoundError as error:
+                # Not as it is: a folder of the export that is gone must not pass for messages that are.
+                raise NotFoundError("The message is gone") from error
+
+        return read
 
 
 def _outgoing(mailbox: Mailbox, row: Row) -> Outgoing:

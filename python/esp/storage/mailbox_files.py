@@ -14,6 +14,7 @@ from typing import BinaryIO, Self
 import msgspec
 
 from esp.core import mbox
+from esp.core.errors import NotFoundError
 from esp.core.line_ends import from_wire, is_regular, is_wire
 from esp.core.mailbox import DELIMITER
 from esp.storage import maildir
@@ -21,7 +22,9 @@ from esp.storage.maildir import Card
 from esp.storage.other_maildir import DOVECOT_KEYWORDS
 
 Read = Callable[[int], bytes]
-"""Returns a message's octets from an offset, at most so many as are read at once; none at its end."""
+"""Returns a message's octets from an offset, at most so many as are read at once; none at its end.
+
+It raises `NotFoundError` when the message is gone."""
 
 _DOVECOT_LETTERS = 26
 
@@ -69,15 +72,14 @@ class MaildirWriter:
         """Write a message; `None`: it is there. May be called by several threads.
 
         Raises:
-            FileNotFoundError: it is gone.
+            NotFoundError: it is gone; `read` says so.
+            OSError: it cannot be written.
         """
         letters = maildir.all_letters(message.flags)
         name = f"new/{message.base}" if message.is_new and not letters else f"cur/{message.base}:2,{letters}"
         when = maildir.nanoseconds(message.internal_date)
         there = self._there.get(message.base)
-        if there is not None and (self._path / there).stat().st_size == message.size:
-            if there != name:
-                (self._path / there).rename(self._path / name)
+        if there is not None and self._is_kept(self._path / there, self._path / name, message.size):
             return None
         temporary = self._path / "tmp" / message.base
         try:
@@ -89,6 +91,19 @@ class MaildirWriter:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        if there is not None and there != name:
+            (self._path / there).unlink(missing_ok=True)
+        return True
+
+    def _is_kept(self, there: Path, name: Path, size: int) -> bool:
+        """Give a whole message the name that it has now; tell whether it was one."""
+        try:
+            if there.stat().st_size != size:
+                return False
+            there.rename(name)
+        except FileNotFoundError:
+            # A mail reader has given it another name since, or a person took it away.
+            return False
         return True
 
 
@@ -126,7 +141,8 @@ class MboxWriter:
         """Append a message; tell whether its octets can be had back exactly.
 
         Raises:
-            FileNotFoundError: it is gone.
+            NotFoundError: it is gone; `read` says so.
+            OSError: it cannot be written.
         """
         assert self._file is not None
         first = read(0)
@@ -135,12 +151,19 @@ class MboxWriter:
         fields = mbox.meta_fields(message.flags, message.keywords)
         exact = mbox.without_meta(fields + header)[0] == header and (regular or is_wire(first))
         last = b""
-        self._file.write(mbox.from_line(message.internal_date))
-        self._file.write(fields)
-        for piece in _lines(_pieces(read, first)):
-            octets = from_wire(piece) if regular else piece
-            self._file.write(mbox.quoted(octets))
-            last = octets[-1:]
+        begin = self._file.tell()
+        try:
+            self._file.write(mbox.from_line(message.internal_date))
+            self._file.write(fields)
+            for piece in _lines(_pieces(read, first)):
+                octets = from_wire(piece) if regular else piece
+                self._file.write(mbox.quoted(octets))
+                last = octets[-1:]
+        except NotFoundError:
+            # Expunged after some of it was written; the next message follows the one before.
+            self._file.seek(begin)
+            self._file.truncate()
+            raise
         if last != b"\n":
             exact = False
             self._file.write(b"\n")
