@@ -312,11 +312,11 @@ def test_an_export_goes_on_where_it_was_and_overwrites_nothing_else(
     read = mailbox.Maildir(out, create=False).get_folder("A")
     assert sorted(map(read.get_bytes, read.keys())) == sorted(ODD.values())
     other = cli("message", "export", second_user(cli, user), "--to", str(out))
-    assert (other.code, "has an export of" in other.err) == (2, True)
+    assert (other.code, "has an export of" in other.err) == (2, True), other.err
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary").touch()
     mine = cli("message", "export", user, "--to", str(tmp_path / "mine"))
-    assert (mine.code, "is not empty" in mine.err) == (2, True)
+    assert (mine.code, "is not empty" in mine.err) == (2, True), mine.err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["diary"]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 
 from esp.config import sections
 from esp.core.errors import StorageFullError, UnavailableError
+from esp.storage.postgres import migrate, pool
 from esp.storage.postgres.delivery import is_unknown
 from esp.storage.postgres.pool import ARRAY_TYPES, Database, mapped
 
@@ -189,6 +191,16 @@ async def test_opening_waits_for_a_server_that_is_starting(server: Server) -> No
 async def test_opening_without_a_server_says_so(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="No connection to the database"):
         await Database.open(sections.Database(dsn=f"postgresql://esp@/esp?host={tmp_path}"))
+
+
+async def test_a_server_that_says_nothing_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "CONNECT_TIMEOUT", 0.01)
+    monkeypatch.setattr(migrate, "CONNECT_TIMEOUT", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        dsn = f"postgresql://esp@127.0.0.1:{silent.getsockname()[1]}/esp"
+        for wanted in (Database.open(sections.Database(dsn=dsn)), migrate.up(dsn)):
+            with pytest.raises(UnavailableError, match="No connection to the database: no answer in time"):
+                await wanted
 
 
 async def test_statements_with_arrays_need_no_questions_first(database: Database) -> None:

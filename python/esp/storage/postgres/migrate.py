@@ -22,7 +22,7 @@ import asyncpg
 import msgspec
 
 from esp.core.errors import EspError, InvalidError, UnavailableError
-from esp.storage.postgres.pool import CONNECT_TIMEOUT, errors_mapped
+from esp.storage.postgres.pool import CONNECT_TIMEOUT, errors_mapped, not_connected
 
 DIRECTORY = Path(__file__).parent / "migrations"
 LOCK = 0x455350_01
@@ -239,7 +239,7 @@ async def _connected(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Reco
             server_settings={"application_name": "esp-migrate", "timezone": "UTC"},
         )
     except (OSError, asyncpg.PostgresError) as error:
-        raise UnavailableError(f"No connection to the database: {error}") from error
+        raise not_connected(error) from error
     try:
         with errors_mapped():
             yield connection

@@ -73,6 +73,12 @@ def errors_mapped() -> Iterator[None]:
         raise meaning from error
 
 
+def not_connected(error: Exception) -> UnavailableError:
+    """Return what whoever wanted a connection is told."""
+    # A time-out says nothing of itself.
+    return UnavailableError(f"No connection to the database: {str(error) or 'no answer in time'}")
+
+
 class Database:
     """A pool of connections. Made with `open`, ended with `close`."""
 
@@ -96,8 +102,7 @@ class Database:
                 return cls(await _pool(settings, durable=durable), settings)
             except (OSError, asyncpg.PostgresError, *CLIENT_ERRORS) as error:
                 if asyncio.get_running_loop().time() >= deadline:
-                    detail = f"No connection to the database: {error}"
-                    raise UnavailableError(detail) from error
+                    raise not_connected(error) from error
             await asyncio.sleep(0.1)
 
     def connection(self) -> AbstractAsyncContextManager[Connection]:
