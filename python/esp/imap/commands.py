@@ -135,19 +135,8 @@ async def execute(session: "Session", command: Command) -> str | None:
         if response_allowed(session, command):
             session.tell(expunges=entry.expunges or command.uid, uid=command.uid)
             if command.name in {"FETCH", "STORE"}:
-                _hold_modseq(session)
+                fetching.hold_modseq(session)
     return response
-
-
-def _hold_modseq(session: "Session") -> None:
-    """Say from where a client may resynchronise when it was shown newer mod-sequences than what it was told all up to.
-
-    RFC 7162 §5: it takes the highest it has seen, unless HIGHESTMODSEQ is told, and would never hear of the messages
-    whose VANISHED, or EXPUNGE, is held back.
-    """
-    selected = session.selected
-    if session.condstore and selected is not None and selected.view.told < selected.opened.index.modseq:
-        session.untagged(f"OK [HIGHESTMODSEQ {selected.view.told}] Not all is told yet")
 
 
 def response_allowed(session: "Session", command: Command) -> bool:

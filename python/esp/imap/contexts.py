@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from esp.core.errors import EspError
-from esp.imap.fetching import write
+from esp.imap.fetching import write_unasked
 from esp.imap.responses import Refusal
 from esp.native import (
     CancelUpdateArguments,
@@ -20,8 +20,6 @@ from esp.native import (
     Search,
     SearchOrder,
     SearchProgram,
-    SequenceSet,
-    encode_set,
 )
 from esp.telemetry.log import get_logger
 
@@ -166,9 +164,7 @@ class Contexts:
         selected = session.selected
         while self._wanted and selected is not None and session.selected is selected:
             uids, items = self._wanted.pop(0)
-            wanted = SequenceSet(encode_set(sorted(uids)))
-            fetching = selected.view.fetch(wanted, items, uid=True, contents=session.door.contents)
-            await write(session, selected, fetching, items)
+            await write_unasked(session, selected, sorted(uids), items)
 
 
 async def cancel_update(session: "Session", command: Command) -> str:

@@ -1,6 +1,7 @@
 """FETCH: Rust renders, this writes, in pieces no larger than the client reads (RFC 3501 §6.4.5)."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from esp.core.message import SystemFlag
@@ -68,6 +69,27 @@ async def write(session: "Session", selected: "Selected", fetching: Fetch, items
         await (_write_from_files if items.reads_files else _write_rows)(session, selected, fetching, items)
     finally:
         session.progress.paused = False
+
+
+async def write_unasked(
+    session: "Session", selected: "Selected", uids: Sequence[int], items: FetchItems
+) -> None:
+    """Write what a client wanted to be told of new messages (RFC 5465 §5.2, §7)."""
+    wanted = SequenceSet(encode_set(uids))
+    fetching = selected.view.fetch(wanted, items, uid=True, contents=session.door.contents, unasked=True)
+    await write(session, selected, fetching, items)
+    hold_modseq(session)
+
+
+def hold_modseq(session: "Session") -> None:
+    """Say from where a client may resynchronise when it was shown newer mod-sequences than what it was told all up to.
+
+    RFC 7162 §3.2, §5: it takes the highest it has seen, unless HIGHESTMODSEQ is told, and would never hear of the
+    messages whose VANISHED, or EXPUNGE, is held back.
+    """
+    selected = session.selected
+    if session.condstore and selected is not None and selected.view.told < selected.opened.index.modseq:
+        session.untagged(f"OK [HIGHESTMODSEQ {selected.view.told}] Not all is told yet")
 
 
 async def _write_rows(session: "Session", selected: "Selected", fetching: Fetch, items: FetchItems) -> None:

@@ -12,7 +12,7 @@ from esp.core import mailbox_name
 from esp.core.errors import EspError
 from esp.core.mailbox import Mailbox, MailboxId
 from esp.core.rights import Rights
-from esp.imap.fetching import write
+from esp.imap.fetching import write_unasked
 from esp.imap.listing import name_line
 from esp.imap.responses import Refusal
 from esp.imap.scopes import covers
@@ -23,7 +23,6 @@ from esp.native import (
     NotifyArguments,
     SequenceSet,
     encode_mailbox,
-    encode_set,
 )
 from esp.services.mailboxes import Listed
 from esp.services.watching import Annotated, Counted, Named, News, Subscribed, Watched
@@ -290,13 +289,7 @@ class Notification:
             return
         new = selected.view.uids(SequenceSet(f"{first}:{last}"), uid=True)
         if wanted := [uid for uid in new if uid not in own]:
-            fetching = selected.view.fetch(
-                SequenceSet(encode_set(wanted)),
-                self.fetch,
-                uid=True,
-                contents=self._session.door.contents,
-            )
-            await write(self._session, selected, fetching, self.fetch)
+            await write_unasked(self._session, selected, wanted, self.fetch)
 
     def _status(
         self, name: Listed, mailbox: Mailbox, wanted: frozenset[str], *, all_known: bool = False

@@ -1044,8 +1044,16 @@ class View:
         Raises:
             ValueError: as `uids`.
         """
-    def fetch(self, set: SequenceSet, items: FetchItems, *, uid: bool, contents: ContentCache) -> Fetch:
-        """Begin a FETCH.
+    def fetch(
+        self,
+        set: SequenceSet,
+        items: FetchItems,
+        *,
+        uid: bool,
+        contents: ContentCache,
+        unasked: bool = False,
+    ) -> Fetch:
+        """Begin a FETCH; `unasked`: the server tells of its own accord, and who has enabled CONDSTORE gets MODSEQ, too.
 
         Raises:
             ValueError: as `uids`.

@@ -108,6 +108,13 @@ impl Fetch {
         Ok(fetch)
     }
 
+    /// Nobody asked for these responses, so who has enabled CONDSTORE gets MODSEQ with them (RFC 7162 §3.1).
+    #[must_use]
+    pub fn unasked(mut self) -> Self {
+        self.renderer.tell_modseqs();
+        self
+    }
+
     /// UIDs on which `\Seen` is to be set.
     #[must_use]
     pub fn unseen(&self) -> &[u32] {

@@ -115,6 +115,11 @@ impl Renderer {
         }
     }
 
+    /// Tell MODSEQ to who has enabled CONDSTORE.
+    pub(super) fn tell_modseqs(&mut self) {
+        self.with_modseq |= self.condstore;
+    }
+
     /// Append one response; what is too large for it goes to the pieces. Nothing is left of one that is skipped.
     #[inline]
     pub(super) fn render(

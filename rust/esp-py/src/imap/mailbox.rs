@@ -360,13 +360,14 @@ impl View {
         })
     }
 
-    #[pyo3(signature = (set, items, *, uid, contents))]
+    #[pyo3(signature = (set, items, *, uid, contents, unasked = false))]
     fn fetch(
         &self,
         set: &SequenceSet,
         items: &FetchItems,
         uid: bool,
         contents: &ContentCache,
+        unasked: bool,
     ) -> PyResult<Fetch> {
         imap::Fetch::new(
             Arc::clone(&self.view),
@@ -375,6 +376,7 @@ impl View {
             uid,
             Arc::clone(&contents.0),
         )
+        .map(|fetch| if unasked { fetch.unasked() } else { fetch })
         .map(|fetch| Fetch(Mutex::new(fetch)))
         .map_err(invalid)
     }
