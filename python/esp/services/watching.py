@@ -70,11 +70,13 @@ class Watcher(Protocol):
 class Watched:
     """What is known of one account's mailboxes."""
 
-    __slots__ = ("listed", "names", "principal", "stamp", "watchers")
+    __slots__ = ("listed", "looking", "names", "principal", "stamp", "watchers")
 
     def __init__(self, principal: Principal) -> None:
         self.principal = principal
         self.listed: dict[str, Listed] = {}
+        self.looking = asyncio.Lock()
+        """One looks at a time: what was read first must not be taken for what is so in the end."""
         self.names: dict[MailboxId, str] = {}
         self.stamp: tuple[int, int, int] | None = None
         self.watchers: set[Watcher] = set()
@@ -126,16 +128,19 @@ class Watching:
         Raises:
             UnavailableError: PostgreSQL does not answer.
         """
-        watched = self._watched.get(principal.account)
-        if watched is None:
-            watched = Watched(principal)
-            self._keep(watched, await self._mailboxes.listed(principal))
-            # Somebody may have been as fast, and what happened while nobody listened is found by the look below.
-            watched = self._watched.setdefault(principal.account, watched)
-            self._index(watched)
-        await self.look(watched)
-        watched.watchers.add(watcher)
-        return watched
+        while True:
+            watched = self._watched.get(principal.account)
+            if watched is None:
+                watched = Watched(principal)
+                self._keep(watched, await self._mailboxes.listed(principal))
+                # Somebody may have been as fast, and what happened while nobody listened is found by the look below.
+                watched = self._watched.setdefault(principal.account, watched)
+                self._index(watched)
+            await self.look(watched)
+            # The last one who watched may have left meanwhile: then nobody would tell.
+            if self._watched.get(principal.account) is watched:
+                watched.watchers.add(watcher)
+                return watched
 
     def unwatch(self, watched: Watched, watcher: Watcher) -> None:
         """Tell a watcher no more."""
@@ -152,13 +157,14 @@ class Watching:
         Raises:
             UnavailableError: PostgreSQL does not answer.
         """
-        listed = await self._mailboxes.listed(watched.principal)
-        before, names = watched.listed, watched.names
-        for mailbox in names:
-            self._forget(watched, mailbox)
-        self._keep(watched, listed)
-        self._index(watched)
-        watched.tell(list(_differences(before, names, watched)))
+        async with watched.looking:
+            listed = await self._mailboxes.listed(watched.principal)
+            before, names = watched.listed, watched.names
+            for mailbox in names:
+                self._forget(watched, mailbox)
+            self._keep(watched, [_newest(name, before, names) for name in listed])
+            self._index(watched)
+            watched.tell(list(_differences(before, names, watched)))
 
     # Word
 
@@ -290,6 +296,16 @@ class Watching:
             watchers.discard(watched)
             if not watchers:
                 del self._by_mailbox[mailbox]
+
+
+def _newest(name: Listed, before: Mapping[str, Listed], names: Mapping[MailboxId, str]) -> Listed:
+    """Return a name with the counts that were known when word of its mailbox was faster than the look."""
+    if name.mailbox is None or name.mailbox.id not in names:
+        return name
+    known = before[names[name.mailbox.id]].mailbox
+    if known is None or known.highest_modseq <= name.mailbox.highest_modseq:
+        return name
+    return msgspec.structs.replace(name, mailbox=known)
 
 
 def _differences(before: dict[str, Listed], names: dict[MailboxId, str], watched: Watched) -> Iterator[News]:
