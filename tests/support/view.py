@@ -1,19 +1,21 @@
 """What a client that keeps to the rules knows of its selected mailbox, from nothing but the responses it gets.
 
 RFC 3501 §5.2 and §7.4.1 (sequence numbers), RFC 7162 §3.1 (mod-sequences), §3.2 (VANISHED), §5 (the client's
-HIGHESTMODSEQ). Each response that a server must not send raises `ViolationError`.
+HIGHESTMODSEQ), RFC 9051 appendix E, RFC 9586 (UIDFETCH), RFC 5465 §6.1 (what is told between commands), RFC 5267 §4.3
+(results kept up to date). Each response that a server must not send raises `ViolationError`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.support.wire import Response, numbers
+from tests.support.results import Result
+from tests.support.violations import ViolationError, check
+from tests.support.wire import Response, Value, numbers
 
 NUMBERED = frozenset({"FETCH", "STORE", "SEARCH", "SORT", "THREAD"})
 """Commands that name messages by number, while which numbers must not change (RFC 3501 §7.4.1)."""
-
-
-class ViolationError(AssertionError):
-    """The server broke a rule."""
+PLACING = frozenset({"APPEND", "REPLACE", "COPY", "MOVE"})
+"""Commands that may put messages into the client's own selected mailbox."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,26 @@ class Request:
 
 
 @dataclass
+class Enabled:
+    """What a client has turned on."""
+
+    condstore: bool = False
+    qresync: bool = False
+    imap4rev2: bool = False
+    uidonly: bool = False
+    notify: str = ""
+    """`SELECTED` or `SELECTED-DELAYED` when NOTIFY is to tell all of the selected mailbox."""
+
+
+@dataclass(eq=False)
 class Known:
     """A message as the client knows it."""
 
     uid: int | None = None
     flags: frozenset[str] | None = None
     modseq: int = 0
+    awaited: bool = False
+    """Whether NOTIFY owes its UID and flags (RFC 5465 §5.2)."""
 
 
 @dataclass
@@ -48,8 +64,7 @@ class Cache:
 class View:
     """The messages of a selected mailbox, by number."""
 
-    condstore: bool = False
-    qresync: bool = False
+    enabled: Enabled = field(default_factory=Enabled)
     messages: list[Known] = field(default_factory=list)
     uidvalidity: int = 0
     uidnext: int = 0
@@ -58,7 +73,13 @@ class View:
     opening: bool = True
     """Until SELECT is answered."""
     found: list[int] | None = None
-    """The numbers, or UIDs, of the last SEARCH."""
+    """The numbers, or UIDs, of the last SEARCH or SORT."""
+    returned: dict[str, Value] = field(default_factory=dict)
+    """What else the last ESEARCH told."""
+    results: dict[str, Result] = field(default_factory=dict)
+    """Those that are kept up to date, by tag."""
+    saved: frozenset[int] | None = None
+    """The UIDs of `$`, where they are known (RFC 5182)."""
     told: set[int] = field(default_factory=set)
     """Numbers whose flags came during the present command."""
     history: dict[tuple[int, int], frozenset[str]] = field(default_factory=dict)
@@ -81,22 +102,26 @@ class View:
     def _apply(self, response: Response, request: Request | None) -> None:
         match response.name:
             case "EXISTS":
-                self._exists(response.number or 0)
+                self._exists(response.number or 0, request)
             case "EXPUNGE":
                 self._expunge(response.number or 0, request)
             case "VANISHED":
                 self._vanished(response, request)
-            case "FETCH":
-                self._fetch(response)
+            case "FETCH" | "UIDFETCH":
+                self._fetch(response, request)
             case "RECENT":
+                check(
+                    not self.enabled.imap4rev2, "RECENT although IMAP4rev2 is enabled (RFC 9051 appendix E)"
+                )
                 check(
                     (response.number or 0) <= len(self.messages) or self.opening, "more recent than there are"
                 )
-            case "SEARCH":
+            case "SEARCH" | "SORT":
+                rev2 = self.enabled.imap4rev2 and response.name == "SEARCH"
+                check(not rev2, "SEARCH although IMAP4rev2 is enabled (RFC 9051 §6.4.4)")
                 self.found = [int(value) for value in response.values if isinstance(value, str)]
             case "ESEARCH":
-                values = list(response.values)
-                self.found = numbers(str(values[values.index("ALL") + 1])) if "ALL" in values else []
+                self._esearch(response)
             case "OK" | "NO":
                 self._code(response)
         if response.tag != "*":
@@ -104,20 +129,33 @@ class View:
 
     # Numbers
 
-    def _exists(self, count: int) -> None:
+    def _exists(self, count: int, request: Request | None) -> None:
         check(count >= len(self.messages), f"EXISTS went down from {len(self.messages)}")
-        self.messages += [Known() for _ in range(count - len(self.messages))]
+        awaited = (
+            bool(self.enabled.notify)
+            and not self.opening
+            and (
+                # RFC 5465 §5.2: not of what the client has put there itself.
+                request is None or request.name not in PLACING
+            )
+        )
+        self.messages += [Known(awaited=awaited) for _ in range(count - len(self.messages))]
 
     def _may_expunge(self, request: Request | None) -> None:
+        if self.enabled.notify == "SELECTED":
+            return  # RFC 5465 §6.1.1: at any time
         check(request is not None, "an expunge while no command is in progress")
         if request is not None:
             check(request.uid or request.name not in NUMBERED, "an expunge while numbers are in use")
 
     def _expunge(self, number: int, request: Request | None) -> None:
-        check(not self.qresync, "EXPUNGE although QRESYNC is enabled (RFC 7162 §3.2.10)")
+        check(not self.enabled.qresync, "EXPUNGE although QRESYNC is enabled (RFC 7162 §3.2.10)")
+        check(not self.enabled.uidonly, "EXPUNGE although UIDONLY is enabled (RFC 9586 §3.5)")
         self._may_expunge(request)
         check(1 <= number <= len(self.messages), f"no such number of {len(self.messages)}")
-        del self.messages[number - 1]
+        gone = self.messages.pop(number - 1)
+        for result in self.results.values():
+            result.check_without(gone, gone.uid)
 
     def _vanished(self, response: Response, request: Request | None) -> None:
         earlier = response.values[0] == ["EARLIER"]
@@ -126,8 +164,12 @@ class View:
             check(request is not None and request.earlier, "VANISHED (EARLIER) that nobody asked for")
             self.messages = [known for known in self.messages if known.uid not in uids]
             return
-        check(self.qresync, "VANISHED although QRESYNC is not enabled")
+        on = self.enabled.qresync or self.enabled.uidonly
+        check(on, "VANISHED although neither QRESYNC nor UIDONLY is enabled")
         self._may_expunge(request)
+        for result in self.results.values():
+            for uid in uids:
+                result.check_without(None, uid)
         there = {known.uid for known in self.messages}
         if None not in there:
             check(uids <= there, f"VANISHED of {uids - there}, which are not there")
@@ -136,18 +178,75 @@ class View:
             left = len(self.messages) - len(uids)
             check(left >= 0, "more vanished than there were")
             self.messages = [Known() for _ in range(left)]
+            self.results = {tag: result for tag, result in self.results.items() if result.uid}
+
+    def number_of(self, response: Response) -> int:
+        """Return the number of the message that a FETCH or UIDFETCH is about; 0 when it is about none that is known."""
+        number = response.number or 0
+        if response.name == "FETCH":
+            return number if number <= len(self.messages) else 0
+        return next((at for at, known in enumerate(self.messages, 1) if known.uid == number), 0)
+
+    def _known_by(self, uid: int) -> int:
+        """Return the number of a message with that UID, which may be one whose UID was not known."""
+        there = [at for at, known in enumerate(self.messages, 1) if known.uid == uid]
+        if there:
+            return there[0]
+        unknown = [at for at, known in enumerate(self.messages) if known.uid is None]
+        check(bool(unknown), f"all UIDs are known, and {uid} is none of them")
+        known = self.messages.pop(unknown[-1])
+        # Which of the unknown ones it is cannot be told; the known ones stay in their order.
+        at = next((at for at, each in enumerate(self.messages) if (each.uid or 0) > uid), len(self.messages))
+        self.messages.insert(at, known)
+        return at + 1
+
+    # Results
+
+    def _esearch(self, response: Response) -> None:
+        values = list(response.values)
+        tag = ""
+        if values and isinstance(values[0], list):
+            (_, raw) = values.pop(0)  # type: ignore[misc]
+            tag = raw.decode() if isinstance(raw, bytes) else str(raw)
+        uid = bool(values) and values[0] == "UID"
+        values = values[1:] if uid else values
+        check(uid or not self.enabled.uidonly, "ESEARCH of sequence numbers although UIDONLY is enabled")
+        told = {str(name).upper(): value for name, value in zip(values[::2], values[1::2], strict=True)}
+        found = numbers(str(told["ALL"])) if "ALL" in told else []
+        changes = [name for name in told if name in {"ADDTO", "REMOVEFROM"}]
+        if tag in self.results:
+            result = self.results[tag]
+            check(result.uid == uid, "another kind of numbers than the command's")
+            if not changes:
+                result.begin(self.messages, found)
+            for name in changes:
+                change = told[name]
+                assert isinstance(change, list)
+                result.change(name, self.messages, change)
+        if not changes:
+            self.found, self.returned = found, told
+        else:
+            check(tag in self.results, "ADDTO or REMOVEFROM of a result that is not kept")
 
     # Messages
 
-    def _fetch(self, response: Response) -> None:
+    def _fetch(self, response: Response, request: Request | None) -> None:
         number = response.number or 0
+        uidonly = self.enabled.uidonly
+        check((response.name == "UIDFETCH") == uidonly, f"{response.name}, and UIDONLY enabled: {uidonly}")
+        if uidonly:
+            number = self._known_by(number)
         check(1 <= number <= len(self.messages), f"no such number of {len(self.messages)}")
         known = self.messages[number - 1]
         items = response.items
-        if "UID" in items:
+        if uidonly:
+            self._uid(number, response.number or 0)
+        elif "UID" in items:
             self._uid(number, int(str(items["UID"])))
-        elif self.qresync and "FLAGS" in items:
+        elif self.enabled.qresync and "FLAGS" in items:
             raise ViolationError("FLAGS without UID although QRESYNC is enabled (RFC 7162 §3.2.4)")
+        elif request is None or (self.enabled.imap4rev2 and request.name not in {"FETCH", "STORE"}):
+            raise ViolationError("FETCH that nobody asked for, without UID (RFC 9051 §7.5.2, RFC 5465 §5.1)")
         if "MODSEQ" in items:
             value = items["MODSEQ"]
             check(isinstance(value, list) and len(value) == 1, "a mod-sequence is in parentheses")
@@ -156,11 +255,12 @@ class View:
             check(modseq >= known.modseq, f"mod-sequence went down from {known.modseq}")
             known.modseq = modseq
             self._seen_modseq = max(self._seen_modseq, modseq)
-        elif self.condstore and "FLAGS" in items:
+        elif self.enabled.condstore and "FLAGS" in items:
             raise ViolationError("FLAGS without MODSEQ although CONDSTORE is enabled (RFC 7162 §3.1)")
         if "FLAGS" in items:
             flags = items["FLAGS"]
             check(isinstance(flags, list), "flags are a list")
+            check(not self.enabled.imap4rev2 or "\\Recent" not in (flags or ()), "\\Recent in IMAP4rev2")
             known.flags = frozenset(str(flag) for flag in flags or () if flag != "\\Recent")
             self.told.add(number)
             if "MODSEQ" in items and known.uid is not None:
@@ -180,6 +280,8 @@ class View:
 
     def _code(self, response: Response) -> None:
         match response.code:
+            case "UNSEEN":
+                check(not self.enabled.uidonly, "a sequence number although UIDONLY is enabled (RFC 9586 §3)")
             case "UIDVALIDITY":
                 self.uidvalidity = int(response.argument)
             case "UIDNEXT":
@@ -203,10 +305,23 @@ class View:
         """Take away what has `\\Deleted`, for it was expunged without a word."""
         self.messages = [known for known in self.messages if "\\Deleted" not in (known.flags or ())]
 
+    def adopt(self, flags: Mapping[int, frozenset[str]]) -> None:
+        """Take UIDs and flags that were kept, and brought up to date, for those of the messages there are."""
+        check(
+            len(flags) == len(self.messages), f"{len(self.messages)} EXISTS, and {sorted(flags)} were told of"
+        )
+        known = {each.uid: each for each in self.messages if each.uid is not None}
+        self.messages = [known.get(uid, Known(uid, flags[uid])) for uid in sorted(flags)]
+
+    def forget_flags(self) -> None:
+        """Do as if no flags were known."""
+        for known in self.messages:
+            known.flags, known.awaited = None, False
+
     def cache(self) -> Cache | None:
         """Return what may be kept when the mailbox is left; `None` when not all is known."""
         flags = {known.uid: known.flags for known in self.messages}
-        if None in flags or None in flags.values() or not self.condstore:
+        if None in flags or None in flags.values() or not self.enabled.condstore:
             return None
         return Cache(
             self.uidvalidity,
@@ -218,9 +333,3 @@ class View:
     def uids(self) -> list[int | None]:
         """UIDs by number."""
         return [known.uid for known in self.messages]
-
-
-def check(holds: bool, why: str) -> None:
-    """Raise `ViolationError` unless it holds."""
-    if not holds:
-        raise ViolationError(why)

@@ -8,10 +8,13 @@ import asyncio
 import contextlib
 import re
 import ssl
+import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
+
+from tests.support.deflated import Inflated
 
 PATIENCE = 30.0
 
@@ -138,11 +141,12 @@ class Wire:
     """A connection that remembers what was last said on it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str = "") -> None:
-        self.reader = reader
+        self.reader: asyncio.StreamReader | Inflated = reader
         self.writer = writer
         self.name = name
         self.transcript: deque[str] = deque(maxlen=400)
         self._tags = 0
+        self._deflater: zlib._Compress | None = None
 
     @classmethod
     async def connect(cls, port: int, *, tls: ssl.SSLContext | None = None, name: str = "") -> Self:
@@ -179,7 +183,16 @@ class Wire:
     def send(self, octets: bytes) -> None:
         """Send octets as they are."""
         self.transcript.append(f"C: {octets[:300]!r}")
+        if self._deflater is not None:
+            octets = self._deflater.compress(octets) + self._deflater.flush(zlib.Z_SYNC_FLUSH)
         self.writer.write(octets)
+
+    async def compress(self) -> None:
+        """Have all compressed from now on, both ways (RFC 4978)."""
+        await self.ok(b"COMPRESS DEFLATE")
+        assert isinstance(self.reader, asyncio.StreamReader)
+        self.reader = Inflated(self.reader)
+        self._deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
 
     def begin(self, command: bytes) -> str:
         """Send a command (with `{n+}` literals in it), and return its tag."""

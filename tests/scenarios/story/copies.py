@@ -3,7 +3,8 @@
 from tests.scenarios.story.actor import Actor
 from tests.scenarios.story.mailbox import as_set
 from tests.scenarios.story.scene import Scene
-from tests.support.view import Request, check
+from tests.support.view import Request
+from tests.support.violations import check
 from tests.support.wire import numbers
 
 
@@ -14,7 +15,7 @@ async def copy(scene: Scene, actor: Actor) -> None:
     await actor.fill()
     if not actor.view.messages:
         return
-    move, uid = scene.chance.random() < 0.5, scene.chance.random() < 0.5
+    move, uid = scene.chance.random() < 0.5, actor.by_uid(scene.chance)
     target = scene.chance.choice(scene.boxes)
     wanted = actor.some(scene.chance)
     uids = [actor.view.uids[number - 1] or 0 for number in wanted]

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from tests.scenarios.story.actor import Actor
 from tests.scenarios.story.mailbox import as_set
 from tests.scenarios.story.scene import Scene
-from tests.support.view import Known, Request, View, ViolationError, check
+from tests.support.view import Known, Request, View
+from tests.support.violations import ViolationError, check
 from tests.support.wire import Response, numbers
 
 Change = Callable[[frozenset[str]], frozenset[str]]
@@ -19,7 +20,7 @@ async def store(scene: Scene, actor: Actor) -> None:
     await actor.fill()
     if not actor.view.messages:
         return
-    wanted, uid, silent = actor.some(scene.chance), scene.chance.random() < 0.5, scene.chance.random() < 0.3
+    wanted, uid, silent = actor.some(scene.chance), actor.by_uid(scene.chance), scene.chance.random() < 0.3
     mode, flags = scene.chance.choice(("+", "-", "+", "-", "")), scene.flags()
     known = {number: actor.view.messages[number - 1] for number in wanted}
     uids = {number: known[number].uid or 0 for number in wanted}
@@ -42,7 +43,7 @@ async def store(scene: Scene, actor: Actor) -> None:
     response = None
     async for response in actor.wire.responses(actor.wire.begin(command)):
         told |= {known.uid or 0 for known in _told(actor.view, response)}
-        actor.view.apply(response, Request("STORE", uid))
+        actor.take(response, Request("STORE", uid))
         told |= {known.uid or 0 for known in _told(actor.view, response)}
     assert response is not None
     if actor.read_only:
@@ -55,7 +56,7 @@ async def store(scene: Scene, actor: Actor) -> None:
         f"{command!r}: {response.raw!r}",
     )
     if since is not None:
-        actor.condstore = actor.view.condstore = True
+        actor.enabled.condstore = True
     modified = numbers(response.argument) if response.code == "MODIFIED" else []
     refused = set(modified if uid else [uids[number] for number in modified])
     if since is not None:
@@ -95,10 +96,7 @@ def _change(mode: str, flags: frozenset[str]) -> Change:
 
 def _told(view: View, response: Response) -> list[Known]:
     """The message whose flags a response tells."""
-    if (
-        response.name == "FETCH"
-        and "FLAGS" in response.items
-        and 0 < (response.number or 0) <= len(view.messages)
-    ):
-        return [view.messages[(response.number or 0) - 1]]
+    if response.name in {"FETCH", "UIDFETCH"} and "FLAGS" in response.items:
+        number = view.number_of(response)
+        return [view.messages[number - 1]] if number else []
     return []

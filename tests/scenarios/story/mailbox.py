@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.support.view import check
+from tests.support.violations import check
 
 
 @dataclass
@@ -32,11 +32,23 @@ class Box:
         self.highest = uid
         self.messages[uid] = Message(flags, token)
 
+    def begin_again(self) -> None:
+        """It was deleted, and another was made by its name."""
+        self.messages.clear()
+        self.history = {}
+        self.highest = self.uidvalidity = 0
+
     def deleted(self) -> set[int]:
         """UIDs of the messages with `\\Deleted`."""
         return {uid for uid, message in self.messages.items() if "\\Deleted" in message.flags}
 
 
 def as_set(names: Sequence[int]) -> bytes:
-    """Return numbers or UIDs as a command names them."""
-    return ",".join(map(str, names)).encode()
+    """Return numbers or UIDs as a command names them: runs as ranges."""
+    runs: list[list[int]] = []
+    for name in names:
+        if runs and name == runs[-1][-1] + 1:
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}:{run[-1]}" for run in runs).encode()

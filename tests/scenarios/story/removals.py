@@ -3,7 +3,8 @@
 from tests.scenarios.story.actor import Actor
 from tests.scenarios.story.mailbox import Box, as_set
 from tests.scenarios.story.scene import Scene
-from tests.support.view import Request, check
+from tests.support.view import Request
+from tests.support.violations import check
 
 MANY = 60
 """Messages in a mailbox from which on more is removed than added."""

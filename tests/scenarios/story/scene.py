@@ -24,7 +24,8 @@ class Scene:
         self.deliver = deliver
         """Sends a message with that subject to INBOX from outside."""
         self.chance = chance
-        self.boxes = [Box("INBOX"), Box("Work")]
+        self.boxes = [Box("INBOX"), Box("Work"), Box("Temp")]
+        """The second is renamed now and then, the third deleted and made again."""
         self.actors: list[Actor] = []
         self.observer: Wire
         self.capabilities: frozenset[str] = frozenset()
@@ -32,6 +33,10 @@ class Scene:
         """What was done, step by step."""
         self.tokens = 0
         """How many subjects were given out."""
+
+    def offers(self, extension: str) -> bool:
+        """Tell whether the server has that extension."""
+        return extension.upper() in self.capabilities
 
     def token(self) -> str:
         """Return a subject that no other message has."""
@@ -51,7 +56,10 @@ class Scene:
 
     async def look(self, box: Box) -> dict[int, tuple[Message, int]]:
         """Return all messages and mod-sequences by UID, as a client sees them that has just come."""
-        await self.observer.ok(b"EXAMINE " + box.name.encode())
+        opened = await self.observer.ok(b"EXAMINE " + box.name.encode())
+        box.uidvalidity = box.uidvalidity or next(
+            int(each.argument) for each in opened if each.code == "UIDVALIDITY"
+        )
         command = b"FETCH 1:* (UID FLAGS MODSEQ BODY.PEEK[HEADER.FIELDS (SUBJECT)])"
         found = {}
         # An empty mailbox has no message number 1.
@@ -69,3 +77,10 @@ class Scene:
                     int(str(modseq[0])),
                 )
         return found
+
+    async def measure(self, box: Box) -> tuple[int, int]:
+        """Return a mailbox's highest mod-sequence, and the octets of all its messages."""
+        opened = await self.observer.ok(b"EXAMINE " + box.name.encode())
+        modseq = next(int(each.argument) for each in opened if each.code == "HIGHESTMODSEQ")
+        sizes = await self.observer.command(b"FETCH 1:* RFC822.SIZE")
+        return modseq, sum(int(str(each.items["RFC822.SIZE"])) for each in sizes if each.name == "FETCH")
