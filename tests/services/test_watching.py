@@ -38,6 +38,7 @@ class SlowList:
     def __init__(self, database: Database, box: Box) -> None:
         self._database = database
         self._box = box
+        self.name = "INBOX"
         self.subscribed = True
         self.go_on = asyncio.Event()
         self.go_on.set()
@@ -46,7 +47,7 @@ class SlowList:
     async def listed(self, _: Principal) -> list[Listed]:
         async with self._database.connection() as connection:
             mailbox = await mailboxes.by_id(connection, self._box.mailbox)
-        listed = [Listed(name="INBOX", mailbox=mailbox, subscribed=self.subscribed, has_children=False)]
+        listed = [Listed(name=self.name, mailbox=mailbox, subscribed=self.subscribed, has_children=False)]
         go_on = self.go_on
         self.has_read.set()
         await go_on.wait()
@@ -133,6 +134,15 @@ async def test_of_two_looks_the_one_that_read_first_is_not_the_last_word(scene: 
         await asyncio.wait([second], timeout=0.2)
     await asyncio.gather(first, second)
     assert not watched.listed["INBOX"].subscribed
+
+
+async def test_messages_that_came_just_before_a_rename_are_told(scene: Scene) -> None:
+    ear = Ear()
+    watched = await scene.watching.watch(scene.principal, ear)
+    modseq = await scene.change()
+    scene.names.name = "Renamed"
+    await scene.watching.look(watched)
+    assert await ear.next() == modseq
 
 
 async def test_who_comes_while_the_last_one_leaves_is_told(scene: Scene) -> None:

@@ -156,6 +156,8 @@ class Notification:
         """A mailbox was selected."""
         self._fetched = selected.view.last_uid
         self._own.clear()
+        # RFC 5465 §3.1: what its group wants to be told is told of it from now on.
+        self._counted.pop(selected.opened.mailbox, None)
         if self.messages:
             selected.opened.listeners.add(self._session.mailbox_changed)
 

@@ -325,12 +325,15 @@ def _differences(before: dict[str, Listed], names: dict[MailboxId, str], watched
         earlier, now = before.get(name), watched.name(name)
         if (earlier is not None and earlier.subscribed) != now.subscribed:
             yield Subscribed(now)
-        if now.mailbox is None or earlier is None or earlier.mailbox is None or name in renamed.values():
+        if now.mailbox is None:
             continue
-        if earlier.mailbox.id != now.mailbox.id:
+        if now.mailbox.id in names:
+            # By whatever name it was known: word of its messages may not have come before that of its new name.
+            known = before[names[now.mailbox.id]].mailbox
+            if known is not None and now.mailbox.highest_modseq != known.highest_modseq:
+                yield Counted(now, now.mailbox, known)
+        elif earlier is not None and earlier.mailbox is not None:
             yield Counted(now, now.mailbox, None)
-        elif now.mailbox.highest_modseq != earlier.mailbox.highest_modseq:
-            yield Counted(now, now.mailbox, earlier.mailbox)
 
 
 def _is_moved_along(old: str, new: str, renamed: Mapping[str, str]) -> bool:
