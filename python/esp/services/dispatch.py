@@ -202,8 +202,7 @@ def _measure(batch: Sequence[Entry], files: float, rows: float) -> None:
         error = entry.future.exception()
         if error is None:
             delivered += len(entry.places)
-        elif not isinstance(
-            error, MailboxChangedError
-        ):  # that is delivered after another look, or fails then
+        # What found another mailbox is delivered after another look, or fails then.
+        elif not isinstance(error, MailboxChangedError):
             metrics.DELIVERY_FAILURES.labels(type(error).__name__).inc()
     metrics.DELIVERIES.inc(delivered)

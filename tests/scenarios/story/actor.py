@@ -1,6 +1,7 @@
 """A client: its connection, what it knows of its mailbox, and what it keeps of others."""
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,16 +16,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Opening(Request):
+class Opening(Request, ABC):
     """A command that opens a mailbox."""
 
     box: Box = field(default_factory=lambda: Box(""))
     view: View = field(default_factory=View)
     read_only: bool = False
 
+    @abstractmethod
     def opened(self, actor: "Actor", responses: Sequence[Response]) -> None:
         """Take what was answered to it."""
-        raise NotImplementedError
 
 
 class Actor:
