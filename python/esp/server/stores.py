@@ -66,8 +66,7 @@ class Stores:
         for store in stores:
             self._running.append(_Running(store, store.start()))
         for running in self._running:
-            await until_ready(running.store, running.process)
-            running.ready = True
+            await _answering(running)
             running.task = self._keeping(self._keep(running))
 
     def prepare_to_stop(self) -> None:
@@ -98,13 +97,12 @@ class Stores:
             await asyncio.sleep(pause)
             try:
                 running.process = store.start()
-                await until_ready(store, running.process)
+                await _answering(running)
             except (StartError, OSError, TimeoutError) as error:
                 _logger.error("store_does_not_start", store=store.name, error=str(error))
                 if running.process.poll() is None:
                     running.process.kill()
                 continue
-            running.ready = True
             self._changed()
 
     async def _stop(self, running: _Running) -> None:
@@ -121,6 +119,24 @@ class Stores:
             _logger.error("store_does_not_stop_killed", store=running.store.name)
             process.kill()
             await _ended(process)
+
+
+async def _answering(running: _Running) -> None:
+    """Wait until a store that was started answers; if it ends instead, try without data that it can do without.
+
+    Raises:
+        StartError: it ended, or did not answer in time.
+    """
+    try:
+        await until_ready(running.store, running.process)
+    except StartError as error:
+        by_itself = (running.process.poll() or 0) > 0
+        if not by_itself or not running.store.forget():
+            raise
+        _logger.error("store_begins_without_its_data", store=running.store.name, reason=error.detail)
+        running.process = running.store.start()
+        await until_ready(running.store, running.process)
+    running.ready = True
 
 
 async def _ended(process: "subprocess.Popen[bytes]") -> None:

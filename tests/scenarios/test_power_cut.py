@@ -1,0 +1,140 @@
+"""The power goes at any moment: what was answered 250 or OK is there afterwards, whole and once (ADR 4).
+
+SIGKILL leaves the kernel's page cache; here it is lost as well, on the file systems mail servers have.
+"""
+
+import asyncio
+import os
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.diary import Diary
+from tests.scenarios.load import Ledger, send_until
+from tests.scenarios.test_crash import USERS, logged_in, settle
+from tests.support import debian
+from tests.support.instance import Instance
+from tests.support.power import Disk, available
+
+CUTS = int(os.environ.get("ESP_POWER_CUTS", "2"))
+SEED = int(os.environ.get("ESP_CRASH_SEED", "20261128"))
+
+pytestmark = pytest.mark.skipif(
+    not available(), reason="NOT TESTED: a disk of one's own needs root, FUSE and loop devices"
+)
+
+
+class Machine:
+    """An ESP on a disk whose power can be cut."""
+
+    def __init__(self, folder: Path, disk: Disk, **environment: str) -> None:
+        self.disk = disk
+        here = '["127.0.0.1/32"]'
+        self.instance = Instance(
+            disk.mount / "esp", ESP_SECURITY__PLAINTEXT_LOGIN_NETWORKS=here, **environment
+        )
+        self.instance.log = folder / "esp.log"
+        self.ledger = Ledger()
+
+    async def cut(self, chance: random.Random, kept: float, until: Callable[[], bool], diary: Diary) -> None:
+        """Have mail come in and a client at work, cut the power when it is time, and start again."""
+        instance, stop = self.instance, asyncio.Event()
+        await asyncio.to_thread(instance.start)
+        loads = [
+            asyncio.create_task(send_until(stop, self.ledger, instance.ports["smtp"], list(USERS), size=size))
+            for size in (500, 2_000, 2_000, 8_000, 60_000, 2_000_000)
+        ]
+        writing = asyncio.create_task(diary.write(instance))
+        async with asyncio.timeout(60):
+            while not until():
+                if writing.done():
+                    await writing
+                    raise AssertionError("The client gave up before the power was cut")
+                await asyncio.sleep(chance.random() / 50)
+        doomed = instance.all_pids()
+        self.disk.cut(chance, kept)
+        await asyncio.to_thread(instance.kill_all, doomed)
+        stop.set()
+        await asyncio.gather(*loads, writing)
+        self.disk.restore()
+        await asyncio.to_thread(instance.start)
+
+    def close(self) -> None:
+        """Leave nobody on the disk."""
+        process = self.instance.process
+        if process is not None and process.poll() is None:
+            self.instance.kill_group()
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the children of a process, and theirs."""
+    children = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+    return children + [each for child in children for each in descendants(child)]
+
+
+def assert_whole(instance: Instance) -> None:
+    """See that each message has the octets that were sent."""
+    for user in USERS:
+        with logged_in(instance, user) as client:
+            client.select("INBOX", readonly=True)
+            _, answer = client.uid("FETCH", "1:*", "(BODY.PEEK[TEXT])")
+        texts = [part[1] for part in answer if isinstance(part, tuple)]
+        assert texts
+        assert all(re.fullmatch(rb"(?:x{70}\r\n)+", text) for text in texts)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+async def test_nothing_promised_is_lost(kind: str, tmp_path: Path) -> None:
+    debian.require(f"mkfs.{kind}")
+    chance = random.Random(f"{SEED} {kind}")
+    with Disk(tmp_path, kind) as disk:
+        machine = Machine(tmp_path, disk)
+        diary = Diary(USERS[0], chance)
+        try:
+            for kept in (0.0, *(chance.random() for _ in range(CUTS - 1))):
+                mail = len(machine.ledger.promised) + chance.randint(40, 200)
+                commands = diary.promised + chance.randint(10, 60)
+
+                def enough(mail: int = mail, commands: int = commands) -> bool:
+                    return len(machine.ledger.promised) > mail and diary.promised > commands
+
+                await machine.cut(chance, kept, enough, diary)
+                settle(machine.ledger, machine.instance)
+                assert_whole(machine.instance)
+                await diary.verify(machine.instance)
+                await asyncio.to_thread(machine.instance.stop)
+        finally:
+            machine.close()
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+async def test_a_first_start_that_was_cut_off_is_made_whole(kind: str, tmp_path: Path) -> None:
+    debian.require(f"mkfs.{kind}")
+    chance = random.Random(f"{SEED} {kind} first")
+    with Disk(tmp_path, kind) as disk:
+        for number in range((CUTS + 1) // 2):
+            machine = Machine(tmp_path, disk)
+            machine.instance.folder = disk.mount / str(number)
+            instance = machine.instance
+            try:
+                instance.start(wait=False)
+                await asyncio.sleep(chance.random() * 5)
+                assert instance.process is not None
+                pids = descendants(instance.process.pid)
+                disk.cut(chance, chance.choice((0.0, chance.random())))
+                instance.kill_all(pids)
+                disk.restore()
+                await asyncio.to_thread(instance.start)
+                stop = asyncio.Event()
+                await send_until(stop, machine.ledger, instance.ports["smtp"], list(USERS), limit=3)
+                settle(machine.ledger, instance)
+                await asyncio.to_thread(instance.stop)
+            finally:
+                machine.close()
