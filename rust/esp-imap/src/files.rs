@@ -2,7 +2,9 @@
 
 use crate::flags;
 use crate::index::{MailboxIndex, Row};
+use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, FsWord, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -28,6 +30,8 @@ const LOCAL: [FsWord; 5] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x010
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     listing: Listing,
+    /// The Maildir folder: below it a file is opened faster than by its whole path.
+    folder: Option<OwnedFd>,
 }
 
 /// Letters of Maildir for a flag set, in the order of the alphabet.
@@ -158,13 +162,20 @@ impl Files {
         row: &Row,
     ) -> std::io::Result<Option<File>> {
         let (base, known) = index.read().file(row);
-        let found = open_named(
-            &index.folder,
-            &base,
-            known.as_deref(),
-            Some(&letters(row.flags)),
-            &mut self.listing,
-        )?;
+        let name = match &known {
+            Some(letters) => format!("cur/{base}:2,{letters}"),
+            None => format!("new/{base}"),
+        };
+        let found = match self.open_below(&index.folder, &name)? {
+            Some(file) => Some(file),
+            None => open_named(
+                &index.folder,
+                &base,
+                known.as_deref(),
+                Some(&letters(row.flags)),
+                &mut self.listing,
+            )?,
+        };
         if let Some(file) = &found
             && !index.on_local_disk.load(Ordering::Relaxed)
             && rustix::fs::fstatfs(file).is_ok_and(|disk| LOCAL.contains(&disk.f_type))
@@ -172,6 +183,22 @@ impl Files {
             index.on_local_disk.store(true, Ordering::Relaxed);
         }
         Ok(found)
+    }
+
+    fn open_below(&mut self, folder: &Path, name: &str) -> std::io::Result<Option<File>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let opened = match self.folder.take() {
+            Some(opened) => Ok(opened),
+            None => rustix::fs::open(folder, flags | OFlags::DIRECTORY, Mode::empty()),
+        };
+        let file = opened.and_then(|opened| {
+            rustix::fs::openat(self.folder.insert(opened), name, flags, Mode::empty())
+        });
+        match file {
+            Ok(file) => Ok(Some(file.into())),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

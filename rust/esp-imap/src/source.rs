@@ -157,7 +157,8 @@ impl Source {
         };
         let whole_only = unknown().all(is_whole);
         if whole_only {
-            if self.length <= SMALL && unknown().next().is_some() {
+            // A whole message is read while it is written; but BINARY[] is looked through for NULs before.
+            if self.length <= SMALL && unknown().any(|item| item.form == Form::Decoded) {
                 self.read_whole()?;
             }
         } else if unknown().all(of_header) {
@@ -349,6 +350,12 @@ mod tests {
         for (n, value) in values.into_iter().enumerate() {
             assert!(written(value) == message.as_bytes().get(9 + n..).unwrap());
         }
+    }
+
+    #[test]
+    fn a_nul_in_a_whole_message_is_seen_where_a_literal8_may_hold_it() {
+        let values = values("nul", b"A: b\r\n\r\nc\0d\r\n", "(BINARY.PEEK[])");
+        assert!(matches!(values.as_slice(), [Value::Octets(piece)] if piece.has_nul()));
     }
 
     #[test]
