@@ -3,7 +3,7 @@
 
 use super::{DateOf, Key, Place, SearchError, SearchProgram};
 use crate::charset::Charset;
-use crate::cursor::{Cursor, SyntaxError};
+use crate::cursor::{Cursor, SyntaxError, is_atom_char};
 use crate::flags;
 use crate::set::SequenceSet;
 
@@ -239,9 +239,17 @@ impl Reader<'_, '_> {
         }
     }
 
+    /// `flag-keyword = atom`, or in quotes, as KIMAP 22.12 sends it, which is what KMail and its kin search with.
     fn keyword(&mut self) -> Read<String> {
         self.cursor.space()?;
-        Ok(self.cursor.atom("a keyword")?.to_owned())
+        if self.cursor.peek() != Some(b'"') {
+            return Ok(self.cursor.atom("a keyword")?.to_owned());
+        }
+        let keyword = self.cursor.string_text()?;
+        if keyword.is_empty() || !keyword.bytes().all(is_atom_char) {
+            return Err(self.cursor.error("a keyword").into());
+        }
+        Ok(keyword)
     }
 
     /// `"MODSEQ" [SP entry-name SP entry-type-req] SP mod-sequence-valzer` (RFC 7162 §3.1.5).
@@ -299,6 +307,7 @@ mod tests {
             "FROM x",
             "HEADER x-y \"\"",
             "KEYWORD a",
+            "KEYWORD \"$TODO\"",
             "LARGER 1",
             "NEW",
             "NOT ALL",
@@ -343,6 +352,10 @@ mod tests {
             "(ALL",
             "ALL)",
             "SINCE x",
+            "KEYWORD {1}\r\na",
+            "KEYWORD \"\"",
+            "KEYWORD \"a b\"",
+            "UNKEYWORD \"\\\\Seen\"",
             "UID",
             "ALL  NEW",
             "SINCE 31-Feb-2020",
