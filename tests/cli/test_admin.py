@@ -342,6 +342,25 @@ def test_strangers_text_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == "subject  a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}c\n"
 
 
+def test_a_row_is_a_line_for_a_program_however_long(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table("name", "text", "n", rows=[("日本", "x" * 12_000, 1), ("a", "", 2)], empty="nothing")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        f"name  {'text':12000}  n",
+        f"日本  {'x' * 12_000}  1",
+        f"a     {'':12000}  2",
+    ]
+
+
+def test_a_table_too_long_to_be_folded_has_a_line_for_each_row_on_a_screen_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    rows = [(f"{'word ' * 40}", n) for n in range(console.FOLDED + 1)]
+    console.table("text", "n", rows=rows, empty="nothing")
+    assert len(capsys.readouterr().out.splitlines()) == len(rows) + 1
+
+
 def test_access_to_a_mailbox_is_given_and_taken(cli: Cli, domain: str) -> None:
     cli("user", "add", f"anna@{domain}", "--password-stdin", text="secret enough\n")
     assert cli("user", "add", f"team@{domain}", "--shared").code == 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 from cyclopts import Parameter
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -43,6 +44,10 @@ PasswordStdin = Annotated[
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
+FOLDED = 1000
+"""Rows of a table that is folded to a screen's width: for that each is measured again and again, more than a millisecond
+a row, and nobody reads so many on a screen."""
+
 
 def run(path: Path | None, work: "Callable[[Administration], Awaitable[T]]") -> T:
     """Do `work` with the services of the configured installation."""
@@ -66,15 +71,24 @@ def as_json(value: object) -> None:
 
 def table(*columns: str, rows: Iterable[Sequence[object]], empty: str) -> None:
     """Print rows for people, or `empty` when there are none."""
-    shown = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        shown.add_row(*map(_text, row))
-    if shown.row_count == 0:
+    texts = [[_text(value) for value in row] for row in rows]
+    if not texts:
         print(empty)
-        return
-    # Into a pipe, lines are never cut to the width of a screen that is not there.
-    width = None if sys.stdout.isatty() else 10_000
-    Console(width=width, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty()).print(shown)
+    elif sys.stdout.isatty() and len(texts) <= FOLDED:
+        shown = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        for row in texts:
+            shown.add_row(*row)
+        Console(highlight=False, markup=False).print(shown)
+    else:
+        _print_lines([columns, *texts])
+
+
+def _print_lines(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns, a line each: never cut to a screen's width, and thousands in a moment."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        padded = (text + " " * (width - cell_len(text)) for text, width in zip(row, widths, strict=True))
+        print("  ".join(padded).rstrip())
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> None:
