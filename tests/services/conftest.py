@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from esp.config import sections
+from esp.core.change import AccountChange
 from esp.core.mailbox import MailboxId, ModSeq
 from esp.core.principal import AccountId
 from esp.native import Store
@@ -29,6 +30,8 @@ class Publications:
 
     async def publish(self, changes: Sequence[tuple[MailboxId, ModSeq]]) -> None:
         self.batches.append(list(changes))
+
+    async def publish_account(self, change: AccountChange) -> None: ...
 
 
 class Box(msgspec.Struct, frozen=True):

@@ -45,8 +45,8 @@ PasswordStdin = Annotated[
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 FOLDED = 1000
-"""Rows of a table that is folded to a screen's width: for that each is measured again and again, more than a millisecond
-a row, and nobody reads so many on a screen."""
+"""Rows of a table that is folded to a screen's width, which takes more than a millisecond for each: nobody reads more on
+a screen."""
 
 
 def run(path: Path | None, work: "Callable[[Administration], Awaitable[T]]") -> T:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import msgspec
 
-from esp.core.errors import EspError, LimitError, UnavailableError
+from esp.core.errors import EspError, LimitError, NotFoundError, SpecialUseError, UnavailableError
 from esp.core.import_name import mailbox_for
 from esp.core.mailbox import Mailbox, SpecialUse
 from esp.core.mailbox_name import for_creation
@@ -217,14 +217,16 @@ class Importing:
                 self.fail(done, "", error, stop=error.transient)
 
     async def _mailbox(self, principal: Principal, name: str, use: SpecialUse | None) -> Mailbox:
+        # One at a time: two folders may become one mailbox, or have the same use.
         async with self._making:
-            listed = {one.name: one.mailbox for one in await self._mailboxes.listed(principal) if one.own}
-            found = listed.get(for_creation(name))
-            if found is None:
-                taken = {mailbox.special_use for mailbox in listed.values() if mailbox is not None}
-                found = await self._mailboxes.create(principal, name, None if use in taken else use)
-                await self._mailboxes.subscribe(principal, name)
-        return found
+            with contextlib.suppress(NotFoundError):
+                return await self._mailboxes.find(principal, for_creation(name))
+            try:
+                made = await self._mailboxes.create(principal, name, use)
+            except SpecialUseError:
+                made = await self._mailboxes.create(principal, name)
+            await self._mailboxes.subscribe(principal, name)
+        return made
 
     def fail(self, done: Brought, item: str, error: EspError, *, stop: bool = False) -> None:
         """Note what could not be brought; with `stop`, no further message could be either."""
