@@ -45,8 +45,7 @@ PasswordStdin = Annotated[
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 FOLDED = 1000
-"""Rows of a table that is folded to a screen's width, which takes more than a millisecond for each: nobody reads more on
-a screen."""
+"""Rows of a table that is folded to a screen's width; that takes more than a millisecond for each."""
 
 
 def run(path: Path | None, work: "Callable[[Administration], Awaitable[T]]") -> T:
