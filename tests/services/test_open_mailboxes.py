@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from esp.config import sections
 from esp.core.errors import UnavailableError
 from esp.core.mailbox import Mailbox
 from esp.native import ContentCache, FetchItems, SequenceSet, View
-from esp.services.open_mailboxes import WORTH_HALVING, OpenMailbox
+from esp.services import open_mailboxes as open_mailboxes_module
+from esp.services.open_mailboxes import WORTH_HALVING, OpenMailbox, OpenMailboxes
 from esp.storage.postgres import mailboxes
 from esp.storage.postgres.pool import Connection, Database
+from esp.storage.redis import Notifier, connect
 from tests.services.conftest import add_box
 
 UIDS = range(1, WORTH_HALVING + 2, 3)
@@ -117,3 +121,21 @@ async def test_whoever_is_cancelled_while_halves_are_read_leaves_both(database: 
         assert lending.now == 0
     await opened.refresh()
     assert sizes(opened) == EXPECTED
+
+
+async def test_of_indexes_too_large_to_stay_the_last_one_stays(
+    database: Database, root: Path, valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_mailboxes_module, "WARM_OCTETS", 1)
+    notifier = Notifier(connect(sections.Redis(url=valkey)))
+    everything = OpenMailboxes(database, notifier, root, 60.0)
+    first, second = await add_large(database), await add_large(database)
+
+    before = [await everything.open(first), await everything.open(second)]
+    for opened in before:
+        everything.release(opened)
+
+    assert await everything.open(second) is before[1]
+    assert await everything.open(first) is not before[0]
+    await everything.close()
+    await notifier.close()

@@ -29,7 +29,7 @@ from esp.telemetry.log import get_logger
 from esp.telemetry.outage import Outage
 
 WARM_OCTETS = 64 * 1024 * 1024
-"""Of indexes without a session."""
+"""Of indexes without a session; the one that was used last may be larger."""
 WARM_SECONDS = 600.0
 WORTH_HALVING = 5_000
 """UIDs; so many messages are there sooner when two connections read them, each a process of PostgreSQL's."""
@@ -408,7 +408,9 @@ class OpenMailboxes:
         octets = 0
         for opened in unused:
             octets += opened.index.octets
-            if octets > WARM_OCTETS or now - opened.released > WARM_SECONDS:
+            # The last one stays, however large: its client mostly selects it again a moment later.
+            too_many = octets > WARM_OCTETS and opened is not unused[0]
+            if too_many or now - opened.released > WARM_SECONDS:
                 self._forget(opened)
 
     def _unused(self) -> Iterable[OpenMailbox]:
