@@ -123,12 +123,19 @@ async def test_whoever_is_cancelled_while_halves_are_read_leaves_both(database: 
     assert sizes(opened) == EXPECTED
 
 
+@pytest.fixture
+async def everything(database: Database, root: Path, valkey: str) -> AsyncIterator[OpenMailboxes]:
+    notifier = Notifier(connect(sections.Redis(url=valkey)))
+    opened = OpenMailboxes(database, notifier, root, 60.0)
+    yield opened
+    await opened.close()
+    await notifier.close()
+
+
 async def test_of_indexes_too_large_to_stay_the_last_one_stays(
-    database: Database, root: Path, valkey: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, everything: OpenMailboxes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(open_mailboxes_module, "WARM_OCTETS", 1)
-    notifier = Notifier(connect(sections.Redis(url=valkey)))
-    everything = OpenMailboxes(database, notifier, root, 60.0)
     first, second = await add_large(database), await add_large(database)
 
     before = [await everything.open(first), await everything.open(second)]
@@ -137,5 +144,23 @@ async def test_of_indexes_too_large_to_stay_the_last_one_stays(
 
     assert await everything.open(second) is before[1]
     assert await everything.open(first) is not before[0]
-    await everything.close()
-    await notifier.close()
+
+
+async def test_very_many_small_indexes_are_too_large_together(
+    database: Database, everything: OpenMailboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_mailboxes_module, "WARM_OCTETS", 100_000)
+    boxes = [await add_box(database) for _ in range(30)]
+    async with database.connection() as connection:
+        found = await mailboxes.by_ids(connection, [box.mailbox for box in boxes])
+    before = []
+    for mailbox in found:
+        before.append(await everything.open(mailbox))
+        everything.release(before[-1])
+
+    again = [await everything.open(mailbox) for mailbox in found]
+
+    assert again[-1] is before[-1]
+    same = [new is old for new, old in zip(again, before, strict=True)]
+    assert same == sorted(same)  # those released first went first
+    assert 10 < sum(same) < 25

@@ -280,7 +280,8 @@ async def test_recent_is_taken_once(database: Database) -> None:
         assert mailbox.first_recent == 1
         assert await mailboxes.take_recent(connection, mailbox.id) == (1, 2)
         assert await mailboxes.take_recent(connection, mailbox.id) is None
-        assert await messages.count_recent_and_deleted(connection, mailbox) == messages.Count(0, 0, 0)
+        counts = await messages.count_recent_and_deleted(connection, [mailbox.id])
+        assert counts == {mailbox.id: messages.Count(0, 0, 0)}
 
 
 async def test_rows_come_as_binary_copy(database: Database) -> None:

@@ -92,6 +92,7 @@ async def _others(session: "Session", scope: tuple[MailboxFilter, ...], *, here:
         name
         for name in await session.door.mailboxes.listed(session.owner)
         if name.mailbox is not None
+        and name.mailbox.messages  # nothing is said of a mailbox in which nothing is found
         and name.mailbox.id != done
         and Rights.READ in name.rights
         and any(covers(kind, names, name) for kind, names in filters)

@@ -117,26 +117,19 @@ async def list_names(session: "Session", command: Command) -> str:
                 more[name.name] = more.get(name.name, b"") + line
                 longest = max(longest, left_out)
     if arguments.status:
-        for name in existing:
-            more[name.name] = more.get(name.name, b"") + await _listed_status(session, name, arguments.status)
+        # RFC 5819 §2: of a mailbox that cannot be selected there is none.
+        readable = [name for name in existing if Rights.READ in name.rights]
+        counted = not _COUNTED.isdisjoint(arguments.status)
+        statuses = await session.door.mailboxes.statuses(readable) if counted else {}
+        for name in readable:
+            assert name.mailbox is not None
+            status = statuses.get(name.mailbox.id) or Status(name.name, name.mailbox)
+            more[name.name] = more.get(name.name, b"") + _status_line(session, status, arguments.status)
     # What else was asked for stands behind the LIST response of its mailbox.
     session.connection.write(
         b"".join(line + (more.get(name.name, b"") if name is not None else b"") for name, line in lines)
     )
     return f"OK {long_entries(longest)}{command.name} completed"
-
-
-async def _listed_status(session: "Session", name: Listed, items: Sequence[str]) -> bytes:
-    # RFC 5819 §2: of a mailbox that cannot be selected there is none.
-    if name.mailbox is None or Rights.READ not in name.rights:
-        return b""
-    if _COUNTED.isdisjoint(items):
-        return _status_line(session, Status(name.name, name.mailbox), items)
-    try:
-        status = await session.door.mailboxes.status(session.owner, name.name, counted=True)
-    except (NotFoundError, DeniedError):
-        return b""
-    return _status_line(session, status, items)
 
 
 async def namespace(session: "Session", command: Command) -> str:

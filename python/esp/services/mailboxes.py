@@ -5,6 +5,8 @@ error of `core.errors`. A change is in PostgreSQL and in the mailbox's folder (i
 the call returns, and other processes have been told.
 """
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 from esp.core import mailbox_name, namespace, rights
@@ -17,7 +19,7 @@ from esp.core.errors import (
     NotFoundError,
     SpecialUseError,
 )
-from esp.core.mailbox import Mailbox, ModSeq, SpecialUse
+from esp.core.mailbox import Mailbox, MailboxId, ModSeq, SpecialUse
 from esp.core.mailbox_name import INBOX
 from esp.core.principal import AccountId, Principal
 from esp.core.rights import ALL, Rights
@@ -31,12 +33,16 @@ from esp.storage.postgres import acl
 from esp.storage.postgres import annotations as annotations_sql
 from esp.storage.postgres import mailboxes as sql
 from esp.storage.postgres import messages as messages_sql
+from esp.storage.postgres.messages import Count
 from esp.storage.postgres.pool import Connection, Database
 
 MOST_MAILBOXES = 10_000
 """Of one account: every LIST walks through them."""
 MOST_SUBSCRIPTIONS = 20_000
 """Of one account, for the same reason; they need no mailbox."""
+
+COUNTED_TOGETHER = 1_000
+"""Mailboxes whose messages one statement walks through."""
 
 DELETED = ModSeq(2**63 - 1)
 """Published as the mod-sequence of a mailbox that is no more: whoever has it open looks, and finds it gone."""
@@ -146,8 +152,20 @@ class Mailboxes:
             mailbox = reached.mailbox
             if not counted:
                 return Status(reached.name, mailbox)
-            count = await messages_sql.count_recent_and_deleted(connection, mailbox)
-        return Status(reached.name, mailbox, count.recent, count.deleted, count.deleted_octets)
+            counts = await messages_sql.count_recent_and_deleted(connection, [mailbox.id])
+        return _status(reached.name, mailbox, counts)
+
+    async def statuses(self, listed: Sequence[Listed]) -> dict[MailboxId, Status]:
+        """Return the state of mailboxes of which `listed` told, with what takes a walk through their messages."""
+        found: dict[MailboxId, Status] = {}
+        mailboxes = [(one.name, one.mailbox) for one in listed if one.mailbox is not None]
+        for first in range(0, len(mailboxes), COUNTED_TOGETHER):
+            some = mailboxes[first : first + COUNTED_TOGETHER]
+            wanted = [mailbox.id for _, mailbox in some if mailbox.messages]
+            async with self._database.connection() as connection:
+                counts = await messages_sql.count_recent_and_deleted(connection, wanted)
+            found |= {mailbox.id: _status(name, mailbox, counts) for name, mailbox in some}
+        return found
 
     async def create(self, principal: Principal, name: str, special_use: SpecialUse | None = None) -> Mailbox:
         """Make a mailbox. Names above it need none of their own (RFC 3501 §6.3.3).
@@ -318,3 +336,8 @@ class Mailboxes:
         except NotFoundError:
             return
         await self._describe(mailbox, subscribed)
+
+
+def _status(name: str, mailbox: Mailbox, counts: Mapping[MailboxId, Count]) -> Status:
+    count = counts.get(mailbox.id) or Count(0, 0, 0)
+    return Status(name, mailbox, count.recent, count.deleted, count.deleted_octets)

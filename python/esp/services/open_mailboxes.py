@@ -8,8 +8,8 @@ database for processes to come (docs/adr/0007-large-indexes-are-kept.md).
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from esp.core.errors import EspError, NotFoundError
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
@@ -28,9 +28,14 @@ from esp.telemetry import lasting, metrics
 from esp.telemetry.log import get_logger
 from esp.telemetry.outage import Outage
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 WARM_OCTETS = 64 * 1024 * 1024
 """Of indexes without a session; the one that was used last may be larger."""
 WARM_SECONDS = 600.0
+OVERHEAD = 4096
+"""Octets that an index takes of which the mailbox is empty: very many small ones are bounded, too."""
 WORTH_HALVING = 5_000
 """UIDs; so many messages are there sooner when two connections read them, each a process of PostgreSQL's."""
 WORTH_KEEPING = 5_000
@@ -58,6 +63,7 @@ class OpenMailbox:
         "mailbox",
         "released",
         "users",
+        "warm_octets",
     )
 
     def __init__(self, database: Database, mailbox: Mailbox, folder: str) -> None:
@@ -67,6 +73,8 @@ class OpenMailbox:
         """Called when the index has changed, or the mailbox was deleted; they must not block."""
         self.users = 0
         self.released = 0.0
+        self.warm_octets = 0
+        """How large it was when its last session left."""
         self.deleted = False
         self.account = mailbox.account
         self.acl_version = mailbox.acl_version
@@ -264,6 +272,9 @@ class OpenMailboxes:
         self._root = root
         self._poll_interval = poll_interval
         self._open: dict[MailboxId, OpenMailbox] = {}
+        self._warm: dict[MailboxId, OpenMailbox] = {}
+        """Those without a session, in the order in which they lost their last."""
+        self._warm_octets = 0
         self._refreshing: dict[MailboxId, asyncio.Task[None]] = {}
         self._keeping: dict[MailboxId, asyncio.Task[None]] = {}
         self._poller: asyncio.Task[None] | None = None
@@ -287,6 +298,7 @@ class OpenMailboxes:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._open.clear()
+        self._warm.clear()
 
     async def open(self, mailbox: Mailbox) -> OpenMailbox:
         """Return the mailbox with an index that is up to date; `release` it when it is not needed any more.
@@ -300,6 +312,7 @@ class OpenMailboxes:
             folder = self._root / maildir.folder(mailbox.home, mailbox.directory)
             opened = self._open[mailbox.id] = OpenMailbox(self._database, mailbox, str(folder))
             metrics.IMAP_INDEXES.set(len(self._open))
+        self._take(mailbox.id)
         opened.users += 1
         try:
             opened.heard(mailbox.highest_modseq)
@@ -319,6 +332,9 @@ class OpenMailboxes:
             if opened.deleted or opened.index.modseq == 0:
                 self._forget(opened)
             else:
+                opened.warm_octets = opened.index.octets + OVERHEAD
+                self._warm[opened.mailbox] = opened
+                self._warm_octets += opened.warm_octets
                 self._shrink()
 
     def heard(self, mailbox: MailboxId, modseq: ModSeq) -> None:
@@ -403,18 +419,19 @@ class OpenMailboxes:
         self._heard([(mailbox, modseqs.get(mailbox, gone)) for mailbox in used])
 
     def _shrink(self) -> None:
-        now = asyncio.get_running_loop().time()
-        unused = sorted(self._unused(), key=lambda opened: opened.released, reverse=True)
-        octets = 0
-        for opened in unused:
-            octets += opened.index.octets
-            # The last one stays, however large: its client mostly selects it again a moment later.
-            too_many = octets > WARM_OCTETS and opened is not unused[0]
-            if too_many or now - opened.released > WARM_SECONDS:
-                self._forget(opened)
+        longest = asyncio.get_running_loop().time() - WARM_SECONDS
+        # Oldest first. The last one stays, however large: its client mostly selects it again a moment later.
+        while (self._warm_octets > WARM_OCTETS and len(self._warm) > 1) or (
+            self._warm and next(iter(self._warm.values())).released < longest
+        ):
+            oldest = next(iter(self._warm.values()))
+            self._take(oldest.mailbox)
+            self._forget(oldest)
 
-    def _unused(self) -> Iterable[OpenMailbox]:
-        return [opened for opened in self._open.values() if not opened.users]
+    def _take(self, mailbox: MailboxId) -> None:
+        """Count an index out of those without a session, if it is one."""
+        if (warm := self._warm.pop(mailbox, None)) is not None:
+            self._warm_octets -= warm.warm_octets
 
     def _forget(self, opened: OpenMailbox) -> None:
         if self._open.get(opened.mailbox) is opened:

@@ -202,21 +202,23 @@ async def thread_contents(
     return {row["thread_id"]: row["contents"] for row in rows}
 
 
-async def count_recent_and_deleted(connection: Connection, mailbox: Mailbox) -> Count:
+async def count_recent_and_deleted(
+    connection: Connection, mailboxes: Sequence[MailboxId]
+) -> dict[MailboxId, Count]:
     """Count the messages that no read-write session has seen, and those that have `\\Deleted` (for STATUS)."""
-    row = await connection.fetchrow(
+    rows = await connection.fetch(
         """
-        SELECT count(*) FILTER (WHERE m.uid >= b.first_recent) AS recent,
-            count(*) FILTER (WHERE m.flags & $3 <> 0) AS deleted,
-            coalesce(sum(m.size) FILTER (WHERE m.flags & $3 <> 0), 0)::bigint AS deleted_octets
-        FROM message AS m JOIN mailbox AS b ON b.id = m.mailbox_id
-        WHERE m.account_id = $1 AND m.mailbox_id = $2
+        SELECT b.id, c.* FROM mailbox AS b CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE m.uid >= b.first_recent) AS recent,
+                count(*) FILTER (WHERE m.flags & $2 <> 0) AS deleted,
+                coalesce(sum(m.size) FILTER (WHERE m.flags & $2 <> 0), 0)::bigint AS deleted_octets
+            FROM message AS m WHERE m.account_id = b.account_id AND m.mailbox_id = b.id
+        ) AS c WHERE b.id = ANY($1)
         """,
-        mailbox.account,
-        mailbox.id,
+        mailboxes,
         _DELETED,
     )
-    return Count(*row) if row is not None else Count(0, 0, 0)
+    return {MailboxId(row[0]): Count(*row[1:]) for row in rows}
 
 
 async def rows(connection: Connection, mailbox: Mailbox, uids: Sequence[int] | None) -> list[Row]:
