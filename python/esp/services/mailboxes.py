@@ -240,7 +240,8 @@ class Mailboxes:
             subscribed = await sql.subscriptions(tx, account)
             for mailbox in renamed:
                 mailbox_name.for_creation(mailbox.name)  # a child's may have become too long
-                await self._describe(mailbox, mailbox.name in subscribed)
+            with file_errors():
+                await self._maildirs.describe_all(renamed[0].home, renamed, subscribed)
         await self._notifier.publish_account(AccountChange(account))
 
     async def subscribe(self, principal: Principal, name: str) -> None:

@@ -25,12 +25,15 @@ import msgspec
 
 from esp.core.mailbox import DELIMITER, Mailbox, SpecialUse
 from esp.core.message import FIRST_KEYWORD_BIT, SystemFlag
-from esp.native import MessageSection, Store
+from esp.native import MessageSection, Store, sync_file_system
 
 INBOX_DIRECTORY = "."
 CARD = "esp-mailbox.json"
 QUARANTINE = "quarantine"
 """Folder below `storage.path` for files that belong to nobody."""
+
+WORTH_SYNCING_TOGETHER = 16
+"""Cards; each by itself takes three syncs, all of them together two of the whole file system."""
 
 _LETTERS: tuple[tuple[str, SystemFlag], ...] = (
     # In ASCII order, as other programs write them.
@@ -78,6 +81,19 @@ class Maildirs:
         card = Card(mailbox.name, mailbox.uidvalidity, mailbox.special_use, subscribed, mailbox.keywords)
         where = folder(account, mailbox.directory)
         await asyncio.to_thread(make_mailbox, self._store, self._root, where, card)
+
+    async def describe_all(
+        self, account: str, mailboxes: Sequence[Mailbox], subscribed: Collection[str]
+    ) -> None:
+        """Write the cards of an account's mailboxes, whose Maildirs are there, durably; `subscribed` has names."""
+        cards = [
+            (
+                folder(account, one.directory),
+                Card(one.name, one.uidvalidity, one.special_use, one.name in subscribed, one.keywords),
+            )
+            for one in mailboxes
+        ]
+        await asyncio.to_thread(write_cards, self._store, self._root, cards)
 
     async def forget(self, account: str, directory: str) -> None:
         """See `forget_mailbox`."""
@@ -228,20 +244,56 @@ def make_mailbox(store: Store, root: Path, folder_: str, card: Card) -> None:
 def write_card(root: Path, folder_: str, card: Card) -> None:
     """Write a mailbox's card in one step, durably: at any moment there is the old one or the new one."""
     directory = root / folder_
-    temporary = directory / "tmp" / f"{CARD}.{os.getpid()}.{os.urandom(4).hex()}"
-    octets = msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    temporary = _write_aside(directory, card, sync=True)
     try:
-        try:
-            os.write(file, octets)
-            os.fsync(file)
-        finally:
-            os.close(file)
         temporary.rename(directory / CARD)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(directory)
+
+
+def write_cards(store: Store, root: Path, cards: Sequence[tuple[str, Card]]) -> None:
+    """Write cards into Maildirs, made where they are missing; as `write_card`, but many are made durable together.
+
+    Raises:
+        OSError: no room, no right; some may be written.
+    """
+    if len(cards) < WORTH_SYNCING_TOGETHER:
+        for folder_, card in cards:
+            make_mailbox(store, root, folder_, card)
+        return
+    aside: dict[Path, Path] = {}
+    try:
+        for folder_, card in cards:
+            directory = root / folder_
+            if not (directory / "tmp").is_dir():
+                store.make_folder(folder_)
+            aside[_write_aside(directory, card, sync=False)] = directory / CARD
+        sync_file_system(root)
+        for temporary, path in aside.items():
+            temporary.rename(path)
+    except BaseException:
+        for temporary in aside:
+            temporary.unlink(missing_ok=True)
+        raise
+    sync_file_system(root)
+
+
+def _write_aside(directory: Path, card: Card, *, sync: bool) -> Path:
+    temporary = directory / "tmp" / f"{CARD}.{os.getpid()}.{os.urandom(4).hex()}"
+    octets = msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(file, octets)
+        if sync:
+            os.fsync(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(file)
+    return temporary
 
 
 def read_card(root: Path, folder_: str) -> Card | None:

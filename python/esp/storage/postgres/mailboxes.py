@@ -238,6 +238,8 @@ async def rename(tx: Connection, account: AccountId, name: str, new_name: str) -
     Raises:
         AlreadyExistsError: one of the new names is taken.
     """
+    # Thousands of cards are written before `tx` ends, on a slow disk for longer than others may be idle.
+    await tx.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
     try:
         async with tx.transaction():
             rows = await tx.fetch(
