@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from esp.imap.progress import Progress
+from esp.services import messages as messages_module
 from tests.imap.world import World
 
 
@@ -88,7 +91,33 @@ async def test_too_many_messages_are_not_copied(world: World) -> None:
     assert "MESSAGES 0" in (await client.ok("STATUS Trash (MESSAGES)"))[0]
     await client.ok("UID COPY 3:4 Trash")
     # RFC 9738 §3: only COPY and APPEND with SAVELIMIT
-    await client.ok("MOVE 1:4 Trash")
+    moved = await client.ok("MOVE 1:4 Trash")
+    # RFC 6851 §3.3: but not in one transaction.
+    assert [line.split()[-3:] for line in moved if "COPYUID" in line] == [
+        ["1:2", "3:4]", "Moved"],
+        ["3:4", "5:6]", "Moved"],
+    ]
     assert "MESSAGES 6" in (await client.ok("STATUS Trash (MESSAGES)"))[0]
     await client.close()
     await world.close_door(door)
+
+
+async def test_very_many_messages_are_not_expunged_in_one_transaction(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages_module, "TOGETHER", 2)
+    address = await world.account()
+    client = await world.doors[0].login(address)
+    for _ in range(5):
+        await client.append("INBOX", b"x")
+    await client.ok("SELECT INBOX")
+    await client.ok("STORE 1:* +FLAGS.SILENT (\\Deleted)")
+    query = "SELECT highest_modseq FROM mailbox WHERE name = 'INBOX' AND account_id = $1"
+    account = world.fake.principals[address].account
+    before = await world.database_value(query, account)
+
+    expunged = await client.ok("EXPUNGE")
+
+    assert sum("EXPUNGE" in line and line.startswith("*") for line in expunged) == 5
+    assert await world.database_value(query, account) == before + 3  # type: ignore[operator]
+    await client.close()

@@ -261,7 +261,12 @@ async def test_what_is_said_about_octets_stays_while_a_copy_needs_it(database: D
         assert (await unlinking(tx, account)).contents == str(row.content)
         await messages.forget_contents(tx, account, [row.content])
         assert await tx.fetchval("SELECT count(*) FROM content WHERE account_id = $1", account) == 1
-        await messages.remove_all(tx, target)
+        await tx.execute("DELETE FROM outbox")
+        await messages.remove_all(tx, target, messages.Removal(folder="home/.B", after=60.0))
+        told = await unlinking(tx, account)
+        assert (told.files(), told.contents) == (["home/.B/cur/a:2,"], str(row.content))
+        assert await tx.fetchval("SHOW statement_timeout") == "0"
+        await messages.forget_contents(tx, account, [row.content])
         assert await tx.fetchval("SELECT count(*) FROM content WHERE account_id = $1", account) == 0
 
 

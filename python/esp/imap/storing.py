@@ -136,16 +136,24 @@ async def move(session: "Session", command: Command) -> str:
     await session.refresh()
     uids = _uids(selected, arguments.set, uid=command.uid)
     target = await target_of(session, arguments.mailbox)
-    moved = await session.door.messages.move(
-        selected.opened.mailbox, target.mailbox.id, uids, settable=settable_flags(target.rights)
-    )
-    if moved.sources:
-        # RFC 6851 §4.3: COPYUID in an untagged OK, before the EXPUNGE responses.
-        session.untagged(f"OK {_copyuid(moved)}Moved")
-    session.placed(target.mailbox.id, moved.copies)
+    gone: list[int] = []
+    limit = session.door.settings.save_limit
+    # RFC 6851 §3.3: each message is moved or not, so very many need not be moved in one transaction.
+    for first in range(0, len(uids), limit):
+        moved = await session.door.messages.move(
+            selected.opened.mailbox,
+            target.mailbox.id,
+            uids[first : first + limit],
+            settable=settable_flags(target.rights),
+        )
+        if moved.sources:
+            # RFC 6851 §4.3: COPYUID in an untagged OK, before the EXPUNGE responses.
+            session.untagged(f"OK {_copyuid(moved)}Moved")
+        session.placed(target.mailbox.id, moved.copies)
+        gone += moved.sources
     await _hear(session, selected, target)
     session.tell(uid=command.uid, own=True)
-    return f"OK {_highest(session, selected, moved.sources)}{'UID ' if command.uid else ''}MOVE completed"
+    return f"OK {_highest(session, selected, gone)}{'UID ' if command.uid else ''}MOVE completed"
 
 
 async def target_of(session: "Session", name: str) -> Reached:

@@ -27,7 +27,7 @@ from esp.services import access
 from esp.services.access import Reached, Room
 from esp.services.announcing import Announcer
 from esp.services.lookup import Lookup
-from esp.services.messages import Messages, file_errors, leave_to_unlink
+from esp.services.messages import Messages, file_errors, removal_of
 from esp.storage.maildir import Maildirs, folder_stem
 from esp.storage.postgres import acl
 from esp.storage.postgres import annotations as annotations_sql
@@ -202,8 +202,7 @@ class Mailboxes:
             if mailbox.name == INBOX:
                 raise DeniedError("INBOX cannot be deleted")
             mailbox = (await sql.lock(tx, [mailbox.id]))[mailbox.id]
-            rows = await messages_sql.remove_all(tx, mailbox)
-            await leave_to_unlink(tx, mailbox, rows, self._unlink_after)
+            await messages_sql.remove_all(tx, mailbox, removal_of(mailbox, self._unlink_after))
             await sql.delete(tx, mailbox.id)
             # Within the transaction: a folder without a name in it is not rebuilt into a mailbox by anyone.
             with file_errors():

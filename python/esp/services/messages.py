@@ -38,6 +38,9 @@ WORTH_OVERLAPPING = range(100, 5_000)
 """Copies whose rows are written while their files are linked. For fewer, what counts is how long mailboxes are locked
 and a connection is taken, which others may wait for; for more, they would be for long."""
 
+TOGETHER = 100_000
+"""Messages expunged in one transaction: a million would take longer than a statement may."""
+
 
 class Stored(msgspec.Struct, frozen=True):
     """What a STORE did."""
@@ -115,13 +118,17 @@ class Messages:
         Raises:
             NotFoundError: the mailbox was deleted.
         """
-        async with self._database.transaction() as tx:
-            locked = await _lock(tx, mailbox)
-            removal = removal_of(locked, self._unlink_after)
-            expunged = await sql.expunge(tx, locked, uids, removal, deleted_only=True)
-        if expunged.uids:
-            await self._notifier.publish([(mailbox, expunged.modseq)])
-        return expunged.modseq
+        modseq = ModSeq(0)
+        for first in range(0, len(uids) or 1, TOGETHER):
+            async with self._database.transaction() as tx:
+                locked = await _lock(tx, mailbox)
+                removal = removal_of(locked, self._unlink_after)
+                some = uids[first : first + TOGETHER]
+                expunged = await sql.expunge(tx, locked, some, removal, deleted_only=True)
+            modseq = expunged.modseq
+            if expunged.uids:
+                await self._notifier.publish([(mailbox, modseq)])
+        return modseq
 
     async def copy(
         self,
@@ -332,17 +339,6 @@ def path_of(mailbox: Mailbox, row: sql.Row) -> str:
 def removal_of(mailbox: Mailbox, after: float) -> sql.Removal:
     """Return what becomes of the files of a mailbox's messages when these are removed."""
     return sql.Removal(folder=maildir.folder(mailbox.home, mailbox.directory), after=after)
-
-
-async def leave_to_unlink(tx: Connection, mailbox: Mailbox, rows: Sequence[sql.Row], delay: float) -> None:
-    """Have a worker remove the files of rows that are no more, when nobody can be reading them any longer."""
-    paths = [path_of(mailbox, row) for row in rows]
-    payloads = [
-        outbox.Unlink(paths=paths[start : start + sql.FILES_PER_ROW])
-        for start in range(0, len(paths), sql.FILES_PER_ROW)
-    ]
-    if payloads:
-        await outbox.add_all(tx, Topic.UNLINK, payloads, delay)
 
 
 async def _lock(tx: Connection, mailbox: MailboxId) -> Mailbox:

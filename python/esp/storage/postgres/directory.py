@@ -16,10 +16,7 @@ from esp.core.errors import AlreadyExistsError, NotFoundError
 from esp.core.mailbox import DEFAULT_MAILBOXES, Mailbox, MailboxId
 from esp.core.principal import AccountId, DomainId
 from esp.core.quota import Quota
-from esp.storage.postgres.pool import Connection
-
-REMOVAL_TIMEOUT = 3600.0
-"""An account may have millions of messages."""
+from esp.storage.postgres.pool import REMOVAL_TIMEOUT, Connection
 
 
 class DomainRow(msgspec.Struct, frozen=True):

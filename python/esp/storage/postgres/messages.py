@@ -22,7 +22,7 @@ from esp.native import (
     SIGNATURE_COLUMNS,
     TEXT_COLUMNS,
 )
-from esp.storage.postgres.pool import Connection
+from esp.storage.postgres.pool import REMOVAL_TIMEOUT, Connection
 
 Mode = Literal["replace", "add", "remove"]
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
@@ -400,6 +400,14 @@ async def adopt_contents(
     return {row["id"]: row["adopted"] for row in rows}
 
 
+_FILES = f"""files AS (
+            SELECT (row_number() OVER () - 1) / {FILES_PER_ROW} AS part, content_id,
+                file || CASE WHEN file_flags IS NULL THEN '' ELSE ':2,' || file_flags END AS name
+            FROM gone
+        )"""  # noqa: S608 - our constant
+"""The names of files that are to be removed, and to which row of the outbox each belongs."""
+
+
 async def expunge(
     tx: Connection,
     mailbox: Mailbox,
@@ -440,11 +448,7 @@ async def expunge(
             UPDATE mailbox AS b SET highest_modseq = $5, messages = b.messages - sums.messages,
                 unseen = b.unseen - sums.unseen, octets = b.octets - sums.octets
             FROM sums WHERE b.id = $2 AND sums.messages > 0
-        ), files AS (
-            SELECT (row_number() OVER () - 1) / {FILES_PER_ROW} AS part, content_id,
-                file || CASE WHEN file_flags IS NULL THEN '' ELSE ':2,' || file_flags END AS name
-            FROM gone
-        ), told AS (
+        ), {_FILES}, told AS (
             INSERT INTO outbox (topic, payload, not_before)
             SELECT 'unlink', jsonb_build_object(
                     'folder', $6::text, 'names', string_agg(name, '/'), 'account', $1::bigint,
@@ -469,22 +473,32 @@ async def expunge(
     return Expunged(modseq=modseq, uids=gone) if gone else nothing
 
 
-async def remove_all(tx: Connection, mailbox: Mailbox) -> list[Row]:
-    """Remove all rows of a locked mailbox that is to be deleted, without a trace, and return them."""
-    gone = await tx.fetch(
-        """
-        DELETE FROM message WHERE account_id = $1 AND mailbox_id = $2
-        RETURNING uid, content_id, flags, size, file, file_flags
-        """,
+async def remove_all(tx: Connection, mailbox: Mailbox, removal: Removal) -> None:
+    """Remove all rows of a locked mailbox that is to be deleted; a worker takes files and contents (`expunge`)."""
+    # However many they are: a DELETE that is too long today would be so for ever.
+    await tx.execute("SET LOCAL statement_timeout = 0")
+    await tx.execute(
+        f"""
+        WITH gone AS (
+            DELETE FROM message WHERE account_id = $1 AND mailbox_id = $2
+            RETURNING content_id, file, file_flags
+        ), {_FILES}
+        INSERT INTO outbox (topic, payload, not_before)
+        SELECT 'unlink', jsonb_build_object(
+                'folder', $3::text, 'names', string_agg(name, '/'), 'account', $1::bigint,
+                'contents', string_agg(content_id::text, ',')),
+            now() + $4
+        FROM files GROUP BY part
+        """,  # noqa: S608 - our constant
         mailbox.account,
         mailbox.id,
+        removal.folder,
+        timedelta(seconds=removal.after),
+        timeout=REMOVAL_TIMEOUT,
     )
     for table in ("expunged", "changed", "mailbox_index"):
         statement = f"DELETE FROM {table} WHERE account_id = $1 AND mailbox_id = $2"  # noqa: S608 - the names are above
-        await tx.execute(statement, mailbox.account, mailbox.id)
-    rows = [_row(row) for row in gone]
-    await forget_contents(tx, mailbox.account, [row.content for row in rows])
-    return rows
+        await tx.execute(statement, mailbox.account, mailbox.id, timeout=REMOVAL_TIMEOUT)
 
 
 async def forget_contents(connection: Connection, account: AccountId, contents: Sequence[ContentId]) -> None:

@@ -30,6 +30,8 @@ else:
 CONNECT_TIMEOUT = 10.0
 HEALTH_TIMEOUT = 2.0
 IDLE_LIFETIME = 60.0
+REMOVAL_TIMEOUT = 3600.0
+"""For a statement that removes a whole mailbox or account."""
 CLIENT_GRACE = 2.0
 """The server ends a long statement itself; this much later we stop waiting for a server that does not."""
 
