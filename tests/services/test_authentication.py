@@ -149,6 +149,34 @@ async def test_who_is_switched_off_does_not_get_in(stage: Stage) -> None:
         await stage.login("alice", "secret")
 
 
+class Counting(Passwords):
+    """Counts comparisons, which are what takes long."""
+
+    compared = 0
+
+    async def matches(self, kept: str | None, password: str) -> bool:
+        self.compared += 1
+        return await super().matches(kept, password)
+
+
+async def test_word_of_a_change_does_not_have_everybodys_password_compared_again(stage: Stage) -> None:
+    stage.passwords = passwords = Counting(threads=1)
+    stage.authentication = stage.process()
+    account = await stage.account("alice", "secret")
+    first = await stage.login("alice", "secret")
+    for _ in range(3):
+        stage.authentication.forget()
+        assert await stage.login("alice", "secret") == first
+    assert passwords.compared == 1
+
+    async with stage.database.connection() as c:
+        await rows.set_account_enabled(c, account, False)
+    stage.authentication.forget()
+    with pytest.raises(AuthenticationError):
+        await stage.login("alice", "secret")
+    passwords.close()
+
+
 async def test_a_success_is_remembered_until_told_or_for_a_minute(stage: Stage) -> None:
     account = await stage.account("alice", "old")
     await stage.login("alice", "old")
