@@ -145,7 +145,12 @@ async def _renaming(connection: Connection, mailbox: MailboxId) -> frozenset[Uid
 async def known_files(connection: Connection, mailbox: Mailbox, files: Sequence[str]) -> frozenset[str]:
     """Return which of these base names the mailbox has a message for."""
     rows = await connection.fetch(
-        "SELECT file FROM message WHERE account_id = $1 AND mailbox_id = $2 AND file = ANY($3)",
+        # Not `= ANY($3)`: planned once for all, that compares each name of the mailbox with each of the list. Nor a
+        # join, which is a nested loop as long as nobody has analysed the table. This is a hash table.
+        """
+        SELECT file FROM message
+        WHERE account_id = $1 AND mailbox_id = $2 AND (file IN (SELECT unnest($3::text[]))) IS TRUE
+        """,
         mailbox.account,
         mailbox.id,
         list(files),

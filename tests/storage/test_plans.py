@@ -1,0 +1,58 @@
+"""No statement compares all of a large mailbox with all of a long list, however often it has been planned."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+
+from esp.core.mailbox import Mailbox
+from esp.storage.postgres import messages, upkeep
+from esp.storage.postgres.pool import Connection, Database
+from tests.storage.test_mailbox_rows import new_account, new_mailbox
+
+
+class Noting:
+    """A connection that only notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.query = ""
+        self.arguments: tuple[Any, ...] = ()
+
+    async def fetch(self, query: str, *arguments: object) -> list[object]:
+        self.query, self.arguments = query, arguments
+        return []
+
+
+async def generic_plan(database: Database, noted: Noting) -> str:
+    """Return the plan that PostgreSQL would keep for every list."""
+    async with database.transaction() as tx:
+        await tx.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        await tx.execute(f"PREPARE noted AS {noted.query}")
+        account, mailbox, names = noted.arguments
+        listed = "{" + ",".join(map(str, names)) + "}"
+        rows = await tx.fetch(f"EXPLAIN EXECUTE noted ({account}, {mailbox}, '{listed}')")
+        await tx.execute("DEALLOCATE noted")
+    return "\n".join(row[0] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("ask", "wanted"),
+    [
+        (lambda c, box: messages.rows(c, box, [1, 2, 4]), "Index Cond: .*uid = ANY"),
+        (lambda c, box: messages.rows(c, box, [1, 2, 3]), "Index Cond: .*uid >= "),
+        (lambda c, box: messages.rows(c, box, None), "Index Cond: .*uid > "),
+        (lambda c, box: upkeep.known_files(c, box, ["a", "b"]), "hashed SubPlan"),
+    ],
+)
+async def test_a_list_is_looked_up_and_not_walked_through(
+    database: Database, ask: Callable[[Connection, Mailbox], Awaitable[object]], wanted: str
+) -> None:
+    mailbox = await new_mailbox(database, await new_account(database), "A")
+    noted = Noting()
+    await ask(cast(Connection, noted), mailbox)
+
+    plan = await generic_plan(database, noted)
+
+    assert not re.search("Filter: .*(= ANY|unnest)", plan), plan
+    assert re.search(wanted, plan), plan
