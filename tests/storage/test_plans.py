@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from esp.core.mailbox import Mailbox
+from esp.core.mailbox import Mailbox, Uid
 from esp.storage.postgres import messages, upkeep
 from esp.storage.postgres.pool import Connection, Database
 from tests.storage.test_mailbox_rows import new_account, new_mailbox
@@ -23,17 +23,22 @@ class Noting:
         self.query, self.arguments = query, arguments
         return []
 
+    execute = fetch
+
 
 async def generic_plan(database: Database, noted: Noting) -> str:
     """Return the plan that PostgreSQL would keep for every list."""
     async with database.transaction() as tx:
         await tx.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         await tx.execute(f"PREPARE noted AS {noted.query}")
-        account, mailbox, names = noted.arguments
-        listed = "{" + ",".join(map(str, names)) + "}"
-        rows = await tx.fetch(f"EXPLAIN EXECUTE noted ({account}, {mailbox}, '{listed}')")
+        given = ", ".join(map(_literal, noted.arguments))
+        rows = await tx.fetch(f"EXPLAIN EXECUTE noted ({given})")
         await tx.execute("DEALLOCATE noted")
     return "\n".join(row[0] for row in rows)
+
+
+def _literal(value: object) -> str:
+    return "'{" + ",".join(map(str, value)) + "}'" if isinstance(value, list) else str(value)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +48,11 @@ async def generic_plan(database: Database, noted: Noting) -> str:
         (lambda c, box: messages.rows(c, box, [1, 2, 3]), "Index Cond: .*uid >= "),
         (lambda c, box: messages.rows(c, box, None), "Index Cond: .*uid > "),
         (lambda c, box: upkeep.known_files(c, box, ["a", "b"]), "hashed SubPlan"),
+        (lambda c, box: messages.add_copies(c, box, box, [(1, "a", "S")], []), "Index Cond: .*uid = ANY"),
+        (
+            lambda c, box: upkeep.note_names(c, box.account, box.id, [(Uid(1), "S")]),
+            "Index Cond: .*uid = ANY",
+        ),
     ],
 )
 async def test_a_list_is_looked_up_and_not_walked_through(

@@ -342,6 +342,8 @@ async def add_copies(
                      WHERE s.flags & k.source <> 0), 0) AS flags
             FROM unnest($6::bigint[], $7::text[], $8::text[]) AS n(uid, file, file_flags)
             JOIN message AS s ON s.account_id = $12 AND s.mailbox_id = $2 AND s.uid = n.uid
+                -- Else a plan for every list is one for mailboxes of few messages: it reads all of the mailbox.
+                AND s.uid = ANY($6::bigint[])
             LEFT JOIN unnest($13::bigint[], $14::bigint[]) AS a(content_id, adopted) ON a.content_id = s.content_id
         ), added AS (
             INSERT INTO message (account_id, mailbox_id, uid, content_id, modseq, flags, size, internal_date,

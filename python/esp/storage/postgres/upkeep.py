@@ -232,6 +232,7 @@ async def note_names(
         """
         UPDATE message AS m SET file_flags = n.letters FROM unnest($3::bigint[], $4::text[]) AS n (uid, letters)
         WHERE m.account_id = $1 AND m.mailbox_id = $2 AND m.uid = n.uid
+            AND m.uid = ANY($3::bigint[])  -- as in `messages.add_copies`
         """,
         account,
         mailbox,
