@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -49,13 +49,15 @@ async def url(valkey: str) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def working(url: str, **handlers: Callable[[], object]) -> AsyncIterator[WorkerServer]:
-    server = WorkerServer(url, handlers)  # type: ignore[arg-type]
+async def working(
+    url: str, *, beside: Collection[str] = (), drain: float = 10, **handlers: Callable[[], object]
+) -> AsyncIterator[WorkerServer]:
+    server = WorkerServer(url, handlers, beside=beside)  # type: ignore[arg-type]
     await server.start()
     try:
         yield server
     finally:
-        await server.drain(10)
+        await server.drain(drain)
 
 
 async def test_a_wake_up_reaches_the_handler_of_its_topic(url: str) -> None:
@@ -92,15 +94,49 @@ async def test_a_wake_up_during_the_work_is_not_lost(url: str) -> None:
     assert handler.calls == 2
 
 
+async def test_what_takes_long_is_done_beside_other_work_and_never_twice_at_once(url: str) -> None:
+    index, janitor, wakeups = Handler(), Handler(), Wakeups(url)
+    janitor.may_end.clear()
+    async with working(url, beside={"janitor"}, index=index, janitor=janitor):
+        wakeups.wake("janitor")
+        await janitor.until_called()
+        wakeups.wake("janitor", force=True)
+        wakeups.wake("index")  # taken after the other, which did not begin a second round
+        await index.until_called()
+        assert janitor.calls == 1
+        janitor.may_end.set()
+        await janitor.until_called()
+    await wakeups.close()
+    assert janitor.calls == 2
+
+
+async def test_what_is_done_beside_is_given_up_when_the_worker_has_to_end(url: str) -> None:
+    janitor, wakeups, loop = Handler(), Wakeups(url), asyncio.get_running_loop()
+    janitor.may_end.clear()
+    with capture_logs() as events:
+        async with working(url, beside={"janitor"}, drain=0.1, janitor=janitor):
+            wakeups.wake("janitor")
+            await janitor.until_called()
+            wakeups.wake("janitor", force=True)
+            began = loop.time()
+    await wakeups.close()
+    assert loop.time() - began < 5
+    assert janitor.calls == 1
+    assert events == []
+
+
+@pytest.mark.parametrize("beside", [(), {"bad"}])
 @pytest.mark.parametrize("error", [UnavailableError("gone"), ZeroDivisionError()])
-async def test_a_failing_handler_does_not_end_the_worker(url: str, error: Exception) -> None:
+async def test_a_failing_handler_does_not_end_the_worker(
+    url: str, error: Exception, beside: Collection[str]
+) -> None:
     good, wakeups = Handler(), Wakeups(url)
 
     async def bad() -> None:
         raise error
 
     with capture_logs() as events:
-        async with working(url, bad=bad, good=good):
+        async with working(url, beside=beside, bad=bad, good=good):
             wakeups.wake("bad")
             wakeups.wake("good")
             await good.until_called()

@@ -206,7 +206,8 @@ async def _worker(settings: Settings) -> AsyncIterator[Server]:
             QUOTA: watch.look,
             HISTORY: History(database, settings.imap.expunged_retention).forget,
         }
-        yield WorkerServer(settings.redis.url, handlers)
+        # Whoever searches waits for what is not indexed yet; the janitor's round may take an hour.
+        yield WorkerServer(settings.redis.url, handlers, beside=handlers.keys() - {Topic.INDEX})
 
 
 @asynccontextmanager

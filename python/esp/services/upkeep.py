@@ -197,11 +197,13 @@ class Upkeep:
         # expunged between the two questions.
         async with self._database.transaction() as tx:
             known = await upkeep.known_files(tx, mailbox, [entry.base for entry in suspects])
-            waiting = await upkeep.unlinking_below(tx, account.maildir)
-        waiting_names = {base_of(path) for path in waiting}
+            unknown = [entry for entry in suspects if entry.base not in known]
+            if not unknown:
+                return []  # as nearly always, and the whole outbox need not be read
+            waiting = {base_of(path) for path in await upkeep.unlinking_below(tx, account.maildir)}
         aside: list[str] = []
-        for entry in suspects:
-            if entry.base not in known and entry.base not in waiting_names:
+        for entry in unknown:
+            if entry.base not in waiting:
                 file = file_name(entry)
                 try:
                     await asyncio.to_thread(maildir.put_aside, self._root, folder, entry.part, file)

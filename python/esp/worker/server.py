@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import redis
@@ -135,15 +136,19 @@ def _ending_without_redis() -> Iterator[None]:
 class WorkerServer:
     """One worker process."""
 
-    def __init__(self, url: str, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, url: str, handlers: Mapping[str, Handler], *, beside: Collection[str] = ()) -> None:
+        """Make it; what is due of topics `beside` may take long, and is worked off while others are."""
         self._url = url
         self._handlers = handlers
+        self._beside = beside
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._worker: BatchWorker | None = None
         self._client_id = 0
         self._running: set[asyncio.Task[None]] = set()
+        self._under_way: dict[str, bool] = {}
+        """Topics `beside` that are being worked off, and whether to do so once more."""
         self._outage = Outage()
 
     async def start(self) -> None:
@@ -153,13 +158,13 @@ class WorkerServer:
         self._thread.start()
 
     async def drain(self, timeout: float) -> None:
-        """End the job under way, or give it up after `timeout`: its rows' leases run out and others take them."""
+        """End the jobs under way, or give them up after `timeout`: their rows' leases run out and others take them."""
         self._stopping.set()
         if self._thread is None:
             return
         await asyncio.to_thread(self._unblock)
         deadline = time.monotonic() + timeout
-        while self._thread.is_alive() and time.monotonic() < deadline:  # noqa: ASYNC110 - a thread has no event
+        while (self._thread.is_alive() or self._running) and time.monotonic() < deadline:  # noqa: ASYNC110 - a thread has no event
             await asyncio.sleep(0.02)
         for task in self._running:
             task.cancel()
@@ -199,7 +204,7 @@ class WorkerServer:
             self._stopping.wait(_RETRY_PAUSE)
 
     def _run(self, topic: str) -> None:
-        """Called in RQ's thread: have the event loop do the work, and wait for it."""
+        """Called in RQ's thread: have the event loop do the work, and wait for what is not `beside`."""
         handler = self._handlers.get(topic)
         if handler is None:
             _logger.error("wake_up_for_topic_nobody_handles", topic=topic)
@@ -209,7 +214,25 @@ class WorkerServer:
             # From here on a new wake-up is no longer the same one: rows may come that this job does not see.
             worker.connection.delete(wakeup.mark(topic))
         assert self._loop is not None
-        asyncio.run_coroutine_threadsafe(self._handle(topic, handler), self._loop).result()
+        if topic in self._beside:
+            self._loop.call_soon_threadsafe(self._begin, topic, handler)
+        else:
+            asyncio.run_coroutine_threadsafe(self._handle(topic, handler), self._loop).result()
+
+    def _begin(self, topic: str, handler: Handler) -> None:
+        """Work a topic off beside others; once more at the end, if rows may have come that were not seen."""
+        if topic in self._under_way:
+            self._under_way[topic] = True
+        elif not self._stopping.is_set():
+            self._under_way[topic] = False
+            task = asyncio.create_task(self._handle(topic, handler))
+            task.add_done_callback(partial(self._ended, topic, handler))
+
+    def _ended(self, topic: str, handler: Handler, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            task.exception()  # was logged
+        if self._under_way.pop(topic):
+            self._begin(topic, handler)
 
     async def _handle(self, topic: str, handler: Handler) -> None:
         task = asyncio.current_task()
