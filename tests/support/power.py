@@ -105,17 +105,20 @@ class Disk:
     def _unplug(self) -> None:
         """Unmount, and let the server go."""
         assert self._server is not None
-        subprocess.run(["umount", str(self.mount)], check=True)
-        deadline = time.monotonic() + 30
-        while (
-            done := subprocess.run(["umount", str(self._device)], capture_output=True, check=False)
-        ).returncode:
-            # The loop device lets its file go a moment after its file system was unmounted.
-            if time.monotonic() > deadline:
-                done.check_returncode()
-            time.sleep(0.05)
+        # Children of those who were killed may live a moment longer; the loop device lets its file go some time after
+        # its file system was unmounted.
+        _unmount(self.mount)
+        _unmount(self._device)
         self._server.wait(30)
         self._server = None
+
+
+def _unmount(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while (done := subprocess.run(["umount", str(path)], stderr=subprocess.PIPE, check=False)).returncode:
+        if time.monotonic() > deadline:
+            done.check_returncode()
+        time.sleep(0.05)
 
 
 class _Medium:
