@@ -1,5 +1,6 @@
 """What ESP says about a message: against Dovecot, over the corpus, and where ESP goes its own way."""
 
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -108,6 +109,15 @@ def explain_octets(section: str, theirs: bytes, ours: bytes, used: Counter[str])
 def test_the_corpus_is_large_enough() -> None:
     assert len(corpus.messages()) >= 200
     assert len({message.name for message in corpus.messages()}) == len(corpus.messages())
+
+
+@pytest.mark.parametrize("family", corpus.FAMILIES)
+def test_messages_of_other_programs_are_in_the_corpus(family: str) -> None:
+    """One that shrinks unnoticed shows less than it says."""
+    found = [message for message in corpus.foreign() if message.name.startswith(f"{family}/")]
+    if not found and shutil.which("apt-get") is None:
+        pytest.skip(f"NOT TESTED: messages of {family} are brought by apt")
+    assert len(found) >= 30
 
 
 def test_envelope_structure_and_sections_are_those_of_dovecot() -> None:

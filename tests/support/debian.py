@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -59,11 +60,22 @@ def install(*packages: str) -> bool:
     )
 
 
-def _apt(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+def download(package: str, folder: Path) -> Path | None:
+    """Put the file of a package into `folder`, and return where it is; `None` where apt cannot bring it."""
+    if shutil.which("apt-get") is None:
+        return None
+    for attempt in (lambda: True, _updated):
+        if attempt() and _apt("download", package, cwd=folder).returncode == 0:
+            return next(folder.glob("*.deb"), None)
+    return None
+
+
+def _apt(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[bytes]":
     # policy-rc.d would be the other way to keep a package's own service from being started here.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     return subprocess.run(
         ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", *arguments],
+        cwd=cwd,
         env=environment,
         capture_output=True,
         timeout=900,

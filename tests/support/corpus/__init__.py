@@ -8,11 +8,11 @@ from functools import cache
 
 from tests.support.corpus.chance import random_message
 from tests.support.corpus.entities import entities
-from tests.support.corpus.foreign import foreign
+from tests.support.corpus.foreign import FAMILIES, foreign
 from tests.support.corpus.message import Message
 from tests.support.corpus.multiparts import multiparts, nested, wide
 
-__all__ = ["Message", "foreign", "generated", "messages", "nested", "wide"]
+__all__ = ["FAMILIES", "Message", "foreign", "generated", "messages", "nested", "wide"]
 
 
 @cache

@@ -1,19 +1,24 @@
 """Messages that other programs are tested with, read from where they are installed; none are kept here.
 
-Python's own tests, the Rust crate `mail-parser` (a development dependency of `esp-mime`), and the source package
-`libmime-tools-perl` where apt can bring it.
+Python's own tests, which Debian has in a package of their own; the Rust crate `mail-parser` (a development dependency of
+`esp-mime`); and the source package `libmime-tools-perl`. Where apt cannot bring them, they are missing: see `FAMILIES`.
 """
 
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.support import debian
 from tests.support.corpus.message import Message
+
+FAMILIES = ("python", "mail-parser", "mime-tools")
+"""How the names of the messages begin, up to the first slash."""
 
 ROOT = Path(__file__).resolve().parents[3]
 CACHE = ROOT / "target" / "corpus"
@@ -34,10 +39,26 @@ def _read(label: str, paths: Iterator[Path]) -> Iterator[Message]:
 def _python() -> Iterator[Message]:
     try:
         spec = find_spec("test.test_email")
-    except ModuleNotFoundError:  # Debian has the standard library's tests in a package of their own
-        return
-    for place in (spec.submodule_search_locations if spec else None) or ():
-        yield from _read("python", Path(place, "data").glob("*.txt"))
+    except ModuleNotFoundError:
+        spec = None
+    places = [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
+    for place in places or [_debians_python()]:
+        yield from _read("python", place.glob("data/*.txt"))
+
+
+def _debians_python() -> Path:
+    """Return where the tests of Debian's `email` are, taken out of their package: they need not be installed."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    folder = CACHE / name
+    tests = folder / "usr" / "lib" / name / "test" / "test_email"
+    if not tests.is_dir():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        package = f"lib{name}-testsuite"
+        if (path := debian.download(package, folder)) is not None:
+            subprocess.run(["dpkg-deb", "--extract", path, folder], capture_output=True, check=True, timeout=120)
+            path.unlink()
+    return tests
 
 
 def _mail_parser() -> Iterator[Message]:
