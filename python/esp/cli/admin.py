@@ -6,6 +6,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 from esp import config as configuration
+from esp.cli.options import behind_the_command
 from esp.core.errors import EspError, InvalidError
 
 FAILED = 1
@@ -38,7 +39,7 @@ def main() -> None:
     """Run the command; exit 0, 1 (failed) or 2 (usage or configuration)."""
     try:
         _refuse_other_octets(sys.argv[1:])
-        app(_options_last(sys.argv[1:]), exit_on_error=False, print_error=False)
+        app(behind_the_command(sys.argv[1:]), exit_on_error=False, print_error=False)
     except CycloptsError as error:
         _fail(str(error), USAGE)
     except configuration.ConfigError as error:
@@ -65,17 +66,6 @@ def _refuse_other_octets(tokens: list[str]) -> None:
     for token in tokens:
         if any("\udc80" <= character <= "\udcff" for character in token):
             raise InvalidError(f"{os.fsencode(token)!r} is not UTF-8")
-
-
-def _options_last(tokens: list[str]) -> list[str]:
-    """Return the command line with `--config F` and `--json` behind the command, where they are declared."""
-    leading: list[str] = []
-    rest = list(tokens)
-    while rest and (rest[0] in {"--config", "--json"} or rest[0].startswith("--config=")):
-        taken = 2 if rest[0] == "--config" else 1
-        leading += rest[:taken]
-        del rest[:taken]
-    return rest + leading
 
 
 def _fail(detail: str, code: int) -> None:

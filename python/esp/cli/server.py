@@ -11,6 +11,7 @@ import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
 from esp import config, version
+from esp.cli.options import behind_the_command
 from esp.config import reference
 from esp.core.errors import EspError
 
@@ -25,7 +26,7 @@ Config = Annotated[
 ]
 
 app = App("esp-server", help="Run ESP, migrate its database, look at its configuration.", version_flags=[])
-migrate = App("migrate", help="Bring the database's schema to another version, or tell which it has.")
+migrate = App("migrate", help="Bring the database's schema to the current version (`up`), to another, or tell which it has.")
 configuration = App("config", help="Check the configuration, show it, or write an example.")
 app.command(migrate)
 app.command(configuration)
@@ -65,6 +66,7 @@ def serve(
     )
 
 
+@migrate.default
 @migrate.command
 def up(*, config: Config = None) -> None:
     """Apply every migration that is missing."""
@@ -94,8 +96,13 @@ def status(*, config: Config = None) -> None:
 
 
 @app.command(name="version")
-def show_version(*, json: Annotated[bool, Parameter(negative="")] = False) -> None:
+def show_version(
+    *,
+    json: Annotated[bool, Parameter(negative="", help="Print JSON, for programs.")] = False,
+    config: Annotated[Path | None, Parameter("--config", help="Taken as by all commands; not read.")] = None,
+) -> None:
     """Print the version, the commit and when it was built."""
+    del config
     current = version.current()
     if json:
         print(msgspec.json.encode(current).decode())
@@ -147,7 +154,7 @@ def example(
 def main() -> None:
     """Run the command; exit 0, 1 (failed) or 2 (usage or configuration)."""
     try:
-        app(exit_on_error=False, print_error=False)
+        app(behind_the_command(sys.argv[1:]), exit_on_error=False, print_error=False)
     except CycloptsError as error:
         _fail(str(error), USAGE)
     except config.ConfigError as error:

@@ -1,0 +1,25 @@
+"""Options that may stand before the command as well as behind it: `esp-cli --config F user list`."""
+
+_WITH_VALUE = "--config"
+_ALONE = "--json"
+
+
+def behind_the_command(tokens: list[str]) -> list[str]:
+    """Return the command line with `--config F` and `--json` behind the command, where they are declared.
+
+    Only among the words that the command line begins with: behind another option, they may be its value.
+    """
+    words: list[str] = []
+    moved: list[str] = []
+    rest = list(tokens)
+    while rest:
+        if rest[0] == _WITH_VALUE:
+            moved += rest[:2]
+            del rest[:2]
+        elif rest[0] == _ALONE or rest[0].startswith(f"{_WITH_VALUE}="):
+            moved.append(rest.pop(0))
+        elif rest[0].startswith("-"):
+            break
+        else:
+            words.append(rest.pop(0))
+    return words + moved + rest
