@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from esp.config import sections
 from esp.core.network import Networks
@@ -272,6 +273,25 @@ async def test_octets_may_come_one_by_one(octets: bytes, imap: Imap) -> None:
 async def test_the_log_never_calls_two_connections_the_same(imap: Imap) -> None:
     """Not an object's address, which the next one has when that is gone."""
     assert len({Session(imap.door).number for _ in range(3)}) == 3
+
+
+async def test_a_bug_is_logged_with_the_connection_and_who_has_logged_in(
+    world: World, imap: Imap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = await world.account()
+    client = await imap.login(address)
+    (session,) = imap.door._sessions
+
+    async def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(imap.door.mailboxes, "listed", broken)
+    with capture_logs() as events:
+        client.send('a LIST "" *\r\n')
+        assert (await client.line()).startswith("* BYE [SERVERBUG]")
+    (event,) = events
+    assert (event["event"], event["connection"], event["user"]) == ("command_crashed", session.number, address)
+    await client.close()
 
 
 class Packets(asyncio.Transport):

@@ -1,6 +1,7 @@
 """The doors of a running ESP: real directory, real passwords, real files."""
 
 import json
+import re
 import smtplib
 import ssl
 from pathlib import Path
@@ -33,6 +34,12 @@ def test_mail_of_every_door_is_in_the_maildir(own_instance: Instance) -> None:
         assert client.docmd("MAIL FROM:<bob@example.test>")[0] == 553
     with smtplib.LMTP("localhost", ports["lmtp"]) as client:
         client.sendmail("x@other.test", ["bob@example.test"], "Subject: by lmtp\r\n\r\n")
+
+    lines = own_instance.log.read_text().splitlines()
+    (login,) = [line for line in lines if " login " in line]
+    (connection,) = re.findall(r" connection=(\d+) ", login)
+    (told,) = [line for line in lines if " message_accepted " in line and " user=alice@example.test" in line]
+    assert f" connection={connection} door=submissions " in told
 
     files = mail_files(folder)
     for subject in (b"by smtp", b"by submissions", b"by lmtp", b"to postmaster"):

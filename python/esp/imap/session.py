@@ -26,7 +26,7 @@ from esp.native import (
     RawLine,
 )
 from esp.telemetry import metrics
-from esp.telemetry.log import bind, cause_of, get_logger
+from esp.telemetry.log import Logger, bind, cause_of, get_logger
 
 if TYPE_CHECKING:
     from esp.imap.appending import Append
@@ -76,6 +76,14 @@ class Session:
         self._following: asyncio.Task[None] | None = None
 
     # Facts
+
+    @property
+    def log(self) -> Logger:
+        """Logs with the number of the connection, and with who has logged in."""
+        return log.bind(**self._context())
+
+    def _context(self) -> dict[str, object]:
+        return {"connection": self.number, "user": None if self.principal is None else self.principal.address}
 
     @property
     def owner(self) -> Principal:
@@ -156,7 +164,7 @@ class Session:
         started = asyncio.get_running_loop().time()
         name = command.name
         try:
-            with bind(connection=self.number):
+            with bind(**self._context()):
                 response = await commands.execute(self, command)
             if self.selected is not None and response is not None:
                 await self.selected.contexts.settle(self)
@@ -164,7 +172,7 @@ class Session:
             response = refusal.response
         except EspError as error:
             if error.transient:
-                log.warning("command_failed", command=name, error=repr(error), cause=cause_of(error))
+                self.log.warning("command_failed", command=name, error=repr(error), cause=cause_of(error))
             response = responses.response_for(error)
         finally:
             self.forget_append()
@@ -216,7 +224,7 @@ class Session:
             except NotFoundError:
                 raise
             except EspError as error:
-                log.warning("refresh_failed", error=repr(error))
+                self.log.warning("refresh_failed", error=repr(error))
 
     async def follow_rights(self) -> bool:
         """Take the rights on the selected mailbox as they are now; return whether it is still selected.
@@ -310,7 +318,7 @@ class Session:
             if await self.follow_rights():
                 self.mailbox_changed()
         except EspError as error:
-            log.warning("refresh_failed", error=repr(error))
+            self.log.warning("refresh_failed", error=repr(error))
         except ConnectionError:
             pass
         finally:
@@ -379,7 +387,7 @@ class Session:
     def failed(self, error: BaseException) -> None:
         """A bug, by definition; the client is told that it is not its own."""
         # The text of a traceback, not the log's own rendering of it, which shows the values of variables.
-        log.error("command_crashed", error=repr(error), traceback="".join(format_exception(error)))
+        self.log.error("command_crashed", error=repr(error), traceback="".join(format_exception(error)))
         self.untagged("BYE [SERVERBUG] Internal error")
 
     def closed(self) -> None:

@@ -20,6 +20,7 @@ from esp.core.sasl import ChannelBinding
 from esp.native import SmtpLine, SmtpProblem, SmtpReader, Spool
 from esp.services.certificates import binding_of
 from esp.smtp.replies import reply_for
+from esp.telemetry.log import Logger
 
 if TYPE_CHECKING:
     from esp.core.principal import Principal
@@ -62,7 +63,9 @@ class SmtpConnection(SMTP):
         self.native = SmtpReader(door.limits)
         self.deadline = 0.0
         """When the connection is given up; the door looks once a second."""
+        self.number = next(door.numbers)
         self.principal: Principal | None = None
+        self._log: Logger | None = None
         self._peer = peer
         self._address: IPv4Address | IPv6Address | None = None
         self._client: Client | None = None
@@ -261,7 +264,7 @@ class SmtpConnection(SMTP):
             return self._reply(reply_for(error), "")
         if isinstance(error, (ConnectionError, ssl.SSLError, TimeoutError)):
             return self._abort()
-        self.door.log.exception("command_failed", peer=str(self._address))
+        self.log.exception("command_failed", peer=str(self._address))
         if self._data_deadline is None:
             return self._reply(b"451 4.3.0 Local error", "")
         # Among a message's octets no reply is due: the client would take it, and all later ones, for another's.
@@ -348,6 +351,16 @@ class SmtpConnection(SMTP):
         event = self.native.next()
         if event is not None and not line.done():
             line.set_result(cast("SmtpLine | SmtpProblem", event))
+
+    # --- the log ------------------------------------------------------------------------------------------------
+
+    @property
+    def log(self) -> Logger:
+        """Logs with the number of the connection, and with who has logged in; made when there is something to tell."""
+        if self._log is None:
+            user = None if self.principal is None else self.principal.address
+            self._log = self.door.log.bind(connection=self.number, user=user)
+        return self._log
 
     # --- what is known of the client ----------------------------------------------------------------------------
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
@@ -48,12 +49,17 @@ class Door:
         implicit_tls: bool = False,
         lmtp: bool = False,
         authentication: Authentication | None = None,
+        numbers: Iterator[int] | None = None,
         sweep: float = _SWEEP,
     ) -> None:
-        """`authentication` makes it a submission door; all others take no password."""
+        """`authentication` makes it a submission door; all others take no password.
+
+        `numbers` are for the connections, and shared by the doors of a process: the log knows a connection by its own.
+        """
         self.name = name
         # Bound now: the lazy logger would be bound anew for each event, also for those that nobody wants.
         self.log = get_logger(__name__).bind(door=name)
+        self.numbers = itertools.count(1) if numbers is None else numbers
         self.hostname = hostname
         self.reception = reception
         self.spool = spool

@@ -56,6 +56,7 @@ class SmtpServer:
             )
             for kind in (Reception, Submission)
         )
+        connections = itertools.count(1)
         self.doors: list[Door] = []
         for name, address, port in (
             ("smtp", smtp.address, smtp.port),
@@ -83,6 +84,7 @@ class SmtpServer:
                     implicit_tls=name == "submissions",
                     lmtp=name == "lmtp",
                     authentication=authentication if is_submission else None,
+                    numbers=connections,
                 )
             )
 

@@ -7,7 +7,7 @@ command table of aiosmtpd's class, whose syntax and session they use.
 import errno
 import unicodedata
 from base64 import b64encode
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -32,7 +32,7 @@ from esp.native import (
 from esp.services.reception import Transaction
 from esp.smtp.connection import SmtpConnection, Waiting
 from esp.smtp.replies import FAULTS, OUT_OF_STEP, PROBLEMS, reply_for
-from esp.telemetry.log import cause_of
+from esp.telemetry.log import bind, cause_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -120,7 +120,7 @@ class SmtpSession(SmtpConnection):
             self._reply(b"250 2.1.5 Recipient OK", "RCPT")
 
     def _refuse(self, transaction: Transaction, recipient: Recipient, error: EspError) -> None:
-        self.door.log.info(
+        self.log.info(
             "recipient_refused",
             transaction=transaction.id,
             recipient=str(recipient.address or "postmaster"),
@@ -201,7 +201,7 @@ class SmtpSession(SmtpConnection):
                 self._spool = await self.loop.run_in_executor(None, self.door.spool)
             await self.loop.run_in_executor(None, self._spool.write, octets)
         except OSError as error:
-            self.door.log.warning("spool_failed", error=str(error))
+            self.log.warning("spool_failed", error=str(error))
             self._spool_error = _spool_error(error)
 
     async def _on_message(self, message: SmtpMessage) -> None:
@@ -220,7 +220,7 @@ class SmtpSession(SmtpConnection):
         for reply in replies:
             self._reply(reply, "MESSAGE")
         if self._closing:
-            self.door.log.info(
+            self.log.info(
                 "client_left_before_reply",
                 transaction=transaction.id,
                 replies=[r.decode() for r in replies],
@@ -232,11 +232,18 @@ class SmtpSession(SmtpConnection):
         recipients = len(transaction.accepted)
         answers = recipients if self.door.lmtp else 1
         if message.fault is not None:
-            self.door.log.info(
+            self.log.info(
                 "message_refused", transaction=transaction.id, reason=message.fault, size=message.size
             )
             return [FAULTS[message.fault]] * answers
         if error is not None:
+            self.log.warning(
+                "message_refused",
+                transaction=transaction.id,
+                reason=error.detail,
+                cause=cause_of(error),
+                size=message.size,
+            )
             return [reply_for(error)] * answers
         body: bytes | Spool = message.rest if spool is None else spool
         arrived = Arrived(message.size, message.received, message.has_date, message.has_message_id)
@@ -246,12 +253,13 @@ class SmtpSession(SmtpConnection):
             if self.door.lmtp:
                 outcomes = await reception.data_for_each(transaction, body, arrived)
                 replies = [accepted if outcome is None else reply_for(outcome) for outcome in outcomes]
+                recipients = self._tell_refused(transaction, outcomes)
             else:
                 await reception.data(transaction, body, arrived)
                 replies = [accepted]
         except EspError as failure:
             replies = [reply_for(failure)]
-            self.door.log.warning(
+            self.log.warning(
                 "message_refused",
                 transaction=transaction.id,
                 reason=failure.detail,
@@ -260,10 +268,12 @@ class SmtpSession(SmtpConnection):
             )
         except Exception:
             # Whether it was delivered is not known: temporary, a double is better than a loss.
-            self.door.log.exception("delivery_failed", transaction=transaction.id)
+            self.log.exception("delivery_failed", transaction=transaction.id)
             replies = [b"451 4.3.0 Local error"] * answers
         else:
-            self.door.log.info(
+            if recipients == 0:
+                return replies
+            self.log.info(
                 "message_accepted",
                 transaction=transaction.id,
                 peer=transaction.client.address,
@@ -273,6 +283,19 @@ class SmtpSession(SmtpConnection):
             )
             self.door.accepted(message.size)
         return replies
+
+    def _tell_refused(self, transaction: Transaction, outcomes: Sequence[EspError | None]) -> int:
+        """Tell the log of recipients that did not get the message after all; return how many did."""
+        for accepted, outcome in zip(transaction.accepted, outcomes, strict=True):
+            if outcome is not None:
+                self.log.warning(
+                    "recipient_refused",
+                    transaction=transaction.id,
+                    recipient=str(accepted.recipient.address or "postmaster"),
+                    reason=outcome.detail,
+                    cause=cause_of(outcome),
+                )
+        return outcomes.count(None)
 
     def _on_problem(self, problem: SmtpProblem) -> None:
         self._reply(PROBLEMS[problem.kind], "")
@@ -372,19 +395,21 @@ class SmtpSession(SmtpConnection):
             return self._reply(b"504 5.5.4 Mechanism not offered", "AUTH")
         try:
             response = decoded(initial.encode(), initial=True) if initial else None
-            while isinstance(step := await exchange.respond(response), Challenge):
-                self._reply(b"334 " + b64encode(step.data), "AUTH")
-                line = await self.readline()
-                if isinstance(line, SmtpProblem):
-                    return self._on_broken_exchange(line)
-                response = decoded(line.octets)
+            # What becomes of the login is logged by who decides it.
+            with bind(connection=self.number):
+                while isinstance(step := await exchange.respond(response), Challenge):
+                    self._reply(b"334 " + b64encode(step.data), "AUTH")
+                    line = await self.readline()
+                    if isinstance(line, SmtpProblem):
+                        return self._on_broken_exchange(line)
+                    response = decoded(line.octets)
         except InvalidError as error:
             # RFC 4954 §4: also what a client gets that cancels.
             return self._reply(b"501 5.5.2 " + error.detail.encode(), "AUTH")
         except EspError as error:
             return self._reply(reply_for(error), "AUTH")
         self.principal = step
-        self._client = None
+        self._client = self._log = None
         return self._reply(b"235 2.7.0 Authentication successful", "AUTH")
 
     def _on_broken_exchange(self, problem: SmtpProblem) -> None:
@@ -426,7 +451,7 @@ class SmtpSession(SmtpConnection):
         self._remember_tls(upgraded)
         # RFC 3207 §4.2: nothing the client said in clear is remembered.
         self.native.discard()
-        self._client = None
+        self._client = self._log = None
         self.principal = None
         session = cast("Session", self.session)
         session.host_name = None
