@@ -8,7 +8,9 @@ from tests.support import corpus
 from tests.support.instance import Instance
 
 ADMIN = "admin@example.test"  # whose inbox no client of another test reads
-TRACE = re.compile(rb"Return-Path: <[^>]*>\r\nReceived: (?:[^\r\n]|\r\n[ \t])+\r\n")
+TRACE = re.compile(
+    rb"Return-Path: <[^>]*>\r\nAuthentication-Results: [^\r\n]+; none\r\nReceived: (?:[^\r\n]|\r\n[ \t])+\r\n"
+)
 
 
 def test_every_message_of_the_corpus_comes_back_as_it_was_sent(esp_instance: Instance) -> None:

@@ -46,6 +46,7 @@ def test_mail_of_every_door_is_in_the_maildir(own_instance: Instance) -> None:
         assert sum(b"Subject: %s\r\n" % subject in octets for octets in files) == 1, subject
     assert sum(octets.endswith(large.encode()) for octets in files) == 1
     (submitted,) = [octets for octets in files if b"by submissions" in octets]
+    assert b"\r\nAuthentication-Results: mail.example.test; auth=pass\r\n" in submitted
     assert b"Bcc" not in submitted
     assert b"\r\nMessage-ID: <" in submitted
     assert b"with ESMTPSA id" in submitted

@@ -1,4 +1,4 @@
-"""The header fields that a message gets on its way in (RFC 5321 §4.4)."""
+"""The header fields that a message gets on its way in (RFC 5321 §4.4, RFC 8601)."""
 
 import re
 from datetime import datetime
@@ -47,6 +47,17 @@ def received(
     tls = f"\r\n\t(using {client.tls})" if client.tls else ""
     recipient = f"\r\n\tfor <{only_recipient}>" if only_recipient is not None else ""
     return f"{head} id {transaction}{tls}{recipient};\r\n\t{date}\r\n".encode()
+
+
+def authentication_results(client: Client, hostname: str) -> bytes:
+    """Return the Authentication-Results line (RFC 8601 §2.2); empty for what comes by LMTP, which is taken elsewhere.
+
+    Not which account has logged in: it may send from an alias that is not to tell whose it is.
+    """
+    if "LMTP" in client.protocol:
+        return b""
+    result = "none" if client.principal is None else "auth=pass"
+    return f"Authentication-Results: {hostname}; {result}\r\n".encode()
 
 
 @lru_cache(maxsize=1024)

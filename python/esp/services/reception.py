@@ -26,7 +26,7 @@ from esp.core.errors import (
 from esp.core.principal import AccountId
 from esp.core.quota import Quota
 from esp.core.routing import LocalTarget, NoSuchUser, Resolution, route
-from esp.core.trace import date_time, received, return_path
+from esp.core.trace import authentication_results, date_time, received, return_path
 from esp.native import Spool
 from esp.services.dispatch import Incoming, Placed, Target
 
@@ -241,8 +241,12 @@ class Reception:
     def _prefix_lines(self, transaction: Transaction, arrived: Arrived) -> bytes:
         """Return the lines before the message; the same for every recipient, since they share one file."""
         only = transaction.accepted[0].recipient.address if len(transaction.accepted) == 1 else None
-        return return_path(transaction.reverse_path) + received(
-            transaction.client, self._hostname, transaction.id, only, self._date()
+        client = transaction.client
+        return (
+            return_path(transaction.reverse_path)
+            # RFC 8601 §4.1: above the Received of the server that checked.
+            + authentication_results(client, self._hostname)
+            + received(client, self._hostname, transaction.id, only, self._date())
         )
 
     def _date(self) -> str:

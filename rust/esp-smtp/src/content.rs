@@ -25,7 +25,7 @@ pub struct Rules {
     pub size_limit: u64,
     /// Octets of its header.
     pub header_limit: u64,
-    /// `Authentication-Results` of this server's name are forged, for ours is not written yet (RFC 8601 §5).
+    /// `Authentication-Results` of this server's name are forged, for ours is put before the message (RFC 8601 §5).
     pub authserv_id: String,
     /// Take `Bcc` out (RFC 6409 §8, RFC 5322 §3.6.3).
     pub strip_bcc: bool,
