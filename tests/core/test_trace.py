@@ -47,7 +47,10 @@ def test_a_header_is_ascii_unless_the_message_is_internationalised(protocol: str
 def test_results_tell_of_a_login_and_of_nothing_that_was_not_checked(protocol: str, result: str) -> None:
     principal = Principal(AccountId(1), "a@b.test", "b.test/a") if protocol.endswith("A") else None
     client = Client("192.0.2.1", "client.test", protocol, None, principal)
-    assert authentication_results(client, "mail.test") == f"Authentication-Results: mail.test; {result}\r\n".encode()
+    assert (
+        authentication_results(client, "mail.test")
+        == f"Authentication-Results: mail.test; {result}\r\n".encode()
+    )
 
 
 def test_what_comes_by_lmtp_was_checked_by_who_took_it() -> None:

@@ -290,7 +290,11 @@ async def test_a_bug_is_logged_with_the_connection_and_who_has_logged_in(
         client.send('a LIST "" *\r\n')
         assert (await client.line()).startswith("* BYE [SERVERBUG]")
     (event,) = events
-    assert (event["event"], event["connection"], event["user"]) == ("command_crashed", session.number, address)
+    assert (event["event"], event["connection"], event["user"]) == (
+        "command_crashed",
+        session.number,
+        address,
+    )
     await client.close()
 
 

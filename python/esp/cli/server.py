@@ -26,7 +26,10 @@ Config = Annotated[
 ]
 
 app = App("esp-server", help="Run ESP, migrate its database, look at its configuration.", version_flags=[])
-migrate = App("migrate", help="Bring the database's schema to the current version (`up`), to another, or tell which it has.")
+migrate = App(
+    "migrate",
+    help="Bring the database's schema to the current version (`up`), to another, or tell which it has.",
+)
 configuration = App("config", help="Check the configuration, show it, or write an example.")
 app.command(migrate)
 app.command(configuration)

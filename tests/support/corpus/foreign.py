@@ -56,7 +56,9 @@ def _debians_python() -> Path:
         folder.mkdir(parents=True)
         package = f"lib{name}-testsuite"
         if (path := debian.download(package, folder)) is not None:
-            subprocess.run(["dpkg-deb", "--extract", path, folder], capture_output=True, check=True, timeout=120)
+            subprocess.run(
+                ["dpkg-deb", "--extract", path, folder], capture_output=True, check=True, timeout=120
+            )
             path.unlink()
     return tests
 
