@@ -1,7 +1,7 @@
 """Messages that other programs are tested with, read from where they are installed; none are kept here.
 
-Python's own tests, which Debian has in a package of their own; the Rust crate `mail-parser` (a development dependency of
-`esp-mime`); and the source package `libmime-tools-perl`. Where apt cannot bring them, they are missing: see `FAMILIES`.
+Python's own tests, which Debian has in a package of their own; the Rust crate `mail-parser` (a development dependency
+of `esp-mime`); and the source package `libmime-tools-perl`. What apt cannot bring is missing: see `FAMILIES`.
 """
 
 import json
