@@ -457,8 +457,9 @@ async def test_a_bug_in_a_verb_that_waits_for_nothing_is_answered_and_logged(
             assert (await talk.reply()).startswith("250")
         monkeypatch.undo()
         assert (await talk.all_of(lines[verb:]))[0] == "250"
-    ((event, level),) = [(event["event"], event["log_level"]) for event in events if event.get("exc_info")]
-    assert (event, level) == ("command_failed", "error")
+    (event,) = [event for event in events if event.get("exc_info")]
+    assert (event["event"], event["log_level"]) == ("command_failed", "error")
+    assert event["source"] == "esp.smtp.connection"
 
 
 @pytest.mark.parametrize("last", ["", " LAST"])

@@ -264,7 +264,8 @@ class SmtpConnection(SMTP):
             return self._reply(reply_for(error), "")
         if isinstance(error, (ConnectionError, ssl.SSLError, TimeoutError)):
             return self._abort()
-        self.log.exception("command_failed", peer=str(self._address))
+        log = self.log.bind(source=__name__)
+        log.exception("command_failed", peer=str(self._address))
         if self._data_deadline is None:
             return self._reply(b"451 4.3.0 Local error", "")
         # Among a message's octets no reply is due: the client would take it, and all later ones, for another's.
@@ -359,7 +360,8 @@ class SmtpConnection(SMTP):
         """Logs with the number of the connection, and with who has logged in; made when there is something to tell."""
         if self._log is None:
             user = None if self.principal is None else self.principal.address
-            self._log = self.door.log.bind(connection=self.number, user=user)
+            source = type(self).__module__
+            self._log = self.door.log.bind(source=source, connection=self.number, user=user)
         return self._log
 
     # --- what is known of the client ----------------------------------------------------------------------------
