@@ -262,6 +262,16 @@ def test_wire_strings_are_asked_for_before_a_file_is_at_hand(at_hand: rows.Mailb
     assert fetch.ended
 
 
+def test_a_fetch_asks_for_nothing_but_what_it_shows(at_hand: rows.Mailbox) -> None:
+    """PITFALLS 25: not for other messages, and for none at all where the index knows it."""
+    at_hand.add(PLAIN, PLAIN, PLAIN)
+    asked = begin(at_hand, "2", "(ENVELOPE BODYSTRUCTURE)").step()
+    assert asked == [1_003]
+    known = begin(at_hand, "1:*", "(UID FLAGS INTERNALDATE RFC822.SIZE)").step()
+    assert isinstance(known, bytes)
+    assert known.count(b" FETCH (") == 3
+
+
 def test_a_part_whose_place_was_remembered_is_read_by_who_may_wait(at_hand: rows.Mailbox) -> None:
     at_hand.add(MULTI)
     assert b"{10}\r\nFirst part)" in at_hand.fetch(open_view(at_hand), "1", "BODY.PEEK[1]<0.900>")

@@ -14,12 +14,18 @@ class Ledger:
     """Answered 250 after the final dot."""
     refused: set[str] = field(default_factory=set)
     """Answered 4yz or 5yz at any stage."""
+    permanent: set[int] = field(default_factory=set)
+    """The 5yz among these answers: no failure of ours may be one (PITFALLS 5)."""
     unknown: set[str] = field(default_factory=set)
     """The connection ended after the final dot and before the reply (RFC 5321 §4.5.3.2.6: may or may not be there)."""
 
 
 class RefusedError(Exception):
     """The server answered 4yz or 5yz."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 async def _reply(reader: asyncio.StreamReader) -> int:
@@ -100,8 +106,10 @@ async def _one(
         after_dot = True
         await writer.drain()
         await _expect(reader, 250)
-    except RefusedError:
+    except RefusedError as error:
         ledger.refused.add(message_id)
+        if error.code >= 500:
+            ledger.permanent.add(error.code)
         writer.write(b"RSET\r\n")
         await _reply(reader)
         return

@@ -56,6 +56,7 @@ def settle(ledger: Ledger, instance: Instance) -> None:
         doubled = {message_id for message_id, count in there.items() if count != 1}
         invented = there.keys() & ledger.refused
         assert (lost, doubled, invented) == (set(), set(), set())
+    assert ledger.permanent == set()
     report = instance.cli("mailbox", "check", "--all", "--json")
     assert report["findings"] == []
 

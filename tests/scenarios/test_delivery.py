@@ -54,6 +54,36 @@ def test_one_message_for_100_recipients_is_one_inode(own_instance: Instance) -> 
     assert own_instance.cli("mailbox", "check", "--all", "--json")["findings"] == []
 
 
+def test_every_name_that_is_ours_arrives_and_no_other(own_instance: Instance) -> None:
+    """PITFALLS 2: another domain, aliases, tags, catch-all, other names of a domain, over SMTP."""
+    cli = own_instance.cli
+    cli("domain", "add", "second.test")
+    cli("domain", "add", "other.test", "--alias-of", "example.test")
+    cli("user", "add", "carol@second.test", "--password-stdin", text="secret")
+    cli("alias", "add", "sales@example.test", ADMIN)
+    cli("alias", "add", "@second.test", ADMIN)
+    ours = [
+        "carol@second.test",
+        "sales@example.test",
+        "admin+tag@example.test",
+        "ADMIN@Example.Test",
+        "whoever@second.test",
+        "admin@other.test",
+        "sales@other.test",
+    ]
+    with smtplib.SMTP("127.0.0.1", own_instance.ports["smtp"], timeout=60) as client:
+        client.ehlo()
+        for number, address in enumerate(ours):
+            client.sendmail("a@load.test", [address], f"Subject: {number}\r\n\r\nx\r\n".encode())
+        client.mail("a@load.test")
+        refused = {
+            address: client.rcpt(address)[0] for address in ("x@example.test", "x@third.test", "x@other.test")
+        }
+    assert set(refused.values()) == {550}
+    counts = {row["address"]: row["quota"]["messages"] for row in cli("user", "list", "--json")}
+    assert counts == {ADMIN: 6, "carol@second.test": 1, "alice@example.test": 0, "bob@example.test": 0}
+
+
 def test_the_author_is_who_the_message_says_and_not_the_envelope(esp_instance: Instance) -> None:
     """PITFALLS 4 and 7: an account made a moment ago; From, Date and Subject from the header, the path in the trace."""
     address = "newcomer@example.test"
