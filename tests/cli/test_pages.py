@@ -38,3 +38,17 @@ def test_every_decision_has_its_parts() -> None:
         text = decision.read_text()
         for part in ("## Context", "## Decision", "## Consequences", "## What would change our mind"):
             assert part in text, (decision.name, part)
+
+
+@pytest.mark.parametrize("page", ["TODO.md", "docs/rfc.md"])
+def test_every_test_that_a_list_names_is_there(page: str) -> None:
+    """Full paths, patterns among them; in the list of RFCs also dialogues and the tests beside them by their names."""
+    text = (PROJECT / page).read_text()
+    named = set(
+        re.findall(r"`((?:tests|benchmarks|docs)/[^`\s]+|[a-z0-9_]+\.txt|test_[a-z0-9_]+\.py)`", text)
+    )
+    assert named
+    folders = ("", "tests/golden/imap/", "tests/golden/smtp/", "tests/imap/", "tests/smtp/")
+    assert [
+        name for name in sorted(named) if not any(any(PROJECT.glob(folder + name)) for folder in folders)
+    ] == []
