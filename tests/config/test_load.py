@@ -65,6 +65,34 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
     assert "port" in found["smtp.prot"]
 
 
+def test_impossible_combinations_are_reported_with_all_else_that_is_wrong(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "smtp: {port: x, lmtp_port: 2400, memory_limit: 1GiB}\nimap: {port: 2400, imaps_port: 25}\nfoo: 1\napi: 7\n",
+    )
+    found = problems(path, ESP_SMTP__IDLE_TIMEOUT="long", ESP_TLS__KEY="/nowhere/key.pem")
+    assert found.keys() == {
+        "smtp.port", "smtp.memory_limit", "imap.port", "foo", "api", "smtp.idle_timeout", "tls.key",
+        "tls.certificate",
+    }  # fmt: skip
+    assert "2400 is also smtp.lmtp_port" in found["imap.port"]
+
+
+@pytest.mark.parametrize(
+    ("text", "environment"),
+    [
+        ("smtp: {port: x}\nimap: {port: 25}", {}),
+        ("imap: {port: 25}", {"ESP_SMTP__PORT": "x"}),
+        ("smtp: {max_message_size: big, memory_limit: 100MiB}", {}),
+        ("tls: {certificate: [], key: pyproject.toml}", {"ESP_SMTP__SUBMISSIONS_PORT": "465"}),
+    ],
+)
+def test_what_only_follows_from_something_wrong_is_not_reported(
+    tmp_path: Path, text: str, environment: dict[str, str]
+) -> None:
+    assert len(problems(written(tmp_path, text), **environment)) == 1
+
+
 def test_a_wrong_secret_is_not_repeated(tmp_path: Path) -> None:
     assert "hunter2" not in str(problems(written(tmp_path, "database: {dsn: [hunter2]}")))
 

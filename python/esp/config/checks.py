@@ -29,7 +29,7 @@ def _tls(settings: Settings) -> Iterator[tuple[str, str]]:
         ("tls.key", settings.tls.key, settings.tls.certificate),
     ):
         if path is None and other is not None:
-            yield name, "needed: certificate and key go together"
+            yield name, "needed: tls.certificate and tls.key go together"
         if path is not None and not Path(path).is_file():
             yield name, f"no such file: {path}"
     if settings.tls.certificate is None and settings.tls.key is None:

@@ -7,6 +7,7 @@ the value.
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -64,12 +65,26 @@ def load(config: Path | None = None, environment: Mapping[str, str] = os.environ
     raw = _read(path) if path is not None else {}
     _override(raw, environment, problems)
     settings: Settings = _struct(inspect.type_info(Settings), raw, "", problems)
-    if not problems:
-        problems = checks.impossible(settings)
+    problems += _combinations(settings, problems)
     if problems:
         # Whoever forgot the file, or stands in another folder, is told so first.
         raise ConfigError(str(path) if path is not None else "no configuration file found", problems)
     return stores.complete(settings)
+
+
+def _combinations(settings: Settings, problems: list[Problem]) -> list[Problem]:
+    """Return what cannot be together, but for what only follows from a key that is wrong and has its default here."""
+    wrong = {
+        where.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".").removesuffix("_file")
+        if where.startswith(ENVIRONMENT_PREFIX)
+        else where.partition("[")[0]
+        for where, _ in problems
+    }
+    return [
+        (where, what)
+        for where, what in checks.impossible(settings)
+        if where not in wrong and not any(re.search(rf"\b{re.escape(key)}\b", what) for key in wrong)
+    ]
 
 
 class _Loader(yaml.SafeLoader):
@@ -183,7 +198,7 @@ def _struct(kind: inspect.Type, raw: object, where: str, problems: list[Problem]
         raw = {}
     if not isinstance(raw, dict):
         problems.append((where, f"expected keys below it: {', '.join(f.encode_name for f in kind.fields)}"))
-        return None
+        return kind.cls()
     known = {field.encode_name: field for field in kind.fields}
     values: dict[str, object] = {}
     for key, value in raw.items():
@@ -191,7 +206,11 @@ def _struct(kind: inspect.Type, raw: object, where: str, problems: list[Problem]
         if key not in known:
             problems.append((path, f"unknown key; allowed are {', '.join(known)}"))
             continue
-        values[known[key].name] = _value(known[key].type, value, path, problems)
+        before = len(problems)
+        read = _value(known[key].type, value, path, problems)
+        # What is wrong has its default, so that all else can be looked at.
+        if len(problems) == before or isinstance(read, msgspec.Struct):
+            values[known[key].name] = read
     return kind.cls(**values)
 
 
