@@ -52,6 +52,11 @@ def test_wrong_usage_exits_2_with_one_line(tmp_path: Path, words: list[str]) -> 
     assert "Traceback" not in done.stderr
 
 
+def test_what_is_too_much_is_named(tmp_path: Path) -> None:
+    done = esp_server(tmp_path, "config", "check", "this", "that", **QUIET)
+    assert done.stderr == "esp-server: unexpected: this that; --help shows what the command takes\n"
+
+
 def test_wrong_configuration_exits_2_and_names_every_key(tmp_path: Path) -> None:
     (tmp_path / "esp.yaml").write_text("smtp: {prot: 1}\nimap: {port: x}\n")
     for words in (["config", "check"], ["serve"], ["migrate", "status"]):

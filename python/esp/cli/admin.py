@@ -6,7 +6,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 from esp import config as configuration
-from esp.cli.options import behind_the_command
+from esp.cli.options import behind_the_command, wrong_usage
 from esp.core.errors import EspError, InvalidError
 
 FAILED = 1
@@ -41,7 +41,7 @@ def main() -> None:
         _refuse_other_octets(sys.argv[1:])
         app(behind_the_command(sys.argv[1:]), exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        _fail(str(error), USAGE)
+        _fail(wrong_usage(error), USAGE)
     except configuration.ConfigError as error:
         _fail(error.detail, USAGE)
     except InvalidError as error:

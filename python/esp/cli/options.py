@@ -1,4 +1,6 @@
-"""Options that may stand before the command as well as behind it: `esp-cli --config F user list`."""
+"""Options that may stand before the command as well as behind it (`esp-cli --config F user list`), and wrong usage."""
+
+from cyclopts import CycloptsError, UnusedCliTokensError
 
 _WITH_VALUE = "--config"
 _ALONE = "--json"
@@ -23,3 +25,10 @@ def behind_the_command(tokens: list[str]) -> list[str]:
         else:
             words.append(rest.pop(0))
     return words + moved + rest
+
+
+def wrong_usage(error: CycloptsError) -> str:
+    """Return what is wrong with a command line, in a line for people."""
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"unexpected: {' '.join(error.unused_tokens)}; --help shows what the command takes"
+    return str(error)

@@ -11,7 +11,7 @@ import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
 from esp import config, version
-from esp.cli.options import behind_the_command
+from esp.cli.options import behind_the_command, wrong_usage
 from esp.config import reference
 from esp.core.errors import EspError
 
@@ -159,7 +159,7 @@ def main() -> None:
     try:
         app(behind_the_command(sys.argv[1:]), exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        _fail(str(error), USAGE)
+        _fail(wrong_usage(error), USAGE)
     except config.ConfigError as error:
         _fail(error.detail, USAGE)
     except EspError as error:
