@@ -93,6 +93,12 @@ def _saved(command: str, esp: Answer, dovecot: Answer) -> bool:
     return alone and not esp.data and dovecot.data == (("ESEARCH", "UID SEARCH" in command, ()),)
 
 
+def _nowhere(command: str, esp: Answer, dovecot: Answer) -> bool:
+    # RFC 3501 §6.4.7 wants an error where the mailbox is missing, §6.4.8 none where the messages are.
+    nothing = command.startswith(("UID COPY", "UID MOVE")) and not dovecot.data and not dovecot.expunged
+    return nothing and (esp.condition, esp.code, dovecot.condition) == ("NO", "TRYCREATE", "OK")
+
+
 def _modseq(command: str, esp: Answer, dovecot: Answer) -> bool:
     less = tuple((n, tuple(item for item in items if item[0] != "MODSEQ")) for n, items in esp.fetched)
     return replace(esp, fetched=less) == dovecot
@@ -122,6 +128,7 @@ RULES: dict[str, Rule] = {
     "enabled": _enabled,
     "charset": _charset,
     "modseq": _modseq,
+    "nowhere": _nowhere,
 }
 """By the name in the page."""
 

@@ -21,7 +21,7 @@ from tests.support import peers
 from tests.support.instance import PROJECT, Instance
 from tests.support.wire import ClosedError
 
-EXAMPLES = int(os.environ.get("ESP_TWINS_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("ESP_TWINS_EXAMPLES", "60"))
 STEPS = 30
 _numbers = itertools.count(1)
 SESSION = st.integers(0, 1)
