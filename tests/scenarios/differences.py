@@ -35,7 +35,11 @@ def _code(command: str, esp: Answer, dovecot: Answer) -> bool:
 
 
 def _read_only(command: str, esp: Answer, dovecot: Answer) -> bool:
-    return esp.code == "CANNOT" and dovecot.condition == "OK" and not dovecot.expunged and not dovecot.fetched
+    nothing = dovecot.condition == "OK" and not dovecot.expunged and not dovecot.fetched
+    # Wrong in two ways: the numbers are beyond EXISTS as well.
+    return esp.code == "CANNOT" and (
+        nothing or (dovecot.condition == "BAD" and _SET.search(command) is not None)
+    )
 
 
 def _store(command: str, esp: Answer, dovecot: Answer) -> bool:

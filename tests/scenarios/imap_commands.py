@@ -58,6 +58,7 @@ _ITEMS = st.one_of(
 )
 FETCH = st.one_of(
     _join(UID, "FETCH ", SET, " ", _ITEMS),
+    _join(UID, "FETCH ", SET, " ", _ITEMS),
     _join(UID, "FETCH ", SET, " (FLAGS) (CHANGEDSINCE {since})"),
 )
 STORE = _join(

@@ -105,9 +105,25 @@ class Twins(RuleBasedStateMachine):
         if answer.exists is not None:
             self.exists[session] = answer.exists
 
-    @rule(session=SESSION, command=st.one_of(draw.FETCH, draw.STORE, draw.STORE, draw.SEARCH, draw.SEARCH))
-    def messages(self, session: int, command: str) -> None:
-        """Commands about messages."""
+    @rule(session=SESSION, command=draw.FETCH)
+    def fetched(self, session: int, command: str) -> None:
+        """FETCH."""
+        self.told(session, command)
+
+    @rule(session=SESSION, command=draw.STORE)
+    def stored(self, session: int, command: str) -> None:
+        """STORE."""
+        self.told(session, command)
+
+    @rule(session=SESSION, command=draw.SEARCH)
+    def searched(self, session: int, command: str) -> None:
+        """SEARCH."""
+        self.told(session, command)
+
+    @rule(session=SESSION, marked=draw.SET, command=draw.EXPUNGE)
+    def removed(self, session: int, marked: str, command: str) -> None:
+        """EXPUNGE where there is something to remove."""
+        self.told(session, f"UID STORE {marked} +FLAGS (\\Deleted)")
         self.told(session, command)
 
     @rule(box=st.sampled_from(draw.BOXES))
