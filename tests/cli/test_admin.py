@@ -430,7 +430,7 @@ def test_each_problem_of_a_configuration_has_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "wrong.yaml"
-    path.write_text("smtp: {prot: 25}\nfoo: {}\n")
+    path.write_text("smtp: {prot: 25, submissions_port: 0}\nimap: {imaps_port: 0}\nfoo: {}\n")
     monkeypatch.setattr(sys, "argv", ["esp-cli", "user", "list", "--config", str(path)])
     with pytest.raises(SystemExit, match="2"):
         admin.main()
