@@ -108,13 +108,14 @@ class Instance:
     def kill_group(self) -> None:
         """SIGKILL the supervisor with its process group, and wait until all it started is gone."""
         assert self.process is not None
-        pids = self.all_pids()
+        pids = self.descendants()
         os.killpg(self.process.pid, signal.SIGKILL)
         self._await_end(pids)
 
-    def kill_all(self, pids: Sequence[int]) -> None:
-        """SIGKILL the supervisor and all of `pids` (`all_pids`), and wait until they are gone."""
+    def kill_all(self) -> None:
+        """SIGKILL the supervisor and all that descend from it, and wait until they are gone."""
         assert self.process is not None
+        pids = self.descendants()
         for pid in (self.process.pid, *pids):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -150,6 +151,11 @@ class Instance:
             text: str = answer.read().decode()
             return text
 
+    def descendants(self) -> list[int]:
+        """Return the process ids of all that the supervisor started, and of what these did."""
+        assert self.process is not None
+        return _descendants(self.process.pid)
+
     def state(self) -> state.State:
         """Return the supervisor's own view."""
         found = state.read(self.folder / "run")
@@ -164,11 +170,6 @@ class Instance:
         if role in found.stores:
             return [found.stores[role].pid]
         return sorted(process.pid for process in found.roles.get(role, []))
-
-    def all_pids(self) -> list[int]:
-        """Return the process ids of all roles and stores."""
-        roles = ("smtp", "imap", "api", "worker", "scheduler", "postgres", "valkey")
-        return [pid for role in roles for pid in self.pids(role)]
 
     @property
     def passwords(self) -> dict[str, str]:
@@ -226,6 +227,15 @@ class Instance:
     def _complete(self) -> bool:
         found = self.state()
         return found.ready and all(process.ready for each in found.roles.values() for process in each)
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):  # gone meanwhile
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *_descendants(child)]
+    return found
 
 
 def _alive(pid: int) -> bool:
