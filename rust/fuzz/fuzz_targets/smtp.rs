@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use esp_mime::{Fields, header_end};
-use esp_smtp::{Command, Event, Limits, Reader, Rules};
+use esp_smtp::{Command, Event, Fault, Limits, Reader, Rules};
 use libfuzzer_sys::fuzz_target;
 
 const SIZE_LIMIT: usize = 1 << 14;
@@ -35,8 +35,10 @@ fn events(pieces: &[&[u8]], memory: usize, forgets: bool) -> Vec<Event> {
                 Event::Message(message) => {
                     parts.append(&mut message.rest);
                     // What came before a fault showed is thrown away.
-                    if message.fault.is_some() {
+                    if let Some(fault) = &mut message.fault {
                         parts.clear();
+                        // Of several, the one that showed first: that depends on what came together.
+                        *fault = Fault::TooLarge;
                     }
                     message.rest = std::mem::take(&mut parts);
                 }
