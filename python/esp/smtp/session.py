@@ -236,20 +236,13 @@ class SmtpSession(SmtpConnection):
                 "message_refused", transaction=transaction.id, reason=message.fault, size=message.size
             )
             return [FAULTS[message.fault]] * answers
-        if error is not None:
-            self.log.warning(
-                "message_refused",
-                transaction=transaction.id,
-                reason=error.detail,
-                cause=cause_of(error),
-                size=message.size,
-            )
-            return [reply_for(error)] * answers
         body: bytes | Spool = message.rest if spool is None else spool
         arrived = Arrived(message.size, message.received, message.has_date, message.has_message_id)
         accepted = b"250 2.0.0 OK %s" % transaction.id.encode()
         reception = self.door.reception
         try:
+            if error is not None:
+                raise error
             if self.door.lmtp:
                 outcomes = await reception.data_for_each(transaction, body, arrived)
                 replies = [accepted if outcome is None else reply_for(outcome) for outcome in outcomes]
@@ -258,7 +251,7 @@ class SmtpSession(SmtpConnection):
                 await reception.data(transaction, body, arrived)
                 replies = [accepted]
         except EspError as failure:
-            replies = [reply_for(failure)]
+            replies = [reply_for(failure)] * answers
             self.log.warning(
                 "message_refused",
                 transaction=transaction.id,
@@ -271,17 +264,16 @@ class SmtpSession(SmtpConnection):
             self.log.exception("delivery_failed", transaction=transaction.id)
             replies = [b"451 4.3.0 Local error"] * answers
         else:
-            if recipients == 0:
-                return replies
-            self.log.info(
-                "message_accepted",
-                transaction=transaction.id,
-                peer=transaction.client.address,
-                reverse_path=str(transaction.reverse_path or ""),
-                recipients=recipients,
-                size=message.size,
-            )
-            self.door.accepted(message.size)
+            if recipients:
+                self.log.info(
+                    "message_accepted",
+                    transaction=transaction.id,
+                    peer=transaction.client.address,
+                    reverse_path=str(transaction.reverse_path or ""),
+                    recipients=recipients,
+                    size=message.size,
+                )
+                self.door.accepted(message.size)
         return replies
 
     def _tell_refused(self, transaction: Transaction, outcomes: Sequence[EspError | None]) -> int:
