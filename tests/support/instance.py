@@ -115,7 +115,8 @@ class Instance:
     def kill_all(self) -> None:
         """SIGKILL the supervisor and all that descend from it, and wait until they are gone."""
         assert self.process is not None
-        pids = self.descendants()
+        # Stopped from the top down, for who still runs might start another meanwhile.
+        pids = _descendants(self.process.pid, halt=True)
         for pid in (self.process.pid, *pids):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -229,12 +230,14 @@ class Instance:
         return found.ready and all(process.ready for each in found.roles.values() for process in each)
 
 
-def _descendants(pid: int) -> list[int]:
+def _descendants(pid: int, *, halt: bool = False) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):  # gone meanwhile
+        if halt:
+            os.kill(pid, signal.SIGSTOP)
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in map(int, (task / "children").read_text().split()):
-                found += [child, *_descendants(child)]
+                found += [child, *_descendants(child, halt=halt)]
     return found
 
 
