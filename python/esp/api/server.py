@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from litestar.openapi import OpenAPIConfig
 
 from esp.api import health, metrics
 from esp.config import sections
-
-BACKLOG = 512
+from esp.services.listening import listener
 
 
 def application(checks: Mapping[str, health.Check], metrics_folder: Path | None, version: str) -> Litestar:
@@ -57,14 +55,8 @@ class ApiServer:
         Raises:
             OSError: the port cannot be listened to.
         """
-        family = socket.AF_INET6 if ":" in self._settings.address else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((self._settings.address, self._settings.port))
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-        self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
+        sockets = [listener(self._settings.address, self._settings.port)]
+        self._task = asyncio.create_task(self._server.serve(sockets=sockets))
         while not self._server.started and not self._task.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         if self._task.done():

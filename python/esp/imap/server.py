@@ -20,6 +20,7 @@ from esp.services.annotations import Annotations
 from esp.services.appends import Appends
 from esp.services.authentication import Authentication
 from esp.services.indexing import Indexing
+from esp.services.listening import BACKLOG, listener
 from esp.services.mailboxes import Mailboxes
 from esp.services.messages import Messages, file_errors
 from esp.services.open_mailboxes import OpenMailbox, OpenMailboxes
@@ -33,7 +34,6 @@ from esp.storage.postgres.pool import Database
 from esp.telemetry import metrics
 from esp.telemetry.log import get_logger
 
-BACKLOG = 1024
 HANDSHAKE_TIMEOUT = 30.0
 MOST_CONNECTIONS_PER_ADDRESS = 1000
 """Of one process; not for `security.limit_exempt_networks`."""
@@ -132,12 +132,10 @@ class ImapServer:
                 continue
             server = await loop.create_server(
                 self._connection,
-                self.settings.address,
-                wanted,
+                sock=listener(self.settings.address, wanted),
                 ssl=self.tls if secure else None,
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT if secure else None,
                 backlog=BACKLOG,
-                reuse_port=True,
             )
             self._servers.append(server)
             self.ports.append(server.sockets[0].getsockname()[1])

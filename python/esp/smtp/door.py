@@ -16,6 +16,7 @@ from esp.core.network import Networks
 from esp.core.proxy import FIXED_LENGTH, remaining, source
 from esp.native import SmtpLimits, Spool
 from esp.services.authentication import Authentication
+from esp.services.listening import BACKLOG, listener
 from esp.services.reception import Reception
 from esp.smtp.connection import SmtpConnection
 from esp.smtp.session import SmtpSession
@@ -28,7 +29,6 @@ _MEMORY_BUDGET = 64 * 1024 * 1024
 """Octets of messages on their way that one process keeps in memory."""
 _SWEEP = 1.0
 _PROXY_TIMEOUT = 10.0
-_BACKLOG = 1024
 
 
 class Door:
@@ -119,30 +119,19 @@ class Door:
         """
         self.loop = asyncio.get_running_loop()
         tls = self.tls if self._implicit_tls else None
+        listening = listener(self._address, self.port)
+        self.port = listening.getsockname()[1]
         if self._proxies.members:
-            family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
-            listener = socket.create_server(
-                (self._address, self.port),
-                family=family,
-                backlog=_BACKLOG,
-                reuse_port=True,
-                dualstack_ipv6=self._address == "::",
-            )
-            listener.setblocking(False)
-            self._listener = listener
-            self.port = listener.getsockname()[1]
-            self._acceptor = lasting.start("proxy-acceptor", partial(self._accept, listener))
+            self._listener = listening
+            self._acceptor = lasting.start("proxy-acceptor", partial(self._accept, listening))
         else:
             self._server = await self.loop.create_server(
                 lambda: SmtpSession(self),
-                self._address,
-                self.port,
+                sock=listening,
                 ssl=tls,
                 ssl_handshake_timeout=_PROXY_TIMEOUT if tls is not None else None,
-                backlog=_BACKLOG,
-                reuse_port=True,
+                backlog=BACKLOG,
             )
-            self.port = self._server.sockets[0].getsockname()[1]
         self._sweeper = self.loop.call_later(self._sweep_interval, self._sweep)
 
     def stop_listening(self) -> None:
