@@ -301,7 +301,7 @@ async def test_a_client_that_leaves_after_the_final_dot_has_delivered() -> None:
             socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
         )
         talk.writer.transport.abort()
-        while made.door.sessions:
+        while made.door.census.total:
             await asyncio.sleep(0)
         made.dispatch.gate.set()
         while not made.dispatch.bodies:
@@ -315,7 +315,7 @@ async def test_a_client_that_leaves_before_the_final_dot_has_not() -> None:
         talk.send("Subject: x\r\n\r\n" + "x\r\n" * 10_000)
         await talk.writer.drain()
         await talk.close()
-        while made.door.sessions:
+        while made.door.census.total:
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.01)
         assert made.dispatch.bodies == []

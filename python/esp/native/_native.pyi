@@ -1,6 +1,7 @@
 import os
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, Self, final
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, ClassVar, Literal, Self, final
 
 # ----------------------------------------------------------------------------------------------------
 # imap: commands in, the mailbox index, what a session was told, FETCH and SEARCH (rust/esp-imap)
@@ -1485,6 +1486,228 @@ class SmtpMessage:
     @property
     def has_from(self) -> bool:
         """Whether it has a From field."""
+
+@final
+class SmtpCensus:
+    """Who is connected to a door."""
+
+    def __new__(cls) -> SmtpCensus:
+        """Nobody."""
+
+    def enter(self, address: IPv4Address | IPv6Address | str, most: int, most_each: int | None) -> str | None:
+        """Count a connection in, or tell of what there are too many: `all`, `address`.
+
+        Args:
+            address: where it comes from.
+            most: connections at once.
+            most_each: of them from one address; `None` for as many.
+        """
+
+    def leave(self, address: IPv4Address | IPv6Address | str) -> None:
+        """Count a connection out."""
+
+    @property
+    def total(self) -> int:
+        """How many are connected."""
+
+@final
+class SmtpNumbers:
+    """Numbers for the connections of a process, from 1 on."""
+
+    def __new__(cls) -> SmtpNumbers:
+        """Begin."""
+
+    def __iter__(self) -> SmtpNumbers:
+        """Itself."""
+
+    def __next__(self) -> int:
+        """Return the next number; never ends."""
+
+@final
+class SmtpFront:
+    """A thread that has the sockets of a door, and answers what all messages have in common."""
+
+    def __new__(
+        cls,
+        listener: int,
+        *,
+        greeting: bytes,
+        hostname: str,
+        features: bytes,
+        lmtp: bool,
+        max_message_size: int,
+        max_recipients: int,
+        limits: SmtpLimits,
+        census: SmtpCensus,
+        numbers: SmtpNumbers,
+        most: int,
+        most_each: int,
+        idle: float,
+        data: float,
+    ) -> SmtpFront:
+        """Begin to take connections.
+
+        Args:
+            listener: the descriptor of a listening socket, which is given away.
+            greeting: said at once, with its line end.
+            hostname: ours.
+            features: the reply to EHLO, without its last line end.
+            lmtp: whether this is LMTP.
+            max_message_size: octets that `SIZE=` may declare.
+            max_recipients: of one transaction.
+            limits: for each reader.
+            census: counts the connections.
+            numbers: for the connections.
+            most: connections at once.
+            most_each: connections from one address at once; who comes then is given away, not refused.
+            idle: seconds that a client may be silent.
+            data: seconds that a message may take to come.
+
+        Raises:
+            OSError: the system has no more descriptors or threads.
+        """
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when there are notices."""
+
+    def notices(self) -> list[SmtpAsked | SmtpArrived | SmtpDeparture | SmtpClosed]:
+        """Return what has to be done by now."""
+
+    def remember(
+        self, local_part: str, domain: str, value: object, *, room: int | None, lasting: float
+    ) -> None:
+        """Take a recipient without asking.
+
+        Args:
+            local_part, domain: as asked for.
+            value: what stands for it in `SmtpArrived.recipients`.
+            room: octets of the largest message that it is taken for; `None` for any.
+            lasting: seconds.
+        """
+
+    def forget(self) -> None:
+        """Take no recipient without asking."""
+
+    def accept(self, connection: int, value: object) -> None:
+        """Take the recipient that was asked for, this time."""
+
+    def leave(self, connection: int) -> None:
+        """Do not take it here: the connection comes as `SmtpDeparture`, and the command again."""
+
+    def reply(self, connection: int, reply: bytes, errors: int) -> bool:
+        """Reply to a message; return whether the client is still there.
+
+        Args:
+            connection: its number.
+            reply: with its line end.
+            errors: how many refusals there are in it; if any, the connection comes as `SmtpDeparture` after it.
+        """
+
+    def stop(self) -> None:
+        """Take no more connections, give away those that there are, then `SmtpClosed`."""
+
+    def close(self) -> None:
+        """End the thread, with all connections that it still has; so does letting go of this object."""
+
+    def counts(self) -> list[tuple[str, str, int]]:
+        """Return verb, code and number of the replies given since the last call."""
+
+    def entered(self) -> int:
+        """Return how many connections were taken and greeted since the last call."""
+
+@final
+class SmtpAsked:
+    """Whether a recipient is taken: to be answered by `accept` or `leave`."""
+
+    @property
+    def connection(self) -> int:
+        """Its number."""
+    @property
+    def local_part(self) -> str:
+        """Without quotes and quoted pairs; ASCII."""
+    @property
+    def domain(self) -> str:
+        """ASCII in lower case."""
+    @property
+    def size(self) -> int:
+        """Octets that the message is said to have; at least 1."""
+
+@final
+class SmtpArrived:
+    """A message that came whole: to be answered by `reply`."""
+
+    @property
+    def connection(self) -> int:
+        """Its number."""
+    @property
+    def address(self) -> str:
+        """Where the client is."""
+    @property
+    def hello(self) -> str:
+        """What the client calls itself."""
+    @property
+    def extended(self) -> bool:
+        """Whether it said EHLO or LHLO."""
+    @property
+    def mail(self) -> SmtpMail:
+        """The command that began the transaction."""
+    @property
+    def recipients(self) -> list[Any]:
+        """The values that recipients were accepted with."""
+    @property
+    def message(self) -> SmtpMessage:
+        """The message, without fault."""
+
+@final
+class SmtpDeparture:
+    """A connection that a session has to go on with."""
+
+    @property
+    def descriptor(self) -> int:
+        """Its socket, which is the caller's from now on."""
+    @property
+    def number(self) -> int:
+        """Its number."""
+    @property
+    def address(self) -> str:
+        """Where the client is."""
+    @property
+    def entered(self) -> bool:
+        """Whether it was counted in and greeted; else there were too many."""
+    @property
+    def late(self) -> bool:
+        """Whether the client was silent for too long."""
+    @property
+    def ended(self) -> bool:
+        """Whether the client has said all it will say."""
+    @property
+    def errors(self) -> int:
+        """How many refusals it was told."""
+    @property
+    def data_left(self) -> float | None:
+        """Seconds that the message may still take that is coming; `None` if none is."""
+    @property
+    def reader(self) -> SmtpReader:
+        """With all that was not answered."""
+    @property
+    def hello(self) -> str | None:
+        """What the client calls itself."""
+    @property
+    def extended(self) -> bool:
+        """Whether it said EHLO or LHLO."""
+    @property
+    def mail(self) -> SmtpMail | None:
+        """The command that began the transaction, if there is one."""
+    @property
+    def recipients(self) -> list[Any]:
+        """The values that recipients were accepted with."""
+    @property
+    def unsent(self) -> bytes:
+        """Replies that were not sent."""
+
+@final
+class SmtpClosed:
+    """The thread has no connections any more, and none will come."""
 
 # ----------------------------------------------------------------------------------------------------
 # mime: what is said about the octets of a message (rust/esp-mime)

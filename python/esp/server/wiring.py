@@ -114,16 +114,18 @@ async def _smtp(settings: Settings) -> AsyncIterator[Server]:
         authentication = _authentication(settings, database, stack)
         for forget in (directory.forget, authentication.forget):
             notifier.subscribe_directory(forget)
-        notifier.start()
         dispatch = Dispatch(store, database, _WakingNotifier(notifier, _wakeups(settings, stack)))
         stack.push_async_callback(dispatch.close)
-        yield SmtpServer(
+        server = SmtpServer(
             settings,
             directory=directory,
             dispatch=dispatch,
             authentication=authentication,
             spool=store.spool,
         )
+        notifier.subscribe_directory(server.forget)
+        notifier.start()
+        yield server
 
 
 @asynccontextmanager

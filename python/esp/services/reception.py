@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
+import msgspec
+
 from esp.core.address import Address
 from esp.core.envelope import Accepted, Arrived, Client, MailParameters, Recipient
 from esp.core.errors import (
@@ -23,7 +25,7 @@ from esp.core.errors import (
     TooManyRecipientsError,
     UnavailableError,
 )
-from esp.core.principal import AccountId
+from esp.core.principal import AccountId, Principal
 from esp.core.quota import Quota
 from esp.core.routing import LocalTarget, NoSuchUser, Resolution, route
 from esp.core.trace import authentication_results, date_time, received, return_path
@@ -49,6 +51,30 @@ class Deliverer(Protocol):
     """Makes a message durable (`services.dispatch`)."""
 
     async def deliver(self, incoming: Incoming) -> tuple[Placed, ...]: ...
+
+
+class Located(msgspec.Struct, frozen=True):
+    """A recipient, with what its accounts keep."""
+
+    accepted: Accepted
+    quotas: Sequence[Quota]
+    """One for each of its targets."""
+
+    def check(self, size: int) -> None:
+        """Find room for a message of so many octets.
+
+        Raises:
+            OverQuotaError: one of the accounts has none.
+        """
+        if not all(quota.fits(size) for quota in self.quotas):
+            raise OverQuotaError("The mailbox is full")
+
+    @property
+    def room(self) -> int | None:
+        """Octets that the fullest account may still keep; `None` if none has a limit."""
+        return min(
+            (quota.limit - quota.used for quota in self.quotas if quota.limit is not None), default=None
+        )
 
 
 class Transaction:
@@ -119,7 +145,7 @@ class Reception:
         """
         if parameters.size > self._max_message_size:
             raise TooLargeError(f"Messages have at most {self._max_message_size} octets")
-        return Transaction(f"{self._prefix}{next(self._numbers):x}", client, reverse_path, parameters)
+        return Transaction(self._next_id(), client, reverse_path, parameters)
 
     async def authorise(self, transaction: Transaction) -> None:
         """Let the client use its reverse-path: from outside, nobody can tell whose it is."""
@@ -131,10 +157,10 @@ class Reception:
             TooManyRecipientsError, OverQuotaError: as `rcpt` says.
         """
         self._check_number(transaction)
-        known = None if recipient.address is None else self._directory.remembered(recipient.address)
-        if known is None:
+        located = self.remembered(recipient)
+        if located is None:
             return False
-        _accept(transaction, recipient, *known)
+        _accept(transaction, located)
         return True
 
     async def rcpt(self, transaction: Transaction, recipient: Recipient) -> None:
@@ -150,14 +176,39 @@ class Reception:
             UnavailableError: the database does not answer.
         """
         self._check_number(transaction)
-        principal = transaction.client.principal
+        _accept(transaction, await self.locate(recipient, transaction.client.principal))
+
+    def remembered(self, recipient: Recipient) -> Located | None:
+        """Return where a recipient's mail goes, if nothing has to be asked for it."""
+        known = None if recipient.address is None else self._directory.remembered(recipient.address)
+        return None if known is None else Located(Accepted(recipient, known[0]), known[1])
+
+    async def locate(self, recipient: Recipient, principal: Principal | None = None) -> Located:
+        """Return where a recipient's mail goes, for a client that is `principal`, or that nobody knows.
+
+        Raises:
+            EspError: as `rcpt` says, but for what depends on the transaction.
+        """
         decision = route(await self._resolve(recipient.address), authenticated=principal is not None)
         if isinstance(decision, EspError):
             raise decision
         poster = principal.account if principal is not None else None
         targets = tuple([await self._directory.folder(target, poster) for target in decision])
         quotas = [await self._directory.quota(target.account) for target in targets]
-        _accept(transaction, recipient, targets, quotas)
+        return Located(Accepted(recipient, targets), quotas)
+
+    def resume(
+        self,
+        client: Client,
+        reverse_path: Address | None,
+        parameters: MailParameters,
+        recipients: Sequence[Located],
+    ) -> Transaction:
+        """Return a transaction whose sender and recipients were accepted already."""
+        transaction = Transaction(self._next_id(), client, reverse_path, parameters)
+        for located in recipients:
+            _add(transaction, located)
+        return transaction
 
     async def data(
         self, transaction: Transaction, body: bytes | Spool, arrived: Arrived
@@ -204,6 +255,9 @@ class Reception:
                 delivered.update(target.mailbox for target in targets)
                 outcomes.append(None)
         return outcomes
+
+    def _next_id(self) -> str:
+        return f"{self._prefix}{next(self._numbers):x}"
 
     def _check_number(self, transaction: Transaction) -> None:
         if len(transaction.accepted) >= self._max_recipients:
@@ -256,22 +310,17 @@ class Reception:
         return self._second[1]
 
 
-def _accept(
-    transaction: Transaction,
-    recipient: Recipient,
-    targets: tuple[LocalTarget, ...],
-    quotas: Sequence[Quota],
-) -> None:
+def _accept(transaction: Transaction, located: Located) -> None:
     """Add a recipient whose inboxes all have room, as far as is known before the message."""
-    left = transaction.octets_left
-    for quota in quotas:
-        if not quota.fits(max(transaction.parameters.size, 1)):
-            raise OverQuotaError("The mailbox is full")
-        if quota.limit is not None:
-            room = quota.limit - quota.used
-            left = room if left is None else min(left, room)
-    transaction.octets_left = left
-    transaction.accepted.append(Accepted(recipient, targets))
+    located.check(max(transaction.parameters.size, 1))
+    _add(transaction, located)
+
+
+def _add(transaction: Transaction, located: Located) -> None:
+    room, left = located.room, transaction.octets_left
+    if room is not None:
+        transaction.octets_left = room if left is None else min(left, room)
+    transaction.accepted.append(located.accepted)
 
 
 def _later(error: EspError) -> EspError:

@@ -7,6 +7,7 @@ connection that is silent. aiosmtpd's class stands above: its commands see the s
 
 import asyncio
 import ssl
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -17,7 +18,7 @@ from aiosmtpd.smtp import SMTP, Session
 from esp.core.envelope import Client
 from esp.core.errors import EspError
 from esp.core.sasl import ChannelBinding
-from esp.native import SmtpLine, SmtpProblem, SmtpReader, Spool
+from esp.native import SmtpDeparture, SmtpLine, SmtpProblem, SmtpReader, Spool
 from esp.services.certificates import binding_of
 from esp.smtp.replies import reply_for
 from esp.telemetry.log import Logger
@@ -49,7 +50,7 @@ class SmtpConnection(SMTP):
     handlers: ClassVar[dict[type, Callable[..., Waiting | None]]] = {}
     """What is done for each type of event; filled by the subclass."""
 
-    def __init__(self, door: "Door", peer: str | None = None) -> None:
+    def __init__(self, door: "Door", peer: str | None = None, departure: SmtpDeparture | None = None) -> None:
         # Not `super().__init__`: it looks through all members of two objects and builds a stream, half of the cost of
         # a connection; what it would set is set here or by the class.
         self.door = door
@@ -60,13 +61,14 @@ class SmtpConnection(SMTP):
         self.transport: asyncio.Transport | None = None
         self.session: Session | None = None
         self.envelope = None
-        self.native = SmtpReader(door.limits)
+        self.native = SmtpReader(door.limits) if departure is None else departure.reader
         self.deadline = 0.0
         """When the connection is given up; the door looks once a second."""
-        self.number = next(door.numbers)
+        self.number = next(door.numbers) if departure is None else departure.number
         self.principal: Principal | None = None
         self._log: Logger | None = None
         self._peer = peer
+        self._departure = departure
         self._address: IPv4Address | IPv6Address | None = None
         self._client: Client | None = None
         self._transaction: Transaction | None = None
@@ -102,6 +104,12 @@ class SmtpConnection(SMTP):
         if transport.get_extra_info("sslcontext") is not None:
             self._remember_tls(transport)
         self.deadline = self.loop.time() + self.door.idle_timeout
+        departure, self._departure = self._departure, None
+        if departure is not None and departure.entered:
+            self._counted = True
+            self.door.adopt(self)
+            self._go_on(departure)
+            return
         refusal = self.door.enter(self, self._address)
         if refusal is not None:
             self.transport.write(refusal + b"\r\n")
@@ -110,6 +118,10 @@ class SmtpConnection(SMTP):
             return
         self._counted = True
         self.transport.write(self.door.greeting)
+
+    @abstractmethod
+    def _go_on(self, departure: SmtpDeparture) -> None:
+        """Take over what the front has begun; it has greeted, and counted the connection in."""
 
     def data_received(self, data: bytes) -> None:
         """Take octets, and answer what they complete."""

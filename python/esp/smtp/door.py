@@ -2,11 +2,10 @@
 
 import asyncio
 import contextlib
-import itertools
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
@@ -14,11 +13,12 @@ from esp.config.sections import Security, Smtp
 from esp.core.errors import InvalidError
 from esp.core.network import Networks
 from esp.core.proxy import FIXED_LENGTH, remaining, source
-from esp.native import SmtpLimits, Spool
+from esp.native import SmtpCensus, SmtpFront, SmtpLimits, SmtpNumbers, Spool
 from esp.services.authentication import Authentication
 from esp.services.listening import BACKLOG, listener
 from esp.services.reception import Reception
 from esp.smtp.connection import SmtpConnection
+from esp.smtp.front import Front
 from esp.smtp.session import SmtpSession
 from esp.telemetry import lasting, metrics
 from esp.telemetry.log import get_logger
@@ -49,7 +49,7 @@ class Door:
         implicit_tls: bool = False,
         lmtp: bool = False,
         authentication: Authentication | None = None,
-        numbers: Iterator[int] | None = None,
+        numbers: SmtpNumbers | None = None,
         sweep: float = _SWEEP,
     ) -> None:
         """`authentication` makes it a submission door; all others take no password.
@@ -59,7 +59,7 @@ class Door:
         self.name = name
         # Bound now: the lazy logger would be bound anew for each event, also for those that nobody wants.
         self.log = get_logger(__name__).bind(door=name)
-        self.numbers = itertools.count(1) if numbers is None else numbers
+        self.numbers = SmtpNumbers() if numbers is None else numbers
         self.hostname = hostname
         self.reception = reception
         self.spool = spool
@@ -71,6 +71,7 @@ class Door:
         self.data_timeout = smtp.data_timeout
         self.max_errors = smtp.max_errors
         self.max_message_size = smtp.max_message_size
+        self.max_recipients = smtp.max_recipients
         self.limits = SmtpLimits(
             size_limit=smtp.max_message_size,
             header_limit=min(_HEADER_LIMIT, smtp.max_message_size),
@@ -96,7 +97,7 @@ class Door:
         self._proxies = Networks.parse(security.proxy_networks)
         self._sweep_interval = sweep
         self._sessions: set[SmtpConnection] = set()
-        self._by_address: Counter[IPv4Address | IPv6Address] = Counter()
+        self.census = SmtpCensus()
         self._features: dict[tuple[bool, bool, bool], bytes] = {}
         self._replies: Counter[tuple[str, bytes]] = Counter()
         self._entered = 0
@@ -108,6 +109,7 @@ class Door:
         self._listener: socket.socket | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._meeting: set[asyncio.Task[None]] = set()
+        self._front: Front | None = None
 
     # --- opening and closing ------------------------------------------------------------------------------------
 
@@ -124,6 +126,8 @@ class Door:
         if self._proxies.members:
             self._listener = listening
             self._acceptor = lasting.start("proxy-acceptor", partial(self._accept, listening))
+        elif tls is None and not self.submission:
+            self._front = Front(self, self._thread(listening))
         else:
             self._server = await self.loop.create_server(
                 lambda: SmtpSession(self),
@@ -133,6 +137,24 @@ class Door:
                 backlog=BACKLOG,
             )
         self._sweeper = self.loop.call_later(self._sweep_interval, self._sweep)
+
+    def _thread(self, listening: socket.socket) -> SmtpFront:
+        return SmtpFront(
+            listening.detach(),
+            greeting=self.greeting,
+            hostname=self.hostname,
+            features=self.features(tls=False, login=False, bound=False),
+            lmtp=self.lmtp,
+            max_message_size=self.max_message_size,
+            max_recipients=self.max_recipients,
+            limits=self.limits,
+            census=self.census,
+            numbers=self.numbers,
+            most=self._max_connections,
+            most_each=self._max_per_address,
+            idle=self.idle_timeout,
+            data=self.data_timeout,
+        )
 
     def stop_listening(self) -> None:
         """Take no more connections."""
@@ -149,12 +171,16 @@ class Door:
         self.draining = True
         for session in list(self._sessions):
             session.drain()
-        if self._sessions:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                if self._front is not None:
+                    await self._front.stop()
+                if self._sessions:
                     await self._empty.wait()
         deliveries = [session.task for session in self._sessions if session.task is not None]
         deliveries += self._orphans
+        if self._front is not None:
+            deliveries += self._front.deliveries
         for session in list(self._sessions):
             session.abort()
         if deliveries:
@@ -163,6 +189,14 @@ class Door:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._report()
+        if self._front is not None:
+            self._front.close()
+            self._front = None
+
+    def forget(self) -> None:
+        """Ask again for every recipient: something about them has changed."""
+        if self._front is not None:
+            self._front.forget()
 
     # --- what sessions ask --------------------------------------------------------------------------------------
 
@@ -171,20 +205,24 @@ class Door:
         self._entered += 1
         if self.draining:
             return b"421 4.3.2 %s Shutting down" % self.hostname.encode()
-        if len(self._sessions) >= self._max_connections:
+        crowd = self.census.enter(address, self._max_connections, self._max_per_address)
+        if crowd == "address" and address in self._exempt:
+            crowd = self.census.enter(address, self._max_connections, None)
+        if crowd == "all":
             return b"421 4.7.0 %s Too many connections" % self.hostname.encode()
-        if self._by_address[address] >= self._max_per_address and address not in self._exempt:
+        if crowd == "address":
             return b"421 4.7.0 %s Too many connections from your address" % self.hostname.encode()
-        self._by_address[address] += 1
         self._sessions.add(session)
         return None
+
+    def adopt(self, session: SmtpConnection) -> None:
+        """Take a session that was counted in already."""
+        self._sessions.add(session)
 
     def leave(self, session: SmtpConnection, address: IPv4Address | IPv6Address) -> None:
         """Count a session out."""
         self._sessions.discard(session)
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
+        self.census.leave(address)
         if session.task is not None:
             # It delivers what the client has handed over, and nobody waits for its reply.
             self._orphans.add(session.task)
@@ -223,9 +261,9 @@ class Door:
             self._features[tls, login, bound] = known
         return known
 
-    def count(self, verb: str, code: bytes) -> None:
-        """Count a reply; told to the metrics once a second, since their files cost more than a reply."""
-        self._replies[verb, code] += 1
+    def count(self, verb: str, code: bytes, number: int = 1) -> None:
+        """Count replies; told to the metrics once a second, since their files cost more than a reply."""
+        self._replies[verb, code] += number
 
     def accepted(self, size: int) -> None:
         """Count a message."""
@@ -241,7 +279,9 @@ class Door:
         self._report()
 
     def _report(self) -> None:
-        metrics.SMTP_SESSIONS.labels(self.name).set(len(self._sessions))
+        metrics.SMTP_SESSIONS.labels(self.name).set(self.census.total)
+        if self._front is not None:
+            self._entered += self._front.report(self.count)
         if self._entered:
             metrics.SMTP_CONNECTIONS.labels(self.name).inc(self._entered)
             self._entered = 0

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable
 
 from esp.config.sections import Settings
-from esp.native import Spool
+from esp.native import SmtpNumbers, Spool
 from esp.services import certificates
 from esp.services.authentication import Authentication
 from esp.services.reception import Deliverer, Directory, Reception
@@ -56,7 +56,7 @@ class SmtpServer:
             )
             for kind in (Reception, Submission)
         )
-        connections = itertools.count(1)
+        connections = SmtpNumbers()
         self.doors: list[Door] = []
         for name, address, port in (
             ("smtp", smtp.address, smtp.port),
@@ -101,6 +101,11 @@ class SmtpServer:
     async def drain(self, timeout: float) -> None:
         """Take no more connections; let transactions end, at most so long."""
         await asyncio.gather(*(door.drain(timeout) for door in self.doors))
+
+    def forget(self) -> None:
+        """Ask again for every recipient: something about them has changed."""
+        for door in self.doors:
+            door.forget()
 
     def reload(self) -> None:
         """Read the certificate anew; connections keep theirs, and a bad one changes nothing.

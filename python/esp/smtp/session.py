@@ -7,19 +7,20 @@ command table of aiosmtpd's class, whose syntax and session they use.
 import errno
 import unicodedata
 from base64 import b64encode
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from aiosmtpd.smtp import Session, syntax
 
 from esp.core.address import Address, parse_domain
-from esp.core.envelope import Arrived, MailParameters, Recipient
+from esp.core.envelope import MailParameters, Recipient
 from esp.core.errors import AddressSyntaxError, EspError, InvalidError, StorageFullError, UnavailableError
 from esp.core.sasl import Challenge, decoded
 from esp.native import (
     SmtpBdat,
     SmtpChunkEnd,
+    SmtpDeparture,
     SmtpLine,
     SmtpMail,
     SmtpMessage,
@@ -27,12 +28,12 @@ from esp.native import (
     SmtpProblem,
     SmtpRcpt,
     SmtpVerb,
-    Spool,
 )
 from esp.services.reception import Transaction
 from esp.smtp.connection import SmtpConnection, Waiting
+from esp.smtp.delivery import deliver
 from esp.smtp.replies import FAULTS, OUT_OF_STEP, PROBLEMS, reply_for
-from esp.telemetry.log import bind, cause_of
+from esp.telemetry.log import bind
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,6 +47,30 @@ class SmtpSession(SmtpConnection):
 
     verbs: ClassVar[dict[str, Callable[["SmtpSession", str], Coroutine[Any, Any, None]]]] = {}
     """The `smtp_` methods by verb; aiosmtpd would look for them once for each connection."""
+
+    def _go_on(self, departure: SmtpDeparture) -> None:
+        """Take over what the front has begun."""
+        session, mail = cast("Session", self.session), departure.mail
+        if departure.hello is not None:
+            session.host_name = departure.hello
+        session.extended_smtp = departure.extended
+        self._errors = departure.errors
+        self._eof = departure.ended
+        if departure.data_left is not None:
+            self._data_deadline = self.loop.time() + departure.data_left
+        if mail is not None:
+            self._transaction = self.door.reception.resume(
+                self._who(smtputf8=False),
+                path_of(mail.local_part, mail.domain),
+                parameters_of(mail),
+                departure.recipients,
+            )
+        if departure.unsent:
+            cast("asyncio.Transport", self.transport).write(departure.unsent)
+        if departure.late:
+            self.expire()
+        else:
+            self._advance()
 
     # --- the verbs of a transaction -----------------------------------------------------------------------------
 
@@ -66,13 +91,12 @@ class SmtpSession(SmtpConnection):
         if not (mail.ascii or mail.smtputf8):
             return self._answer(b"553 5.6.7 Non-ASCII address needs SMTPUTF8", "MAIL")
         try:
-            reverse_path = _path(mail.local_part, mail.domain) if mail.local_part or mail.domain else None
+            reverse_path = path_of(mail.local_part, mail.domain)
         except AddressSyntaxError:
             return self._answer(b"553 5.1.7 Sender address syntax", "MAIL")
-        parameters = MailParameters(mail.size or 0, mail.body == "8BITMIME", mail.smtputf8)
         try:
             transaction = self.door.reception.mail(
-                self._who(smtputf8=mail.smtputf8), reverse_path, parameters
+                self._who(smtputf8=mail.smtputf8), reverse_path, parameters_of(mail)
             )
         except EspError as error:
             return self._answer(reply_for(error), "MAIL")
@@ -99,7 +123,7 @@ class SmtpSession(SmtpConnection):
         if not (rcpt.ascii or transaction.parameters.smtputf8):
             return self._answer(b"553 5.6.7 Non-ASCII address needs SMTPUTF8", "RCPT")
         try:
-            address = _path(rcpt.local_part, rcpt.domain) if rcpt.domain else None
+            address = path_of(rcpt.local_part, rcpt.domain) if rcpt.domain else None
         except AddressSyntaxError:
             return self._answer(b"553 5.1.3 Recipient address syntax", "RCPT")
         recipient = Recipient(address)
@@ -213,7 +237,7 @@ class SmtpSession(SmtpConnection):
         self._spool = None
         self._forget()
         try:
-            replies = await self._deliver(transaction, message, spool, error)
+            replies = await deliver(self.door, self.log, transaction, message, spool=spool, error=error)
         finally:
             if spool is not None:
                 spool.close()
@@ -225,69 +249,6 @@ class SmtpSession(SmtpConnection):
                 transaction=transaction.id,
                 replies=[r.decode() for r in replies],
             )
-
-    async def _deliver(
-        self, transaction: Transaction, message: SmtpMessage, spool: Spool | None, error: EspError | None
-    ) -> list[bytes]:
-        recipients = len(transaction.accepted)
-        answers = recipients if self.door.lmtp else 1
-        if message.fault is not None:
-            self.log.info(
-                "message_refused", transaction=transaction.id, reason=message.fault, size=message.size
-            )
-            return [FAULTS[message.fault]] * answers
-        body: bytes | Spool = message.rest if spool is None else spool
-        arrived = Arrived(message.size, message.received, message.has_date, message.has_message_id)
-        accepted = b"250 2.0.0 OK %s" % transaction.id.encode()
-        reception = self.door.reception
-        try:
-            if error is not None:
-                raise error
-            if self.door.lmtp:
-                outcomes = await reception.data_for_each(transaction, body, arrived)
-                replies = [accepted if outcome is None else reply_for(outcome) for outcome in outcomes]
-                recipients = self._tell_refused(transaction, outcomes)
-            else:
-                await reception.data(transaction, body, arrived)
-                replies = [accepted]
-        except EspError as failure:
-            replies = [reply_for(failure)] * answers
-            self.log.warning(
-                "message_refused",
-                transaction=transaction.id,
-                reason=failure.detail,
-                cause=cause_of(failure),
-                size=message.size,
-            )
-        except Exception:
-            # Whether it was delivered is not known: temporary, a double is better than a loss.
-            self.log.exception("delivery_failed", transaction=transaction.id)
-            replies = [b"451 4.3.0 Local error"] * answers
-        else:
-            if recipients:
-                self.log.info(
-                    "message_accepted",
-                    transaction=transaction.id,
-                    peer=transaction.client.address,
-                    reverse_path=str(transaction.reverse_path or ""),
-                    recipients=recipients,
-                    size=message.size,
-                )
-                self.door.accepted(message.size)
-        return replies
-
-    def _tell_refused(self, transaction: Transaction, outcomes: Sequence[EspError | None]) -> int:
-        """Tell the log of recipients that did not get the message after all; return how many did."""
-        for accepted, outcome in zip(transaction.accepted, outcomes, strict=True):
-            if outcome is not None:
-                self.log.warning(
-                    "recipient_refused",
-                    transaction=transaction.id,
-                    recipient=str(accepted.recipient.address or "postmaster"),
-                    reason=outcome.detail,
-                    cause=cause_of(outcome),
-                )
-        return outcomes.count(None)
 
     def _on_problem(self, problem: SmtpProblem) -> None:
         self._reply(PROBLEMS[problem.kind], "")
@@ -473,12 +434,23 @@ SmtpSession.verbs = {
 
 
 @lru_cache(maxsize=4096)
-def _path(local_part: str, domain: str) -> Address:
-    """Return the address of a path; the native reader has checked its grammar."""
+def path_of(local_part: str, domain: str) -> Address | None:
+    """Return the address of a path, `None` for the null path; the native reader has checked its grammar.
+
+    Raises:
+        AddressSyntaxError: the domain is none.
+    """
+    if not local_part and not domain:
+        return None
     # Letters, digits and dots in lower case are a domain's only form already.
     plain = domain.isascii() and not domain.startswith("[")
     # RFC 6532 §3.1: the same text must not be two addresses.
     return Address(unicodedata.normalize("NFC", local_part), domain if plain else parse_domain(domain))
+
+
+def parameters_of(mail: SmtpMail) -> MailParameters:
+    """Return what a delivery has to know of MAIL's parameters."""
+    return MailParameters(mail.size or 0, mail.body == "8BITMIME", mail.smtputf8)
 
 
 def _spool_error(error: OSError) -> EspError:

@@ -1,5 +1,6 @@
 //! The only crate that knows Python: converts values, releases the GIL, maps errors.
 
+mod front;
 mod imap;
 mod maildir;
 mod mime;
@@ -11,6 +12,7 @@ use pyo3::prelude::*;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     mime::register(module)?;
     smtp::register(module)?;
+    front::register(module)?;
     imap::register(module)?;
     maildir::register(module)
 }

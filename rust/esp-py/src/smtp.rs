@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use esp_smtp::{Body, Command, Event, Fault, Limits, Notify, Path, Problem, Reader, Ret, Rules};
+use esp_smtp::{
+    Body, Command, Event, Fault, Limits, Mail, Message, Notify, Path, Problem, Reader, Ret, Rules,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -22,7 +24,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 #[pyclass(frozen, module = "esp.native")]
-struct SmtpLimits(Arc<Limits>);
+pub(crate) struct SmtpLimits(pub(crate) Arc<Limits>);
 
 #[pymethods]
 impl SmtpLimits {
@@ -51,7 +53,7 @@ impl SmtpLimits {
 }
 
 #[pyclass(module = "esp.native")]
-struct SmtpReader(Reader);
+pub(crate) struct SmtpReader(pub(crate) Reader);
 
 #[pymethods]
 impl SmtpReader {
@@ -101,7 +103,7 @@ impl SmtpReader {
 }
 
 #[pyclass(frozen, get_all, module = "esp.native")]
-struct SmtpMail {
+pub(crate) struct SmtpMail {
     local_part: String,
     domain: String,
     ascii: bool,
@@ -166,7 +168,7 @@ struct SmtpChunkEnd {
 }
 
 #[pyclass(frozen, get_all, module = "esp.native")]
-struct SmtpMessage {
+pub(crate) struct SmtpMessage {
     rest: Py<PyBytes>,
     size: u64,
     fault: Option<&'static str>,
@@ -174,6 +176,44 @@ struct SmtpMessage {
     has_date: bool,
     has_message_id: bool,
     has_from: bool,
+}
+
+impl SmtpMail {
+    pub(crate) fn new(mail: Mail) -> Self {
+        let (local_part, domain, ascii) = parts(mail.reverse_path);
+        Self {
+            local_part,
+            domain,
+            ascii,
+            size: mail.size,
+            body: mail.body.map(|body| match body {
+                Body::SevenBit => "7BIT",
+                Body::EightBitMime => "8BITMIME",
+            }),
+            smtputf8: mail.smtputf8,
+            ret: mail.ret.map(|ret| match ret {
+                Ret::Full => "FULL",
+                Ret::Headers => "HDRS",
+            }),
+            envid: mail.envid,
+            auth: mail.auth,
+            extended: mail.extended,
+        }
+    }
+}
+
+impl SmtpMessage {
+    pub(crate) fn new(py: Python<'_>, message: Message) -> Self {
+        Self {
+            rest: PyBytes::new(py, &message.rest).unbind(),
+            size: message.size,
+            fault: message.fault.map(fault_name),
+            received: message.received,
+            has_date: message.has_date,
+            has_message_id: message.has_message_id,
+            has_from: message.has_from,
+        }
+    }
 }
 
 fn convert(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
@@ -209,49 +249,13 @@ fn convert(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
             },
         )?
         .into_any(),
-        Event::Message(message) => Py::new(
-            py,
-            SmtpMessage {
-                rest: PyBytes::new(py, &message.rest).unbind(),
-                size: message.size,
-                fault: message.fault.map(fault_name),
-                received: message.received,
-                has_date: message.has_date,
-                has_message_id: message.has_message_id,
-                has_from: message.has_from,
-            },
-        )?
-        .into_any(),
+        Event::Message(message) => Py::new(py, SmtpMessage::new(py, message))?.into_any(),
     })
 }
 
 fn convert_command(py: Python<'_>, command: Command) -> PyResult<Py<PyAny>> {
     Ok(match command {
-        Command::Mail(mail) => {
-            let (local_part, domain, ascii) = parts(mail.reverse_path);
-            Py::new(
-                py,
-                SmtpMail {
-                    local_part,
-                    domain,
-                    ascii,
-                    size: mail.size,
-                    body: mail.body.map(|body| match body {
-                        Body::SevenBit => "7BIT",
-                        Body::EightBitMime => "8BITMIME",
-                    }),
-                    smtputf8: mail.smtputf8,
-                    ret: mail.ret.map(|ret| match ret {
-                        Ret::Full => "FULL",
-                        Ret::Headers => "HDRS",
-                    }),
-                    envid: mail.envid,
-                    auth: mail.auth,
-                    extended: mail.extended,
-                },
-            )?
-            .into_any()
-        }
+        Command::Mail(mail) => Py::new(py, SmtpMail::new(mail))?.into_any(),
         Command::Rcpt(rcpt) => {
             let (local_part, domain, ascii) = parts(rcpt.forward_path);
             Py::new(

@@ -1,8 +1,10 @@
-//! Sans-IO SMTP, the side that reads (RFC 5321, 3030, 6531, 3461).
+//! SMTP, the side that reads (RFC 5321, 3030, 6531, 3461).
 //!
-//! In: the octets of one connection, in any division. Out: [`Event`]s, one for each command, refused line, part of
-//! a large message and whole message. Nothing here decides whether a command is welcome and nothing here replies;
-//! commands that are rare come out as lines.
+//! The [`Reader`] knows no sockets. In: the octets of one connection, in any division. Out: [`Event`]s, one for each
+//! command, refused line, part of a large message and whole message. It does not decide whether a command is welcome
+//! and does not reply; commands that are rare come out as lines.
+//!
+//! The [`Front`] has the sockets of a door, and answers what needs no decision.
 //!
 //! A line ends at CR LF and nowhere else (RFC 5321 §2.3.8), so `<LF>.<LF>` and its kin never end a message.
 
@@ -14,10 +16,14 @@
 mod command;
 mod content;
 mod dots;
+mod front;
 mod path;
 mod reader;
 
 pub use command::{Body, Command, Mail, Notify, Problem, Rcpt, Ret, parse};
 pub use content::{Content, Fault, Rules};
+pub use front::{
+    Bounds, Census, Conversation, Crowded, Departure, Front, Notice, Terms, Transaction,
+};
 pub use path::{Path, path};
 pub use reader::{Event, Limits, Message, Reader};

@@ -13,7 +13,7 @@ const LONGEST_DOMAIN: usize = 255;
 /// A path without its brackets, source route and quoting.
 ///
 /// Both parts empty is the null path; a domain empty on its own is `<postmaster>` (RFC 5321 §4.5.1).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Path {
     /// The local part, with quotes and quoted pairs resolved.
     pub local_part: String,

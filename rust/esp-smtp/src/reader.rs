@@ -119,6 +119,8 @@ pub struct Reader {
     overlong: bool,
     content: Option<Box<Content>>,
     accounted: usize,
+    /// Comes before all else.
+    unread: Option<Box<Event>>,
 }
 
 impl Reader {
@@ -134,6 +136,7 @@ impl Reader {
             overlong: false,
             content: None,
             accounted: 0,
+            unread: None,
         }
     }
 
@@ -157,6 +160,9 @@ impl Reader {
 
     /// What came next, `None` until more is fed.
     pub fn next_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.unread.take() {
+            return Some(*event);
+        }
         let event = match self.mode {
             Mode::Command => self.line(parse).map(|read| match read {
                 Ok(command) => {
@@ -179,6 +185,11 @@ impl Reader {
         };
         self.account();
         event
+    }
+
+    /// Give the last event back: it comes next.
+    pub fn unread(&mut self, event: Event) {
+        self.unread = Some(Box::new(event));
     }
 
     /// The next line is no command (RFC 4954 §4).

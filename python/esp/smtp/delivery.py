@@ -1,0 +1,101 @@
+"""What becomes of a message that came whole, and what its client is told (RFC 5321 §4.2.5, RFC 2033 §4.2)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from esp.core.envelope import Arrived
+from esp.core.errors import EspError
+from esp.native import SmtpMessage, Spool
+from esp.smtp.replies import FAULTS, reply_for
+from esp.telemetry.log import Logger, cause_of
+
+if TYPE_CHECKING:
+    from esp.services.reception import Transaction
+    from esp.smtp.door import Door
+
+
+async def deliver(
+    door: "Door",
+    log: Logger,
+    transaction: "Transaction",
+    message: SmtpMessage,
+    *,
+    spool: Spool | None = None,
+    error: EspError | None = None,
+) -> list[bytes]:
+    """Deliver a message, and return the replies to its end: one, or with LMTP one for each recipient.
+
+    Args:
+        door: where it came in.
+        log: told what became of it.
+        transaction: who sent it to whom.
+        message: its octets, or those that are not in the spool.
+        spool: the octets of a large one, whole.
+        error: why the spool could not be written.
+    """
+    recipients = len(transaction.accepted)
+    answers = recipients if door.lmtp else 1
+    if message.fault is not None:
+        log.info(
+            "message_refused",
+            source=__name__,
+            transaction=transaction.id,
+            reason=message.fault,
+            size=message.size,
+        )
+        return [FAULTS[message.fault]] * answers
+    body: bytes | Spool = message.rest if spool is None else spool
+    arrived = Arrived(message.size, message.received, message.has_date, message.has_message_id)
+    accepted = b"250 2.0.0 OK %s" % transaction.id.encode()
+    try:
+        if error is not None:
+            raise error
+        if door.lmtp:
+            outcomes = await door.reception.data_for_each(transaction, body, arrived)
+            replies = [accepted if outcome is None else reply_for(outcome) for outcome in outcomes]
+            recipients = _tell_refused(log, transaction, outcomes)
+        else:
+            await door.reception.data(transaction, body, arrived)
+            replies = [accepted]
+    except EspError as failure:
+        replies = [reply_for(failure)] * answers
+        log.warning(
+            "message_refused",
+            source=__name__,
+            transaction=transaction.id,
+            reason=failure.detail,
+            cause=cause_of(failure),
+            size=message.size,
+        )
+    except Exception:
+        # Whether it was delivered is not known: temporary, a double is better than a loss.
+        log.exception("delivery_failed", source=__name__, transaction=transaction.id)
+        replies = [b"451 4.3.0 Local error"] * answers
+    else:
+        if recipients:
+            log.info(
+                "message_accepted",
+                source=__name__,
+                transaction=transaction.id,
+                peer=transaction.client.address,
+                reverse_path=str(transaction.reverse_path or ""),
+                recipients=recipients,
+                size=message.size,
+            )
+            door.accepted(message.size)
+    return replies
+
+
+def _tell_refused(log: Logger, transaction: "Transaction", outcomes: Sequence[EspError | None]) -> int:
+    """Tell the log of recipients that did not get the message after all; return how many did."""
+    for accepted, outcome in zip(transaction.accepted, outcomes, strict=True):
+        if outcome is not None:
+            log.warning(
+                "recipient_refused",
+                source=__name__,
+                transaction=transaction.id,
+                recipient=str(accepted.recipient.address or "postmaster"),
+                reason=outcome.detail,
+                cause=cause_of(outcome),
+            )
+    return outcomes.count(None)

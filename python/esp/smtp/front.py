@@ -1,0 +1,142 @@
+"""What the thread before a door's sessions asks for: recipients, deliveries, and sessions for all the rest.
+
+The thread (`rust/esp-smtp/src/front.rs`) has the sockets of a door, and answers what all messages have in common. What
+it does not answer it gives away, with all that was said so far, and a `SmtpSession` goes on.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Coroutine
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from esp.core.envelope import Client, Recipient
+from esp.core.errors import EspError
+from esp.native import SmtpArrived, SmtpAsked, SmtpClosed, SmtpDeparture, SmtpFront
+from esp.services.reception import Located
+from esp.smtp.delivery import deliver
+from esp.smtp.session import SmtpSession, parameters_of, path_of
+from esp.telemetry.log import Logger
+
+if TYPE_CHECKING:
+    from esp.smtp.door import Door
+
+_REMEMBERED = 1.0
+"""Seconds in which the thread does not ask for a recipient again."""
+
+
+class Front:
+    """The thread of a door, and what is done for it in the event loop."""
+
+    def __init__(self, door: "Door", thread: SmtpFront) -> None:
+        self._door = door
+        self._thread = thread
+        self._loop = asyncio.get_running_loop()
+        self._adoptions: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[None]] = set()
+        self._closed = asyncio.Event()
+        self.deliveries: set[asyncio.Task[None]] = set()
+        """Messages that were handed over, and are not answered."""
+        self._loop.add_reader(thread.fileno(), self._ready)
+
+    def forget(self) -> None:
+        """Ask again for every recipient: something about them has changed."""
+        self._thread.forget()
+
+    async def stop(self) -> None:
+        """Take no more connections; return when all are closed, or have come to a session."""
+        self._thread.stop()
+        await self._closed.wait()
+        while self._adoptions:
+            await asyncio.wait(self._adoptions)
+
+    def close(self) -> None:
+        """End the thread, and break off what it still has."""
+        self._loop.remove_reader(self._thread.fileno())
+        self._thread.close()
+
+    def report(self, count: Callable[[str, bytes, int], None]) -> int:
+        """Tell how many replies were given since the last time; return how many connections were taken."""
+        for verb, code, number in self._thread.counts():
+            count(verb, code.encode(), number)
+        return self._thread.entered()
+
+    def _ready(self) -> None:
+        for notice in self._thread.notices():
+            match notice:
+                case SmtpArrived():
+                    self._begin(self.deliveries, self._deliver(notice))
+                case SmtpAsked():
+                    self._begin(self._asking, self._ask(notice))
+                case SmtpDeparture():
+                    self._begin(self._adoptions, self._adopt(notice))
+                case SmtpClosed():
+                    self._closed.set()
+
+    def _begin(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def _ask(self, asked: SmtpAsked) -> None:
+        try:
+            located = await self._locate(asked)
+        except EspError:
+            # A session asks again, and says why not.
+            self._thread.leave(asked.connection)
+        except Exception:
+            self._door.log.exception("recipient_failed", source=__name__, connection=asked.connection)
+            self._thread.leave(asked.connection)
+        else:
+            self._thread.accept(asked.connection, located)
+
+    async def _locate(self, asked: SmtpAsked) -> Located:
+        recipient = Recipient(path_of(asked.local_part, asked.domain))
+        reception = self._door.reception
+        located = await reception.locate(recipient)
+        located.check(asked.size)
+        if reception.remembered(recipient) is not None:
+            self._thread.remember(
+                asked.local_part, asked.domain, located, room=located.room, lasting=_REMEMBERED
+            )
+        return located
+
+    async def _deliver(self, arrived: SmtpArrived) -> None:
+        log = self._door.log.bind(source=__name__, connection=arrived.connection, user=None)
+        try:
+            replies = await self._replies(arrived, log)
+        except Exception:
+            log.exception("delivery_failed")
+            replies = [b"451 4.3.0 Local error"] * (len(arrived.recipients) if self._door.lmtp else 1)
+        for reply in replies:
+            self._door.count("MESSAGE", reply[:3])
+        errors = sum(reply >= b"500" for reply in replies)
+        if not self._thread.reply(arrived.connection, b"\r\n".join((*replies, b"")), errors):
+            log.info("client_left_before_reply", replies=[reply.decode() for reply in replies])
+
+    async def _replies(self, arrived: SmtpArrived, log: Logger) -> list[bytes]:
+        door, mail = self._door, arrived.mail
+        transaction = door.reception.resume(
+            _client(arrived.address, arrived.hello, arrived.extended, door.lmtp),
+            path_of(mail.local_part, mail.domain),
+            parameters_of(mail),
+            arrived.recipients,
+        )
+        return await deliver(door, log, transaction, arrived.message)
+
+    async def _adopt(self, departure: SmtpDeparture) -> None:
+        with contextlib.ExitStack() as stack:
+            connection = stack.enter_context(socket.socket(fileno=departure.descriptor))
+            if departure.entered:
+                stack.callback(self._door.census.leave, departure.address)
+            with contextlib.suppress(OSError):
+                await self._loop.connect_accepted_socket(
+                    lambda: SmtpSession(self._door, departure=departure), connection
+                )
+                stack.pop_all()
+
+
+@lru_cache(maxsize=4096)
+def _client(address: str, hello: str, extended: bool, lmtp: bool) -> Client:
+    return Client(address, hello, "LMTP" if lmtp else "ESMTP" if extended else "SMTP")

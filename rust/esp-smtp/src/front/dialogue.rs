@@ -1,0 +1,356 @@
+//! What the front answers by itself on one connection; everything else is left to the session behind it.
+//!
+//! Left is every reply that is no success, every parameter and verb that is rare, and every message that is faulty or
+//! too large for memory: so what is refused, and why, is said in one place, and not here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::known::Known;
+use crate::command::{Command, Mail, Rcpt};
+use crate::path::Path;
+use crate::reader::{Event, Limits, Message, Reader};
+
+/// Events answered before other connections get their turn.
+const AT_ONCE: usize = 200;
+/// Octets of replies that are gathered before they are sent.
+const REPLIES_AT_ONCE: usize = 32 * 1024;
+
+/// What a door says and allows.
+#[derive(Debug)]
+pub struct Terms {
+    /// Said at once, with its line end.
+    pub greeting: Vec<u8>,
+    /// The name of this host.
+    pub hostname: String,
+    /// The reply to `EHLO` or `LHLO` without TLS, without the last line end.
+    pub features: Vec<u8>,
+    /// Whether this is LMTP (RFC 2033).
+    pub lmtp: bool,
+    /// Octets that `SIZE=` may declare.
+    pub max_message_size: u64,
+    /// Of one transaction.
+    pub max_recipients: usize,
+    /// For each reader.
+    pub limits: Arc<Limits>,
+}
+
+/// The successes that are answered here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Success {
+    Ehlo,
+    Helo,
+    Mail,
+    Rcpt,
+    Data,
+    Rset,
+    Noop,
+    Quit,
+}
+
+/// How many replies were given.
+#[derive(Debug, Default)]
+pub(super) struct Counts([AtomicU64; 8]);
+
+/// Verb and code of each success, in the order of [`Success`].
+const SUCCESSES: [(&str, &str); 8] = [
+    ("EHLO", "250"),
+    ("HELO", "250"),
+    ("MAIL", "250"),
+    ("RCPT", "250"),
+    ("DATA", "354"),
+    ("RSET", "250"),
+    ("NOOP", "250"),
+    ("QUIT", "221"),
+];
+
+impl Counts {
+    fn add(&self, success: Success) {
+        if let Some(count) = self.0.get(success as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Verb, code and number of the replies given since the last call.
+    pub(super) fn take(&self) -> Vec<(&'static str, &'static str, u64)> {
+        SUCCESSES
+            .iter()
+            .zip(&self.0)
+            .map(|(&(verb, code), count)| (verb, code, count.swap(0, Ordering::Relaxed)))
+            .filter(|&(.., number)| number > 0)
+            .collect()
+    }
+}
+
+/// From MAIL to the end of DATA.
+#[derive(Debug)]
+pub struct Transaction<R> {
+    /// The command that began it.
+    pub mail: Mail,
+    /// Who was accepted.
+    pub recipients: Vec<Arc<R>>,
+}
+
+/// How a turn ended.
+#[derive(Debug)]
+pub(super) enum Turn<R> {
+    /// The client is to go on.
+    Listen,
+    /// More has come already, but others come first.
+    Again,
+    /// Somebody has to say whether this recipient is taken: `accept` or `leave`.
+    Recipient {
+        path: Path,
+        /// What the message is said to have, in octets; at least 1.
+        size: u64,
+    },
+    /// Somebody has to deliver this; then `reply`.
+    Message(Transaction<R>, Message),
+    /// The client has said good-bye.
+    Bye,
+    /// The session has to go on.
+    Leave,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Dialogue<R> {
+    terms: Arc<Terms>,
+    reader: Reader,
+    hello: Option<String>,
+    extended: bool,
+    transaction: Option<Transaction<R>>,
+    /// A recipient that somebody is asked for.
+    asked: Option<Rcpt>,
+    /// Whether a message's octets come.
+    receiving: bool,
+    pub(super) out: Vec<u8>,
+}
+
+/// What a session has to know to go on.
+#[derive(Debug)]
+pub struct Conversation<R> {
+    /// With all that was not answered.
+    pub reader: Reader,
+    /// What the client calls itself.
+    pub hello: Option<String>,
+    /// Whether it said `EHLO` or `LHLO`.
+    pub extended: bool,
+    /// What was accepted so far.
+    pub transaction: Option<Transaction<R>>,
+    /// Replies that were not sent.
+    pub unsent: Vec<u8>,
+}
+
+impl<R> Dialogue<R> {
+    pub(super) fn new(terms: Arc<Terms>) -> Self {
+        Self {
+            reader: Reader::new(Arc::clone(&terms.limits)),
+            out: terms.greeting.clone(),
+            terms,
+            hello: None,
+            extended: false,
+            transaction: None,
+            asked: None,
+            receiving: false,
+        }
+    }
+
+    /// Take octets from the network.
+    pub(super) fn feed(&mut self, octets: &[u8]) {
+        self.reader.feed(octets);
+    }
+
+    /// Octets that wait to be read as commands.
+    pub(super) const fn buffered(&self) -> usize {
+        self.reader.buffered()
+    }
+
+    /// What the client calls itself, and whether it said `EHLO` or `LHLO`.
+    pub(super) fn greeting(&self) -> (String, bool) {
+        (self.hello.clone().unwrap_or_default(), self.extended)
+    }
+
+    /// Whether a message's octets come.
+    pub(super) const fn receiving(&self) -> bool {
+        self.receiving
+    }
+
+    /// Answer what has come, up to what somebody else has to answer; replies are added to `out`.
+    pub(super) fn turn(&mut self, known: &Known<R>, counts: &Counts, now: Instant) -> Turn<R> {
+        for _ in 0..AT_ONCE {
+            if self.out.len() > REPLIES_AT_ONCE {
+                return Turn::Again;
+            }
+            let Some(event) = self.reader.next_event() else {
+                return Turn::Listen;
+            };
+            let command = match event {
+                Event::Command(command) => command,
+                Event::Message(message) if message.fault.is_none() => {
+                    self.receiving = false;
+                    if let Some(transaction) = self.transaction.take() {
+                        return Turn::Message(transaction, message);
+                    }
+                    return self.leave(Event::Message(message));
+                }
+                other => return self.leave(other),
+            };
+            match command {
+                Command::Mail(mail) if self.takes(&mail) => {
+                    self.transaction = Some(Transaction {
+                        mail,
+                        recipients: Vec::new(),
+                    });
+                    self.say(counts, Success::Mail, b"250 2.1.0 Sender OK");
+                }
+                Command::Rcpt(mut rcpt) if self.may_take(&rcpt) => {
+                    rcpt.forward_path.domain.make_ascii_lowercase();
+                    let size = self.size();
+                    if let Some(value) = known.get(&rcpt.forward_path, size, now) {
+                        self.add(value, counts);
+                    } else {
+                        let path = rcpt.forward_path.clone();
+                        self.asked = Some(rcpt);
+                        return Turn::Recipient { path, size };
+                    }
+                }
+                Command::Data if self.recipients() > 0 => {
+                    self.reader.begin_data(false);
+                    self.receiving = true;
+                    let reply = b"354 End data with <CR><LF>.<CR><LF>";
+                    self.say(counts, Success::Data, reply);
+                }
+                Command::Rset => {
+                    self.forget();
+                    self.say(counts, Success::Rset, b"250 2.0.0 OK");
+                }
+                Command::Noop => self.say(counts, Success::Noop, b"250 2.0.0 OK"),
+                Command::Quit => {
+                    let reply = format!("221 2.0.0 {} Bye", self.terms.hostname);
+                    self.say(counts, Success::Quit, reply.as_bytes());
+                    return Turn::Bye;
+                }
+                Command::Other(line) => {
+                    if !self.greeted(&line, counts) {
+                        return self.leave(Event::Command(Command::Other(line)));
+                    }
+                }
+                other => return self.leave(Event::Command(other)),
+            }
+        }
+        Turn::Again
+    }
+
+    /// The recipient that was asked for is taken.
+    pub(super) fn accept(&mut self, value: Arc<R>, counts: &Counts) {
+        self.asked = None;
+        self.add(value, counts);
+    }
+
+    /// The session is to answer, also what is being asked.
+    pub(super) fn into_conversation(mut self) -> Conversation<R> {
+        if let Some(rcpt) = self.asked.take() {
+            self.reader.unread(Event::Command(Command::Rcpt(rcpt)));
+        }
+        Conversation {
+            reader: self.reader,
+            hello: self.hello,
+            extended: self.extended,
+            transaction: self.transaction,
+            unsent: self.out,
+        }
+    }
+
+    fn takes(&self, mail: &Mail) -> bool {
+        let path = &mail.reverse_path;
+        self.hello.is_some()
+            && self.transaction.is_none()
+            && (self.extended || !mail.extended)
+            && mail.ret.is_none()
+            && mail.envid.is_none()
+            && !mail.smtputf8
+            && mail.size.unwrap_or(0) <= self.terms.max_message_size
+            && (path.is_null() || is_plain(path))
+    }
+
+    fn may_take(&self, rcpt: &Rcpt) -> bool {
+        self.transaction.is_some()
+            && self.recipients() < self.terms.max_recipients
+            && !rcpt.extended
+            && is_plain(&rcpt.forward_path)
+    }
+
+    fn recipients(&self) -> usize {
+        self.transaction
+            .as_ref()
+            .map_or(0, |transaction| transaction.recipients.len())
+    }
+
+    fn size(&self) -> u64 {
+        let declared = self.transaction.as_ref().and_then(|t| t.mail.size);
+        declared.unwrap_or(0).max(1)
+    }
+
+    fn add(&mut self, value: Arc<R>, counts: &Counts) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.recipients.push(value);
+        }
+        self.say(counts, Success::Rcpt, b"250 2.1.5 Recipient OK");
+    }
+
+    /// Answer a greeting; tell whether it was one.
+    fn greeted(&mut self, line: &[u8], counts: &Counts) -> bool {
+        let Some((verb, name)) =
+            memchr::memchr(b' ', line).and_then(|at| line.split_at_checked(at))
+        else {
+            return false;
+        };
+        let success = match (verb.to_ascii_uppercase().as_slice(), self.terms.lmtp) {
+            (b"EHLO", false) | (b"LHLO", true) => Success::Ehlo,
+            (b"HELO", false) => Success::Helo,
+            _ => return false,
+        };
+        let name = name.trim_ascii();
+        if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
+            return false;
+        }
+        let Ok(name) = str::from_utf8(name) else {
+            return false;
+        };
+        // RFC 5321 §4.1.4: as if RSET had come.
+        self.forget();
+        self.hello = Some(name.to_owned());
+        self.extended = success == Success::Ehlo;
+        if self.extended {
+            let terms = Arc::clone(&self.terms);
+            self.say(counts, success, &terms.features);
+        } else {
+            let reply = format!("250 {}", self.terms.hostname);
+            self.say(counts, success, reply.as_bytes());
+        }
+        true
+    }
+
+    fn forget(&mut self) {
+        self.transaction = None;
+        self.reader.forget();
+    }
+
+    fn say(&mut self, counts: &Counts, success: Success, reply: &[u8]) {
+        counts.add(success);
+        self.out.extend_from_slice(reply);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    fn leave(&mut self, event: Event) -> Turn<R> {
+        self.reader.unread(event);
+        Turn::Leave
+    }
+}
+
+/// Whether a path is an address as most are: ASCII, in a domain by name.
+fn is_plain(path: &Path) -> bool {
+    path.is_ascii() && !path.domain.is_empty() && !path.domain.starts_with('[')
+}
