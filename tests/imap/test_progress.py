@@ -121,3 +121,27 @@ async def test_very_many_messages_are_not_expunged_in_one_transaction(
     assert sum("EXPUNGE" in line and line.startswith("*") for line in expunged) == 5
     assert await world.database_value(query, account) == before + 3  # type: ignore[operator]
     await client.close()
+
+
+async def test_very_many_messages_are_changed_in_pieces_and_a_silent_store_stays_silent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages_module, "TOGETHER", 2)
+    address = await world.account()
+    client, other = await world.doors[0].login(address), await world.doors[-1].login(address)
+    for _ in range(5):
+        await client.append("INBOX", b"x")
+    for one in (client, other):
+        await one.ok("SELECT INBOX")
+
+    assert await client.ok("STORE 1:* +FLAGS.SILENT (\\Seen)") == ["OK STORE completed"]
+    told = await client.ok("STORE 2:5 +FLAGS (\\Flagged)")
+
+    query = "SELECT array_agg(uids ORDER BY modseq) FROM changed WHERE account_id = $1"
+    account = world.fake.principals[address].account
+    assert await world.database_value(query, account) == ["1:2", "3:4", "5:5", "2:3", "4:5"]
+    assert [line.split()[1] for line in told[:-1]] == ["2", "3", "4", "5"]
+    heard = await other.ok("NOOP")
+    assert [line.count("\\Seen") + line.count("\\Flagged") for line in heard[:-1]] == [1, 2, 2, 2, 2]
+    for one in (client, other):
+        await one.close()

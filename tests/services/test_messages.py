@@ -13,6 +13,7 @@ from esp.core.errors import NotFoundError, OverQuotaError, StorageFullError, Una
 from esp.core.mailbox import Mailbox
 from esp.core.message import FIRST_KEYWORD_BIT, SystemFlag
 from esp.native import Store
+from esp.services import messages as messages_module
 from esp.services.messages import WORTH_OVERLAPPING, Messages
 from esp.storage.maildir import Maildirs
 from esp.storage.postgres import mailboxes
@@ -173,8 +174,7 @@ async def test_a_message_without_a_file_is_not_copied_and_all_others_are(boxes_o
     boxes = await boxes_of()
     gone = sorted((boxes.from_ / "cur").iterdir())[7]
     gone.unlink()
-    moved = await boxes.messages().move(boxes.source.id, boxes.target.id, None)
-    assert len(moved.sources) == len(UIDS) - 1
+    await boxes.messages().move_all(boxes.source.id, boxes.target.id)
     assert await boxes.rows(boxes.target) == boxes.files()
     assert await boxes.rows(boxes.source) == {gone.name}
 
@@ -268,6 +268,74 @@ async def test_a_copy_that_is_cancelled_while_files_are_made_has_no_rows(boxes_o
     assert not await _is_locked(boxes)
     assert await boxes.rows(boxes.target) == set()
     assert len(await boxes.rows(boxes.source)) == len(UIDS)
+
+
+async def test_a_conditional_store_in_pieces_refuses_what_somebody_changed_between_them(
+    boxes_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages_module, "TOGETHER", 2)
+    boxes = await boxes_of()
+    pieces = 0
+
+    async def change_others() -> None:
+        nonlocal pieces
+        pieces += 1
+        if pieces == 2:
+            # The first piece is done with, and UID 1 with it.
+            await boxes.messages().store(boxes.source.id, [1, 3], "add", SystemFlag.DRAFT)
+
+    hooked = boxes.messages(Hooked(boxes.database, change_others))
+    stored = await hooked.store(boxes.source.id, [1, 2, 3, 4, 5], "add", SystemFlag.FLAGGED, 2)
+
+    assert stored.modified == {3}
+    # 3 is ours, 4 the other's, 5 and 6 ours.
+    assert (stored.after, stored.own, stored.modseq) == (2, 3, 6)
+    first, draft, flagged = 1, int(SystemFlag.DRAFT), int(SystemFlag.FLAGGED)
+    async with boxes.database.connection() as connection:
+        rows = await messages_sql.rows(connection, boxes.source, [1, 2, 3, 4, 5])
+    assert [row.flags for row in rows] == [
+        first | flagged | draft, first | flagged, first | draft, first | flagged, first | flagged,
+    ]  # fmt: skip
+
+
+async def test_of_a_store_that_fails_half_way_others_hear_what_was_done(
+    boxes_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages_module, "TOGETHER", 2)
+    boxes = await boxes_of()
+    publications = Publications()
+    pieces = 0
+
+    async def fail() -> None:
+        nonlocal pieces
+        pieces += 1
+        if pieces == 3:
+            raise UnavailableError("The database does not answer")
+
+    hooked = Messages(Hooked(boxes.database, fail), boxes.maildirs, publications, 60.0)
+    with pytest.raises(UnavailableError):
+        await hooked.store(boxes.source.id, [1, 2, 3, 4, 5], "add", SystemFlag.FLAGGED)
+    assert publications.batches == [[(boxes.source.id, 3)], [(boxes.source.id, 4)]]
+
+
+async def test_all_messages_of_a_mailbox_are_moved_in_pieces_but_none_that_came_meanwhile(
+    boxes_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages_module, "TOGETHER", 50)
+    boxes = await boxes_of()
+    pieces: list[int] = []
+
+    async def deliver() -> None:
+        pieces.append(len(await boxes.rows(boxes.source)))
+        if len(pieces) == 1:
+            await boxes.messages().copy(boxes.source.id, boxes.source.id, [1])
+
+    await boxes.messages(Hooked(boxes.database, deliver)).move_all(boxes.source.id, boxes.target.id)
+
+    assert pieces == [len(UIDS), len(UIDS) + 1 - 50, len(UIDS) + 1 - 100]
+    assert len(await boxes.rows(boxes.target)) == len(UIDS)
+    assert await boxes.rows(boxes.target) == boxes.files()
+    assert len(await boxes.rows(boxes.source)) == 1
 
 
 async def _is_locked(boxes: Boxes) -> bool:

@@ -180,7 +180,7 @@ async def test_flags_by_mode(mode: messages.Mode, flags: int, unseen: int, datab
     bits = FLAGGED if mode == "replace" else SEEN | FLAGGED
     async with database.transaction() as tx:
         await messages.set_flags(tx, await locked(tx, mailbox), [1, 2], mode, bits)
-        rows = await messages.rows(tx, mailbox, None)
+        rows = await messages.rows(tx, mailbox, [1, 2])
     assert [row.flags for row in rows] == [flags, flags]
     assert (await fresh(database, mailbox.id)).unseen == unseen
 
@@ -257,7 +257,7 @@ async def test_what_is_said_about_octets_stays_while_a_copy_needs_it(database: D
         await messages.add_copies(tx, both[source.id], both[target.id], [(1, "a", "")], [])
         removal = messages.Removal(folder="home/.A", after=60.0)
         await messages.expunge(tx, both[source.id], [1], removal, deleted_only=False)
-        (row,) = await messages.rows(tx, target, None)
+        (row,) = await messages.rows(tx, target, [1])
         assert (await unlinking(tx, account)).contents == str(row.content)
         await messages.forget_contents(tx, account, [row.content])
         assert await tx.fetchval("SELECT count(*) FROM content WHERE account_id = $1", account) == 1

@@ -46,7 +46,8 @@ def _literal(value: object) -> str:
     [
         (lambda c, box: messages.rows(c, box, [1, 2, 4]), "Index Cond: .*uid = ANY"),
         (lambda c, box: messages.rows(c, box, [1, 2, 3]), "Index Cond: .*uid >= "),
-        (lambda c, box: messages.rows(c, box, None), "Index Cond: .*uid > "),
+        (lambda c, box: messages.uids(c, box, range(1, 9), most=5), "Index Cond: .*uid >= "),
+        (lambda c, box: messages.changed_since(c, box, [1, 2, 4], 1), "Index Cond: .*uid = ANY"),
         (lambda c, box: upkeep.known_files(c, box, ["a", "b"]), "hashed SubPlan"),
         (lambda c, box: messages.add_copies(c, box, box, [(1, "a", "S")], []), "Index Cond: .*uid = ANY"),
         (

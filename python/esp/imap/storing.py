@@ -40,7 +40,7 @@ async def store(session: "Session", command: Command) -> str:
     bits = await _permitted_bits(session, selected, command, arguments)
     plan = _plan(selected, command, arguments, bits)
     modified, numbers = plan.modified, plan.modified_numbers
-    modseq, after = 0, 0
+    own, after = 0, 0
     if plan.changing:
         stored = await session.door.messages.store(
             selected.opened.mailbox,
@@ -50,8 +50,8 @@ async def store(session: "Session", command: Command) -> str:
             arguments.unchanged_since,
             settable=selected.view.settable,
         )
-        modseq, after = stored.modseq, stored.after
-        selected.opened.heard(modseq)
+        own, after = stored.own, stored.after
+        selected.opened.heard(stored.modseq)
         await selected.opened.refresh()
         if stored.modified:
             # Somebody was faster than our knowledge; by now it has come.
@@ -66,7 +66,7 @@ async def store(session: "Session", command: Command) -> str:
         # RFC 7162 §3.1.3: why it was refused, whether .SILENT or not.
         announce=modified if arguments.silent else named + modified,
         silent=named if arguments.silent else (),
-        silent_modseq=modseq,
+        silent_modseq=own,
         silent_after=after,
     )
     name = f"{'UID ' if command.uid else ''}STORE"

@@ -960,7 +960,7 @@ class View:
             announce: UIDs whose flags are told even if unchanged, those of a STORE
             silent: UIDs changed by this session with `.SILENT`: their flags are not told unless changed again
                 by another after `silent_modseq`; with CONDSTORE enabled their MODSEQ is (RFC 7162 §3.1.3)
-            silent_modseq: the mod-sequence of that STORE
+            silent_modseq: the last mod-sequence of that STORE, to which all behind `silent_after` belong
             silent_after: the mailbox's mod-sequence just before it; if the session has not been told all up to it,
                 flags are told after all, for the client does not know what its change came to (RFC 3501 §6.4.6)
             hold_messages: keep messages that came and went for a later call (RFC 5465 §3.1)

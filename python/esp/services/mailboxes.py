@@ -313,7 +313,8 @@ class Mailboxes:
 
     async def _move_inbox(self, principal: Principal, new_name: str) -> None:
         # RFC 3501 §6.3.5: "moves all messages in INBOX to a new mailbox with the given name, leaving INBOX empty";
-        # children of INBOX are unaffected.
+        # children of INBOX are unaffected. A failure leaves an INBOX with messages, and the others in the new mailbox;
+        # MOVE takes the rest there.
         inbox = await self.find(principal, INBOX)
         async with self._database.transaction() as tx:
             room = await access.room_for(tx, principal, new_name)
@@ -322,7 +323,7 @@ class Mailboxes:
             target = await self._create(tx, room, None)
             # RFC 5464 §4.1: INBOX keeps its annotations, and the new mailbox gets them as well.
             await annotations_sql.copy(tx, inbox.id, target.id)
-        await self._messages.move(inbox.id, target.id, None)
+        await self._messages.move_all(inbox.id, target.id)
 
     async def _describe(self, mailbox: Mailbox, subscribed: bool) -> None:
         with file_errors():

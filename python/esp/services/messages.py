@@ -1,7 +1,8 @@
 """Changing the messages of mailboxes: flags, copies, moves, expunges (RFC 3501 §6.4, RFC 6851).
 
 In: UIDs of one mailbox. Out: what was changed, after it is durable: files first, rows second, then word to the other
-processes. Every call is one transaction: all of it happened, or nothing did.
+processes. What happens to one message happens whole or not at all; so does all that `copy` and `move` do. Flags and
+expunges of very many go in pieces (`TOGETHER`), each a transaction: whoever is told of a failure may find some done.
 """
 
 import asyncio
@@ -39,15 +40,18 @@ WORTH_OVERLAPPING = range(100, 5_000)
 and a connection is taken, which others may wait for; for more, they would be for long."""
 
 TOGETHER = 100_000
-"""Messages expunged in one transaction: a million would take longer than a statement may."""
+"""Messages changed in one transaction: some millions would take longer than a statement may."""
 
 
 class Stored(msgspec.Struct, frozen=True):
     """What a STORE did."""
 
     modseq: ModSeq
+    """The mailbox's highest at its end."""
     after: ModSeq
-    """The mailbox's mod-sequence just before."""
+    """The same just before it."""
+    own: ModSeq
+    """All mod-sequences behind `after` up to here are of this STORE; less than `modseq` if others came between."""
     modified: frozenset[int]
     """Not changed: they were, by somebody else, after `unchanged_since` (RFC 7162 §3.1.3)."""
 
@@ -101,16 +105,27 @@ class Messages:
         Raises:
             NotFoundError: the mailbox was deleted.
         """
-        modified: frozenset[int] = frozenset()
-        async with self._database.transaction() as tx:
-            locked = await _lock(tx, mailbox)
-            if unchanged_since is not None:
-                modified = await sql.changed_since(tx, locked, uids, unchanged_since)
-                uids = [uid for uid in uids if uid not in modified]
-            changed = await sql.set_flags(tx, locked, uids, mode, bits, settable=settable)
-        if changed.messages:
-            await self._notifier.publish([(mailbox, changed.modseq)])
-        return Stored(modseq=changed.modseq, after=locked.highest_modseq, modified=modified)
+        refused: set[int] = set()
+        after = own = modseq = ModSeq(0)
+        # RFC 7162 §3.1.3: UNCHANGEDSINCE is asked "for each message", which is changed or not by itself, so a piece may
+        # have a mod-sequence of its own. The question about a message and its change are under one lock.
+        for first in range(0, len(uids) or 1, TOGETHER):
+            some = uids[first : first + TOGETHER]
+            async with self._database.transaction() as tx:
+                locked = await _lock(tx, mailbox)
+                if unchanged_since is not None:
+                    modified = await sql.changed_since(tx, locked, some, unchanged_since)
+                    refused |= modified
+                    some = [uid for uid in some if uid not in modified]
+                changed = await sql.set_flags(tx, locked, some, mode, bits, settable=settable)
+            modseq = changed.modseq
+            if first == 0:
+                after = own = locked.highest_modseq
+            if locked.highest_modseq == own:
+                own = modseq
+            if changed.messages:
+                await self._notifier.publish([(mailbox, modseq)])
+        return Stored(modseq=modseq, after=after, own=own, modified=frozenset(refused))
 
     async def expunge(self, mailbox: MailboxId, uids: list[int]) -> ModSeq:
         """Remove those of the messages that have `\\Deleted` now, and return the mailbox's highest mod-sequence.
@@ -151,14 +166,31 @@ class Messages:
         return await self._copy(source, target, uids, settable, move=False, whole=whole)
 
     async def move(
-        self, source: MailboxId, target: MailboxId, uids: list[int] | None, *, settable: int = -1
+        self, source: MailboxId, target: MailboxId, uids: list[int], *, settable: int = -1
     ) -> Copied:
-        """Move messages (`None`: all): as `copy`, and they are gone from `source` in the same transaction.
+        """Move messages: as `copy`, and they are gone from `source` in the same transaction.
 
         Raises:
             NotFoundError: one of the mailboxes was deleted.
         """
         return await self._copy(source, target, uids, settable, move=True)
+
+    async def move_all(self, source: MailboxId, target: MailboxId) -> None:
+        """Move every message that is there now, in pieces: when this is cut off, each is in one of the two mailboxes.
+
+        Raises:
+            NotFoundError: one of the mailboxes was deleted.
+        """
+        async with self._database.connection() as connection:
+            mailbox = await mailboxes_sql.by_id(connection, source)
+        done = Uid(0)
+        while True:
+            async with self._database.connection() as connection:
+                uids = await sql.uids(connection, mailbox, range(done + 1, mailbox.uidnext), most=TOGETHER)
+            if not uids:
+                return
+            await self._copy(source, target, uids, -1, move=True)
+            done = uids[-1]
 
     async def section(
         self, mailbox: Mailbox, uid: Uid, section: str, partial: tuple[int, int] | None
@@ -187,7 +219,7 @@ class Messages:
         self,
         source_id: MailboxId,
         target_id: MailboxId,
-        uids: list[int] | None,
+        uids: Sequence[int],
         settable: int,
         *,
         move: bool,
@@ -200,13 +232,13 @@ class Messages:
             charged = target.account if not move or source.account != target.account else None
             if charged is not None:
                 await _check_quota(connection, charged, rows)
-        if whole and uids is not None and len(rows) < len(uids):
+        if whole and len(rows) < len(uids):
             raise MessagesGoneError("Some of the messages were expunged")
         if not rows:
             return Copied(uidvalidity=target.uidvalidity, sources=[], copies=[])
         change = _Change(source_id, target_id, source.highest_modseq, settable, charged, move)
         copies = self._named(source, target, rows, settable)
-        wanted = len(uids) if whole and uids is not None else 0
+        wanted = len(uids) if whole else 0
         linking = asyncio.create_task(self._link(target, copies))
         try:
             if len(copies) not in WORTH_OVERLAPPING:

@@ -108,6 +108,7 @@ fn a_silent_store_is_not_told_unless_another_came_after() {
     let silent = Sync {
         silent: vec![1, 2],
         silent_modseq: 4,
+        silent_after: 3,
         ..all()
     };
     assert_eq!(
@@ -139,6 +140,25 @@ fn a_silent_store_after_changes_that_the_session_does_not_know_is_told() {
             ..all()
         })),
         "* 1 FETCH (FLAGS (\\Deleted \\Seen))\r\n"
+    );
+}
+
+#[test]
+fn a_silent_store_in_pieces_is_not_told_but_what_another_did_between_and_after() {
+    let index = filled(4);
+    let view = View::new(Arc::clone(&index), false, u32::MAX);
+    // Ours had 5 and 6; another came, and the last piece had 8.
+    let changed = [(1, 5), (2, 6), (3, 7), (4, 8)];
+    let messages = changed.map(|(uid, modseq)| Message::new(uid, modseq, SEEN));
+    apply(&index, &messages, 8, 5, &[]);
+    assert_eq!(
+        text(view.sync(&Sync {
+            silent: vec![1, 2, 4],
+            silent_modseq: 6,
+            silent_after: 4,
+            ..all()
+        })),
+        "* 3 FETCH (FLAGS (\\Seen))\r\n* 4 FETCH (FLAGS (\\Seen))\r\n"
     );
 }
 

@@ -221,12 +221,27 @@ async def count_recent_and_deleted(
     return {MailboxId(row[0]): Count(*row[1:]) for row in rows}
 
 
-async def rows(connection: Connection, mailbox: Mailbox, uids: Sequence[int] | None) -> list[Row]:
-    """Return those of the messages that still exist, rising; `None` for all of the mailbox."""
-    if uids is not None and not uids:
+async def uids(connection: Connection, mailbox: Mailbox, within: range, *, most: int) -> list[Uid]:
+    """Return the first UIDs of messages that are there, rising."""
+    found = await connection.fetch(
+        """
+        SELECT uid FROM message WHERE account_id = $1 AND mailbox_id = $2 AND uid >= $3 AND uid < $4
+        ORDER BY uid LIMIT $5
+        """,
+        mailbox.account,
+        mailbox.id,
+        within.start,
+        within.stop,
+        most,
+    )
+    return [row["uid"] for row in found]
+
+
+async def rows(connection: Connection, mailbox: Mailbox, uids: Sequence[int]) -> list[Row]:
+    """Return those of the messages that still exist, rising."""
+    if not uids:
         return []
-    # Not `$3 IS NULL OR …`: planned once for all, that compares each message of the mailbox with each of the list.
-    among, wanted = ("uid > ($3::bigint[])[1]", [0]) if uids is None else _among(uids)
+    among, wanted = _among(uids)
     found = await connection.fetch(
         f"""
         SELECT uid, content_id, flags, size, file, file_flags FROM message
@@ -243,14 +258,16 @@ async def changed_since(
     connection: Connection, mailbox: Mailbox, uids: Sequence[int], modseq: int
 ) -> frozenset[int]:
     """Return those of `uids` that were changed after a mod-sequence (RFC 7162 §3.1.3)."""
+    if not uids:
+        return frozenset()
+    among, wanted = _among(uids)
     found = await connection.fetch(
-        """
-        SELECT uid FROM message
-        WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY($3::bigint[]) AND modseq > $4
-        """,
+        f"""
+        SELECT uid FROM message WHERE account_id = $1 AND mailbox_id = $2 AND {among} AND modseq > $4
+        """,  # noqa: S608 - our constants
         mailbox.account,
         mailbox.id,
-        uids,
+        wanted,
         modseq,
     )
     return frozenset(row["uid"] for row in found)

@@ -27,7 +27,7 @@ pub struct Sync {
     pub announce: Vec<u32>,
     /// UIDs changed by `.SILENT`.
     pub silent: Vec<u32>,
-    /// The mod-sequence of that change.
+    /// The last mod-sequence of that change: it has all behind `silent_after` up to here.
     pub silent_modseq: i64,
     /// The mailbox's mod-sequence just before it.
     pub silent_after: i64,
@@ -200,7 +200,8 @@ impl View {
             let Some(row) = table.find_near(uid, &mut hint) else {
                 continue;
             };
-            let own = reckoned && row.modseq == sync.silent_modseq;
+            let own =
+                reckoned && sync.silent_after < row.modseq && row.modseq <= sync.silent_modseq;
             let hushed = silent.contains(&uid) && (own || row.modseq <= known.told);
             if hushed && !known.condstore {
                 continue;
