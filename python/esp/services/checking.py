@@ -232,7 +232,7 @@ class _Mailbox:
         mailbox, subscribed = self._mailbox, self._snapshot.subscribed
         card = await asyncio.to_thread(maildir.read_card, self._root, self._folder)
         self._keywords = card.keywords if card is not None else ()
-        expected = Card(mailbox.name, mailbox.uidvalidity, mailbox.special_use, subscribed, mailbox.keywords)
+        expected = maildir.card_of(mailbox, subscribed=subscribed)
         lags = self._may_lag(card, expected)
         if not missing and (card == expected or (lags and not self._fix)):
             return

@@ -21,7 +21,6 @@ from esp.native import Store, sync_file_system
 from esp.services.mailboxes import Listed, Mailboxes
 from esp.storage import mailbox_files, maildir
 from esp.storage.mailbox_files import MaildirWriter, MboxWriter, Outgoing, Read
-from esp.storage.maildir import Card
 from esp.storage.postgres import exports
 from esp.storage.postgres.exports import Row
 from esp.storage.postgres.pool import Database
@@ -140,9 +139,7 @@ class Exporting:
         assert mailbox is not None
         directory = maildir.directory_for(mailbox.name, taken)
         taken.add(directory)
-        card = Card(
-            mailbox.name, mailbox.uidvalidity, mailbox.special_use, listed.subscribed, mailbox.keywords
-        )
+        card = maildir.card_of(mailbox, subscribed=listed.subscribed)
         writer = MaildirWriter(target, directory, card)
         await asyncio.to_thread(writer.prepare)
         async for rows in self._rows(mailbox):

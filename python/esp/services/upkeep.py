@@ -112,7 +112,7 @@ class Upkeep:
         if found is None or (card is not None and card.keywords == found[0].keywords):
             return
         one, subscribed = found
-        card = maildir.Card(one.name, one.uidvalidity, one.special_use, subscribed, one.keywords)
+        card = maildir.card_of(one, subscribed=subscribed)
         await asyncio.to_thread(maildir.make_mailbox, self._store, self._root, folder, card)
 
     async def unlink_files(self) -> int:

@@ -78,8 +78,8 @@ class Maildirs:
 
     async def describe(self, account: str, mailbox: Mailbox, *, subscribed: bool) -> None:
         """Make the mailbox's Maildir where it is missing, and write its card; both are durable then."""
-        card = Card(mailbox.name, mailbox.uidvalidity, mailbox.special_use, subscribed, mailbox.keywords)
         where = folder(account, mailbox.directory)
+        card = card_of(mailbox, subscribed=subscribed)
         await asyncio.to_thread(make_mailbox, self._store, self._root, where, card)
 
     async def describe_all(
@@ -87,10 +87,7 @@ class Maildirs:
     ) -> None:
         """Write the cards of an account's mailboxes, whose Maildirs are there, durably; `subscribed` has names."""
         cards = [
-            (
-                folder(account, one.directory),
-                Card(one.name, one.uidvalidity, one.special_use, one.name in subscribed, one.keywords),
-            )
+            (folder(account, one.directory), card_of(one, subscribed=one.name in subscribed))
             for one in mailboxes
         ]
         await asyncio.to_thread(write_cards, self._store, self._root, cards)
@@ -137,6 +134,11 @@ class Maildirs:
         """Remove files; one that cannot be removed is an orphan from now on."""
         if paths:
             await asyncio.to_thread(self._store.unlink, list(paths))
+
+
+def card_of(mailbox: Mailbox, *, subscribed: bool) -> Card:
+    """Return the card that a mailbox's folder should have."""
+    return Card(mailbox.name, mailbox.uidvalidity, mailbox.special_use, subscribed, mailbox.keywords)
 
 
 def flag_letters(flags: int) -> str:
