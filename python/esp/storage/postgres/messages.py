@@ -423,12 +423,23 @@ async def adopt_contents(
     return {row["id"]: row["adopted"] for row in rows}
 
 
-_FILES = f"""files AS (
+def _left_to_a_worker(folder: str, after: str, *, contents: str = "true") -> str:
+    """Return the part of a statement that leaves the files of `gone` to a worker, in a row for each thousand.
+
+    The account is `$1`; what else it takes are expressions. `contents`: whether those may be out of use now.
+    """
+    return f"""files AS (
             SELECT (row_number() OVER () - 1) / {FILES_PER_ROW} AS part, content_id,
                 file || CASE WHEN file_flags IS NULL THEN '' ELSE ':2,' || file_flags END AS name
             FROM gone
-        )"""  # noqa: S608 - our constant
-"""The names of files that are to be removed, and to which row of the outbox each belongs."""
+        ), told AS (
+            INSERT INTO outbox (topic, payload, not_before)
+            SELECT 'unlink', jsonb_build_object(
+                    'folder', {folder}::text, 'names', string_agg(name, '/'), 'account', $1::bigint,
+                    'contents', CASE WHEN {contents} THEN string_agg(content_id::text, ',') ELSE '' END),
+                now() + {after}
+            FROM files GROUP BY part
+        )"""  # noqa: S608 - our constants
 
 
 async def expunge(
@@ -471,14 +482,7 @@ async def expunge(
             UPDATE mailbox AS b SET highest_modseq = $5, messages = b.messages - sums.messages,
                 unseen = b.unseen - sums.unseen, octets = b.octets - sums.octets
             FROM sums WHERE b.id = $2 AND sums.messages > 0
-        ), {_FILES}, told AS (
-            INSERT INTO outbox (topic, payload, not_before)
-            SELECT 'unlink', jsonb_build_object(
-                    'folder', $6::text, 'names', string_agg(name, '/'), 'account', $1::bigint,
-                    'contents', CASE WHEN $8 THEN '' ELSE string_agg(content_id::text, ',') END),
-                now() + $7
-            FROM files GROUP BY part
-        ), remembered AS (
+        ), {_left_to_a_worker("$6", "$7", contents="NOT $8")}, remembered AS (
             INSERT INTO expunged (account_id, mailbox_id, modseq, uids)
             SELECT $1, $2, $5, {_SET} FROM sums WHERE messages > 0
         )
@@ -505,14 +509,9 @@ async def remove_all(tx: Connection, mailbox: Mailbox, removal: Removal) -> None
         WITH gone AS (
             DELETE FROM message WHERE account_id = $1 AND mailbox_id = $2
             RETURNING content_id, file, file_flags
-        ), {_FILES}
-        INSERT INTO outbox (topic, payload, not_before)
-        SELECT 'unlink', jsonb_build_object(
-                'folder', $3::text, 'names', string_agg(name, '/'), 'account', $1::bigint,
-                'contents', string_agg(content_id::text, ',')),
-            now() + $4
-        FROM files GROUP BY part
-        """,  # noqa: S608 - our constant
+        ), {_left_to_a_worker("$3", "$4")}
+        SELECT
+        """,  # noqa: S608 - our constants
         mailbox.account,
         mailbox.id,
         removal.folder,
