@@ -3,6 +3,8 @@
 import asyncio
 import os
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -20,10 +22,33 @@ from esp.services.upkeep import Upkeep
 from esp.storage import maildir, quarantine
 from esp.storage.maildir import Card
 from esp.storage.postgres import outbox
-from esp.storage.postgres.pool import Database
+from esp.storage.postgres.pool import Connection, Database
 from tests.services.conftest import Box, Publications, add_box
 
 BODY = b"From: a@example.test\r\nSubject: Hello\r\nMessage-ID: <1@example.test>\r\n\r\nHi\r\n"
+
+
+class Asked(Database):
+    """Remembers what the database was asked."""
+
+    def __init__(self, database: Database) -> None:
+        self._real = database
+        self.statements: list[str] = []
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        async with self._real.connection() as connection:
+            with connection.query_logger(lambda query: self.statements.append(query.query)):
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with self._real.transaction() as tx:
+            with tx.query_logger(lambda query: self.statements.append(query.query)):
+                yield tx
+
+    def reads_of_unlink(self) -> int:
+        return sum("'unlink'" in statement for statement in self.statements)
 
 
 @pytest.fixture
@@ -74,6 +99,39 @@ async def test_nothing_is_found_where_nothing_is_wrong(
     box, _ = await filled(dispatch, database, root, 0, SystemFlag.SEEN, SystemFlag.DRAFT | SystemFlag.FLAGGED)
 
     assert await checked(database, store, root, box) == []
+
+
+async def test_the_outbox_is_asked_for_files_without_a_message_only(
+    dispatch: Dispatch, database: Database, store: Store, root: Path
+) -> None:
+    box, _ = await filled(dispatch, database, root, 0, SystemFlag.SEEN)
+    asked = Asked(database)
+    assert await checked(asked, store, root, box) == []
+    assert asked.statements
+    assert asked.reads_of_unlink() == 0
+
+    (expunged,) = store.deliver([DeliverItem(b"", BODY, [box.folder], ["S"], 0)])
+    assert isinstance(expunged, Stored)
+    async with database.connection() as connection:
+        await outbox.add(connection, "unlink", outbox.Unlink(paths=expunged.paths), delay=3600)
+
+    assert await checked(asked, store, root, box) == []
+    assert asked.reads_of_unlink() == 1
+
+
+async def test_files_of_a_deleted_mailbox_that_wait_for_a_worker_are_no_finding(
+    dispatch: Dispatch, database: Database, store: Store, root: Path
+) -> None:
+    box, _ = await filled(dispatch, database, root, 0)
+    store.make_folder(f"{box.folder}/.Gone")
+    (waiting,) = store.deliver([DeliverItem(b"", BODY, [f"{box.folder}/.Gone"], ["S"], 0)])
+    assert isinstance(waiting, Stored)
+    async with database.connection() as connection:
+        await outbox.add(connection, "unlink", outbox.Unlink(paths=waiting.paths), delay=3600)
+    assert await checked(database, store, root, box) == []
+
+    store.deliver([DeliverItem(b"", BODY, [f"{box.folder}/.Gone"], ["S"], 0)])
+    assert await checked(database, store, root, box) == [(Kind.STRAY_FOLDER, False)]
 
 
 async def test_the_janitor_puts_aside_what_has_no_row_and_nothing_else(

@@ -120,8 +120,11 @@ class Check:
     async def _mailbox(self, account: Account, mailbox: Mailbox) -> tuple[int, list[Finding]] | None:
         folder = maildir.folder(account.maildir, mailbox.directory)
         entries = await asyncio.to_thread(self._scan, folder)
+        old = {
+            entry.base for entry in entries or () if entry.part != "tmp" and jobs.is_older(entry, self._grace)
+        }
         async with self._database.connection() as connection:
-            snapshot = await upkeep.snapshot(connection, account, mailbox.id)
+            snapshot = await upkeep.snapshot(connection, account, mailbox.id, old)
         if snapshot is None:
             return None
         one = _Mailbox(
@@ -135,7 +138,7 @@ class Check:
         )
         await one.folder_and_card(missing=entries is None)
         await one.messages(entries or [])
-        await one.orphans(entries or [], self._grace, adopt_them=self._adopt)
+        await one.orphans(entries or [], adopt_them=self._adopt)
         await one.counters()
         return len(snapshot.rows), one.findings
 
@@ -150,13 +153,13 @@ class Check:
         folders = await asyncio.to_thread(lambda: list(maildir.directories(self._root, account.maildir)))
         async with self._database.connection() as connection:
             known = {box.directory for box in await upkeep.mailboxes(connection, account.id)}
+            strays = [directory for directory in folders if directory not in known]
+            if not strays:
+                return  # as nearly always, and the whole outbox need not be read
             waiting = await upkeep.unlinking_below(connection, account.maildir)
-        expected = {jobs.base_of(path) for path in waiting}
-        for directory in folders:
-            if directory in known:
-                continue
+        for directory in strays:
             folder = maildir.folder(account.maildir, directory)
-            entries = [e for e in await asyncio.to_thread(self._scan, folder) or [] if e.base not in expected]
+            entries = [e for e in await asyncio.to_thread(self._scan, folder) or [] if e.base not in waiting]
             card = maildir.read_card(self._root, folder)
             if card is None and not entries:
                 if self._fix:
@@ -352,10 +355,8 @@ class _Mailbox:
                 await upkeep.describe_again(connection, self._account.id, row.content, len(octets), described)
         self._found(Kind.MISSING_CONTENT, row.file, uid=row.uid, mended=self._fix)
 
-    async def orphans(self, entries: Sequence[Entry], grace: float, *, adopt_them: bool) -> None:
+    async def orphans(self, entries: Sequence[Entry], *, adopt_them: bool) -> None:
         """Find files without messages, and old ones in `tmp`."""
-        known = {row.file for row in self._snapshot.rows}
-        known |= {jobs.base_of(path) for path in self._snapshot.unlinking}
         for entry in entries:
             file = f"{entry.part}/{jobs.file_name(entry)}"
             if entry.part == "tmp":
@@ -364,7 +365,7 @@ class _Mailbox:
                         await asyncio.to_thread(jobs.remove_leftovers, self._root, self._folder, [entry])
                     self._found(Kind.LEFTOVER, file, mended=self._fix)
                 continue
-            if entry.base in known or not jobs.is_older(entry, grace):
+            if entry.base not in self._snapshot.unclaimed:
                 continue
             mended = False
             if self._fix and adopt_them:

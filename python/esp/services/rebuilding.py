@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 
 from esp.native import Store
-from esp.services import upkeep as jobs
 from esp.services.adoption import adopt, keywords_of, known_keywords
 from esp.storage import maildir
 from esp.storage.maildir import Maildirs
@@ -69,12 +68,10 @@ async def rebuild(
                     above=card.uidvalidity if card else 0,
                     keywords=words,
                 )
-                # In this order: what is expunged between the two is known to one of them.
-                known = set(await upkeep.known_files(tx, mailbox, [entry.base for entry in entries]))
-                known |= {jobs.base_of(path) for path in await upkeep.unlinking_below(tx, home)}
+                unclaimed = await upkeep.unclaimed(tx, home, mailbox, [entry.base for entry in entries])
             if made:
                 await maildirs.describe(home, mailbox, subscribed=card.subscribed if card else True)
-            missing = [entry for entry in entries if entry.base not in known]
+            missing = [entry for entry in entries if entry.base in unclaimed]
             count = await adopt(
                 database,
                 store,

@@ -193,17 +193,14 @@ class Upkeep:
         suspects = [e for e in entries if e.part != "tmp" and maildir.is_ours(e.base) and is_older(e, grace)]
         if not suspects:
             return []
-        # The files were listed first: whatever has become a message or been expunged since is known here, also what is
-        # expunged between the two questions.
+        # The files were listed first: whatever has become a message or been expunged since is known here.
         async with self._database.transaction() as tx:
-            known = await upkeep.known_files(tx, mailbox, [entry.base for entry in suspects])
-            unknown = [entry for entry in suspects if entry.base not in known]
-            if not unknown:
-                return []  # as nearly always, and the whole outbox need not be read
-            waiting = {base_of(path) for path in await upkeep.unlinking_below(tx, account.maildir)}
+            unclaimed = await upkeep.unclaimed(
+                tx, account.maildir, mailbox, [entry.base for entry in suspects]
+            )
         aside: list[str] = []
-        for entry in unknown:
-            if entry.base not in waiting:
+        for entry in suspects:
+            if entry.base in unclaimed:
                 file = file_name(entry)
                 try:
                     await asyncio.to_thread(maildir.put_aside, self._root, folder, entry.part, file)
@@ -223,11 +220,6 @@ def wanted_letters(flags: int, now: str | None) -> str | None:
 
 def _flags(letters: str) -> int:
     return maildir.flags_of(letters, len(maildir.KEYWORD_LETTERS))
-
-
-def base_of(path: str) -> str:
-    """Return the base name of a message file's path."""
-    return path.rsplit("/", 1)[-1].split(":", 1)[0]
 
 
 def file_name(entry: Entry) -> str:

@@ -370,6 +370,11 @@ def from_utf7(text: str) -> str:
     return re.sub(r"&([A-Za-z0-9+,]*)-", decoded, text)
 
 
+def base_of(path: str) -> str:
+    """Return the base name of a message file's path."""
+    return path.rsplit("/", 1)[-1].split(":", 1)[0]
+
+
 def is_ours(base: str) -> bool:
     """Tell whether a base name was made by `Store.deliver` or `Store.link`, here or on another host."""
     return _OURS.match(base) is not None

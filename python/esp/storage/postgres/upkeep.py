@@ -4,7 +4,8 @@ In: an account or a mailbox. Out: what the database says of it, of one moment; a
 with the files. Each change locks the mailbox first, as every other writer does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from esp.core.mailbox import ContentId, Mailbox, MailboxId, ModSeq, SpecialUse, Uid
 from esp.core.message import SystemFlag
 from esp.core.principal import AccountId
+from esp.storage.maildir import base_of
 from esp.storage.postgres.mailboxes import COLUMNS, mailbox_of
 from esp.storage.postgres.outbox import Rename, Unlink, decode
 from esp.storage.postgres.pool import Connection
@@ -56,8 +58,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
     expunged: ModSeq
     """The highest mod-sequence of an expunge that is remembered."""
-    unlinking: frozenset[str]
-    """Files of the account that a worker is still to remove, as paths below the root."""
+    unclaimed: frozenset[str]
+    """Base names, of those asked about, that no message has and no worker is still to remove."""
 
 
 async def accounts(connection: Connection, maildir: str | None = None) -> list[Account]:
@@ -82,8 +84,10 @@ async def mailboxes(connection: Connection, account: AccountId) -> list[Mailbox]
     return [mailbox_of(row) for row in rows]
 
 
-async def snapshot(connection: Connection, account: Account, mailbox: MailboxId) -> Snapshot | None:
-    """Return everything about a mailbox as of one moment; `None` when it is no more."""
+async def snapshot(
+    connection: Connection, account: Account, mailbox: MailboxId, files: AbstractSet[str]
+) -> Snapshot | None:
+    """Return everything about a mailbox and base names of its files as of one moment; `None` when it is no more."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         found = await connection.fetchrow(
             f"""
@@ -108,18 +112,29 @@ async def snapshot(connection: Connection, account: Account, mailbox: MailboxId)
             mailbox,
         )
         renaming = await _renaming(connection, mailbox)
-        unlinking = await unlinking_below(connection, account.maildir)
+        unclaimed = await _not_unlinked(connection, account.maildir, files - {row["file"] for row in rows})
     return Snapshot(
         mailbox=mailbox_of(found),
         subscribed=found["subscribed"],
         rows=tuple(Row(*(*row, row["uid"] in renaming)) for row in rows),
         expunged=ModSeq(found["expunged"]),
-        unlinking=unlinking,
+        unclaimed=unclaimed,
     )
 
 
-async def unlinking_below(connection: Connection, maildir: str) -> frozenset[str]:
-    """Return the files of an account that a worker is still to remove."""
+async def unclaimed(
+    connection: Connection, home: str, mailbox: Mailbox, files: Collection[str]
+) -> frozenset[str]:
+    """Return those of these base names that no message of the mailbox has and no worker is still to remove.
+
+    Whoever lists the files first is told right: what is expunged between the two questions is known to the second.
+    """
+    known = await known_files(connection, mailbox, list(files))
+    return await _not_unlinked(connection, home, frozenset(files) - known)
+
+
+async def unlinking_below(connection: Connection, home: str) -> frozenset[str]:
+    """Return the base names of the files below an account's folder that a worker is still to remove."""
     rows = await connection.fetch(
         """
         SELECT payload FROM outbox AS o
@@ -128,10 +143,16 @@ async def unlinking_below(connection: Connection, maildir: str) -> frozenset[str
             OR EXISTS (SELECT FROM jsonb_array_elements_text(o.payload->'paths') AS p (path)
                        WHERE starts_with(p.path, $1 || '/')))
         """,
-        maildir,
+        home,
     )
-    files = [file for row in rows for file in decode(Unlink, row["payload"]).files()]
-    return frozenset(file for file in files if file.startswith(f"{maildir}/"))
+    paths = [path for row in rows for path in decode(Unlink, row["payload"]).files()]
+    return frozenset(base_of(path) for path in paths if path.startswith(f"{home}/"))
+
+
+async def _not_unlinked(connection: Connection, home: str, files: AbstractSet[str]) -> frozenset[str]:
+    if not files:
+        return frozenset()  # as nearly always, and the whole outbox need not be read
+    return frozenset(files - await unlinking_below(connection, home))
 
 
 async def _renaming(connection: Connection, mailbox: MailboxId) -> frozenset[Uid]:
