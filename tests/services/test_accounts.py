@@ -19,6 +19,7 @@ from esp.services.directory import Directory
 from esp.services.domains import Aliases, Domains, alias_address
 from esp.services.passwords import Passwords
 from esp.storage.maildir import Maildirs
+from esp.storage.postgres import directory as rows
 from esp.storage.postgres.pool import Database
 
 _numbers = itertools.count(1)
@@ -278,6 +279,22 @@ async def test_aliases_that_lead_to_nobody_are_known(house: House) -> None:
 
     await house.aliases.add(house.at(""), [house.at("bob")])
     assert await house.aliases.left_by(house.at("alice")) == []  # the catch-all takes it
+
+
+async def test_only_aliases_into_a_domain_are_read_for_what_is_removed_there(
+    house: House, database: Database
+) -> None:
+    for name in ("bob", "a@b"):
+        await house.accounts.create(house.at(name), None)
+    away = await house.domains.add(f"away.{house.name}")
+    await house.aliases.add(house.at("in"), [parse("x@elsewhere.test"), parse(f'"a@b"@{house.name}')])
+    await house.aliases.add(Address("from-afar", away.name), [house.at("bob")])
+    await house.aliases.add(house.at("out"), [parse(f'"c@{house.name}"@elsewhere.test')])
+    async with database.connection() as connection:
+        found = await rows.aliases_into(connection, [house.name])
+    assert [f"{alias.local_part}@{alias.domain}" for alias in found] == [
+        f"from-afar@{away.name}", f"in@{house.name}",
+    ]  # fmt: skip
 
 
 async def test_a_catch_all_that_goes_leaves_aliases_behind(house: House) -> None:

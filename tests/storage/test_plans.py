@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from esp.core.mailbox import Mailbox, Uid
-from esp.storage.postgres import messages, upkeep
+from esp.storage.postgres import directory, messages, upkeep
 from esp.storage.postgres.pool import Connection, Database
 from tests.storage.test_mailbox_rows import new_account, new_mailbox
 
@@ -26,9 +26,11 @@ class Noting:
     execute = fetch
 
 
-async def generic_plan(database: Database, noted: Noting) -> str:
+async def generic_plan(database: Database, noted: Noting, *settings: str) -> str:
     """Return the plan that PostgreSQL would keep for every list."""
     async with database.transaction() as tx:
+        for setting in settings:
+            await tx.execute(setting)
         await tx.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         await tx.execute(f"PREPARE noted AS {noted.query}")
         given = ", ".join(map(_literal, noted.arguments))
@@ -67,3 +69,13 @@ async def test_a_list_is_looked_up_and_not_walked_through(
 
     assert not re.search("Filter: .*(= ANY|unnest)", plan), plan
     assert re.search(wanted, plan), plan
+
+
+async def test_aliases_into_a_domain_are_found_by_an_index(database: Database) -> None:
+    noted = Noting()
+    await directory.aliases_into(cast(Connection, noted), ["example.test"])
+
+    # With so few aliases as here, reading all of them is quicker.
+    plan = await generic_plan(database, noted, "SET LOCAL enable_seqscan = off")
+
+    assert "Index Scan on alias_target_domains" in plan, plan

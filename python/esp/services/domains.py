@@ -151,7 +151,7 @@ class Aliases:
                     for target in map(parse, alias.targets)
                     if target.domain in names and means(target, removed, self._delimiter)
                 ]
-                for alias in await rows.aliases(connection)
+                for alias in await rows.aliases_into(connection, names)
             }
             left = await nobodys(connection, leads, self._delimiter)
         return [Address(local_part, domain) for domain, local_part in left]

@@ -5,7 +5,7 @@ are followed is decided in `services`. A name that is taken raises `AlreadyExist
 `NotFoundError`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -501,6 +501,20 @@ async def aliases(connection: Connection, domain_name: str | None = None) -> lis
         ORDER BY d.name, al.local_part
         """,
         domain_name,
+    )
+    return [AliasRow(row[0], row[1], tuple(row[2]), row[3], row[4]) for row in rows]
+
+
+async def aliases_into(connection: Connection, domain_names: Collection[str]) -> list[AliasRow]:
+    """Return the aliases that have a target in one of these domains, by address."""
+    rows = await connection.fetch(
+        """
+        SELECT d.name, al.local_part, al.targets, al.enabled, al.created_at
+        FROM alias AS al JOIN domain AS d ON d.id = al.domain_id
+        WHERE domains_of(al.targets) && $1::text[]
+        ORDER BY d.name, al.local_part
+        """,
+        list(domain_names),
     )
     return [AliasRow(row[0], row[1], tuple(row[2]), row[3], row[4]) for row in rows]
 
