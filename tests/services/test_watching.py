@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from esp.core.change import EVERYBODY, AccountChange
 from esp.core.mailbox import ModSeq
-from esp.core.principal import Principal
+from esp.core.principal import AccountId, Principal
 from esp.services.mailboxes import Listed
 from esp.services.watching import Counted, News, Watching
 from esp.storage.postgres import mailboxes
@@ -23,13 +24,15 @@ class Mouth:
 
     def __init__(self) -> None:
         self.say: Callable[[Sequence[tuple[int, int]]], None] = lambda _: None
+        self.say_account: Callable[[AccountChange], None] = lambda _: None
 
     def subscribe(self, callback: Callable[..., None]) -> None:
         self.say = callback
 
-    def subscribe_accounts(self, _: Callable[..., None]) -> None: ...
+    def subscribe_accounts(self, callback: Callable[..., None]) -> None:
+        self.say_account = callback
 
-    subscribe_connection = subscribe_accounts
+    def subscribe_connection(self, _: Callable[..., None]) -> None: ...
 
 
 class SlowList:
@@ -40,18 +43,21 @@ class SlowList:
         self._box = box
         self.name = "INBOX"
         self.subscribed = True
+        self.looks = 0
+        self.hidden = False
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.has_read = asyncio.Event()
 
     async def listed(self, _: Principal) -> list[Listed]:
+        self.looks += 1
         async with self._database.connection() as connection:
             mailbox = await mailboxes.by_id(connection, self._box.mailbox)
         listed = [Listed(name=self.name, mailbox=mailbox, subscribed=self.subscribed, has_children=False)]
         go_on = self.go_on
         self.has_read.set()
         await go_on.wait()
-        return listed
+        return [] if self.hidden else listed
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
@@ -156,3 +162,33 @@ async def test_who_comes_while_the_last_one_leaves_is_told(scene: Scene) -> None
     modseq = await scene.change()
     scene.mouth.say([(scene.box.mailbox, modseq)])
     assert await second.next() == modseq
+
+
+async def test_word_of_an_account_is_for_those_who_see_its_mailboxes_as_long_as_they_do(
+    database: Database,
+) -> None:
+    shared, other = await add_box(database), await add_box(database)
+    scene = Scene(database, shared)
+    scene.principal = Principal(other.account, "other@example.test", other.folder)
+    watched = await scene.watching.watch(scene.principal, Ear())
+
+    async def looks_after(*accounts: AccountId) -> int:
+        before = scene.names.looks
+        for account in accounts:
+            scene.mouth.say_account(AccountChange(account))
+        while scene.watching._catching_up is not None:
+            await asyncio.wait([scene.watching._catching_up])
+        return scene.names.looks - before
+
+    assert await looks_after(AccountId(shared.account + 1000)) == 0
+    assert await looks_after(shared.account) == 1
+    assert await looks_after(other.account) == 1
+    assert await looks_after(EVERYBODY) == 1
+    scene.names.hidden = True
+    await scene.watching.look(watched)
+    assert await looks_after(shared.account) == 0
+    assert await looks_after(other.account) == 1
+    assert set(scene.watching._by_account) == {other.account}
+    for watcher in tuple(watched.watchers):
+        scene.watching.unwatch(watched, watcher)
+    assert scene.watching._by_account == {}

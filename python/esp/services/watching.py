@@ -7,7 +7,7 @@ known of its mailboxes; a change of messages costs one statement for all account
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -26,6 +26,8 @@ from esp.telemetry.log import get_logger
 from esp.telemetry.outage import Outage
 
 log = get_logger(__name__)
+
+_K = TypeVar("_K")
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -70,7 +72,7 @@ class Watcher(Protocol):
 class Watched:
     """What is known of one account's mailboxes."""
 
-    __slots__ = ("listed", "looking", "names", "principal", "stamp", "watchers")
+    __slots__ = ("accounts", "listed", "looking", "names", "principal", "stamp", "watchers")
 
     def __init__(self, principal: Principal) -> None:
         self.principal = principal
@@ -78,6 +80,8 @@ class Watched:
         self.looking = asyncio.Lock()
         """One looks at a time: what was read first must not be taken for what is so in the end."""
         self.names: dict[MailboxId, str] = {}
+        self.accounts: set[AccountId] = {principal.account}
+        """Itself, and all whose mailboxes it sees."""
         self.stamp: tuple[int, int, int] | None = None
         self.watchers: set[Watcher] = set()
 
@@ -103,6 +107,7 @@ class Watching:
         self._poll_interval = poll_interval
         self._watched: dict[AccountId, Watched] = {}
         self._by_mailbox: dict[MailboxId, set[Watched]] = {}
+        self._by_account: dict[AccountId, set[Watched]] = {}
         self._changed: set[MailboxId] = set()
         self._stale: set[Watched] = set()
         self._catching_up: asyncio.Task[None] | None = None
@@ -148,8 +153,7 @@ class Watching:
         if not watched.watchers and self._watched.get(watched.principal.account) is watched:
             del self._watched[watched.principal.account]
             self._stale.discard(watched)
-            for mailbox in watched.names:
-                self._forget(watched, mailbox)
+            self._forget(watched)
 
     async def look(self, watched: Watched) -> None:
         """Find out all that has happened, and tell.
@@ -160,8 +164,7 @@ class Watching:
         async with watched.looking:
             listed = await self._mailboxes.listed(watched.principal)
             before, names = watched.listed, watched.names
-            for mailbox in names:
-                self._forget(watched, mailbox)
+            self._forget(watched)
             self._keep(watched, [_newest(name, before, names) for name in listed])
             self._index(watched)
             watched.tell(list(_differences(before, names, watched)))
@@ -180,12 +183,8 @@ class Watching:
         if change.annotations:
             self._annotated(change)
             return
-        for watched in self._watched.values():
-            if change.account in {EVERYBODY, watched.principal.account} or any(
-                name.mailbox is not None and name.mailbox.account == change.account
-                for name in watched.listed.values()
-            ):
-                self._stale.add(watched)
+        everybody = change.account == EVERYBODY
+        self._stale.update(self._watched.values() if everybody else self._by_account.get(change.account, ()))
         self._wake()
 
     def _annotated(self, change: AccountChange) -> None:
@@ -263,15 +262,9 @@ class Watching:
     async def _look_for_lost_word(self) -> None:
         if not self._watched:
             return
-        owners = {
-            watched: {
-                watched.principal.account,
-                *(name.mailbox.account for name in watched.listed.values() if name.mailbox is not None),
-            }
-            for watched in self._watched.values()
-        }
+        owners = {watched: watched.accounts for watched in self._watched.values()}
         async with self._database.connection() as connection:
-            stamps = await sql.stamps(connection, list(set().union(*owners.values())))
+            stamps = await sql.stamps(connection, list(self._by_account))
         for watched, accounts in owners.items():
             parts = [stamps[account] for account in accounts if account in stamps]
             stamp = (sum(p[0] for p in parts), sum(p[1] for p in parts), sum(p[2] for p in parts))
@@ -285,17 +278,28 @@ class Watching:
     def _keep(self, watched: Watched, listed: Sequence[Listed]) -> None:
         watched.listed = {name.name: name for name in listed}
         watched.names = {name.mailbox.id: name.name for name in listed if name.mailbox is not None}
+        owners = {name.mailbox.account for name in listed if name.mailbox is not None}
+        watched.accounts = {watched.principal.account} | owners
 
     def _index(self, watched: Watched) -> None:
         if self._watched.get(watched.principal.account) is watched:
             for mailbox in watched.names:
                 self._by_mailbox.setdefault(mailbox, set()).add(watched)
+            for account in watched.accounts:
+                self._by_account.setdefault(account, set()).add(watched)
 
-    def _forget(self, watched: Watched, mailbox: MailboxId) -> None:
-        if (watchers := self._by_mailbox.get(mailbox)) is not None:
-            watchers.discard(watched)
-            if not watchers:
-                del self._by_mailbox[mailbox]
+    def _forget(self, watched: Watched) -> None:
+        for mailbox in watched.names:
+            _take_out(self._by_mailbox, mailbox, watched)
+        for account in watched.accounts:
+            _take_out(self._by_account, account, watched)
+
+
+def _take_out(index: dict[_K, set[Watched]], key: _K, watched: Watched) -> None:
+    if (found := index.get(key)) is not None:
+        found.discard(watched)
+        if not found:
+            del index[key]
 
 
 def _newest(name: Listed, before: Mapping[str, Listed], names: Mapping[MailboxId, str]) -> Listed:
