@@ -201,6 +201,7 @@ async def _worker(settings: Settings) -> AsyncIterator[Server]:
             batch=settings.worker.batch, retention=settings.storage.quarantine_retention,
         )  # fmt: skip
         handlers: dict[str, Handler] = {
+            Topic.DESCRIBE: upkeep.describe_mailboxes,
             Topic.INDEX: indexing.work,
             Topic.RENAME: upkeep.rename_files,
             Topic.UNLINK: upkeep.unlink_files,

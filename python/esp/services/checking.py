@@ -236,7 +236,7 @@ class _Mailbox:
         card = await asyncio.to_thread(maildir.read_card, self._root, self._folder)
         self._keywords = card.keywords if card is not None else ()
         expected = maildir.card_of(mailbox, subscribed=subscribed)
-        lags = self._may_lag(card, expected)
+        lags = self._snapshot.describing or self._may_lag(card, expected)
         if not missing and (card == expected or (lags and not self._fix)):
             return
         # The root must be there: an empty mount point is no reason to expunge all mail.

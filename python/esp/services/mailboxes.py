@@ -2,7 +2,7 @@
 
 In: a principal and a name, which may be in another account (`services.access`). Out: `core.mailbox.Mailbox`, or an
 error of `core.errors`. A change is in PostgreSQL and in the mailbox's folder (its name in `esp-mailbox.json`) before
-the call returns, and other processes have been told.
+the call returns, and other processes have been told. Of a RENAME of many, a worker writes what could not be written.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from esp.core.change import AccountChange
 from esp.core.errors import (
     AlreadyExistsError,
     DeniedError,
+    EspError,
     HasChildrenError,
     LimitError,
     NotFoundError,
@@ -26,15 +27,18 @@ from esp.core.rights import ALL, Rights
 from esp.services import access
 from esp.services.access import Reached, Room
 from esp.services.announcing import Announcer
+from esp.services.describing import describe
 from esp.services.lookup import Lookup
 from esp.services.messages import Messages, file_errors, removal_of
 from esp.storage.maildir import Maildirs, folder_stem
-from esp.storage.postgres import acl
+from esp.storage.postgres import acl, outbox
 from esp.storage.postgres import annotations as annotations_sql
 from esp.storage.postgres import mailboxes as sql
 from esp.storage.postgres import messages as messages_sql
 from esp.storage.postgres.messages import Count
+from esp.storage.postgres.outbox import Topic
 from esp.storage.postgres.pool import Connection, Database
+from esp.telemetry.log import cause_of, get_logger
 
 MOST_MAILBOXES = 10_000
 """Of one account: every LIST walks through them."""
@@ -44,8 +48,16 @@ MOST_SUBSCRIPTIONS = 20_000
 COUNTED_TOGETHER = 1_000
 """Mailboxes whose messages one statement walks through."""
 
+DESCRIBED_AT_ONCE = 16
+"""Mailboxes whose cards are written while their rows are locked, at three syncs each."""
+DESCRIBE_DELAY = 120.0
+"""Seconds; longer than the cards of thousands take whoever renames them."""
+
 DELETED = ModSeq(2**63 - 1)
 """Published as the mod-sequence of a mailbox that is no more: whoever has it open looks, and finds it gone."""
+
+
+log = get_logger(__name__)
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -236,12 +248,18 @@ class Mailboxes:
             renamed = await sql.rename(tx, account, name, room.name)
             if not renamed:
                 raise NotFoundError("Mailbox does not exist")
-            subscribed = await sql.subscriptions(tx, account)
             for mailbox in renamed:
                 mailbox_name.for_creation(mailbox.name)  # a child's may have become too long
-            with file_errors():
-                await self._maildirs.describe_all(renamed[0].home, renamed, subscribed)
+            many = outbox.Describe([mailbox.id for mailbox in renamed])
+            if len(renamed) > DESCRIBED_AT_ONCE:
+                word = await outbox.add(tx, Topic.DESCRIBE, many, DESCRIBE_DELAY)
+            else:
+                word = None
+                for mailbox, subscribed in await sql.described(tx, many.mailboxes):
+                    await self._describe(mailbox, subscribed)
         await self._notifier.publish_account(AccountChange(account))
+        if word is not None:
+            await self._describe_many(many, word)
 
     async def subscribe(self, principal: Principal, name: str) -> None:
         """Add a name to the subscriptions; it need not exist (RFC 3501 §6.3.6).
@@ -254,7 +272,7 @@ class Mailboxes:
         async with self._database.transaction() as tx:
             if not await sql.subscribe(tx, principal.account, name, most=MOST_SUBSCRIPTIONS):
                 raise LimitError("Too many subscriptions")
-            await self._describe_subscription(tx, principal, name, subscribed=True)
+            await self._describe_subscription(tx, principal, name)
         await self._notifier.publish_account(AccountChange(principal.account))
 
     async def unsubscribe(self, principal: Principal, name: str) -> None:
@@ -263,7 +281,7 @@ class Mailboxes:
         async with self._database.transaction() as tx:
             if not await sql.unsubscribe(tx, principal.account, name):
                 return  # RFC 9051 §6.3.8: what the client wants is so already
-            await self._describe_subscription(tx, principal, name, subscribed=False)
+            await self._describe_subscription(tx, principal, name)
         await self._notifier.publish_account(AccountChange(principal.account))
 
     async def use(self, tx: Connection, reached: Reached, special_use: SpecialUse | None) -> None:
@@ -329,14 +347,22 @@ class Mailboxes:
         with file_errors():
             await self._maildirs.describe(mailbox.home, mailbox, subscribed=subscribed)
 
-    async def _describe_subscription(
-        self, tx: Connection, principal: Principal, name: str, *, subscribed: bool
-    ) -> None:
+    async def _describe_many(self, many: outbox.Describe, word: int) -> None:
         try:
-            mailbox = await sql.by_name(tx, principal.account, name)
+            await describe(self._database, self._maildirs, many.mailboxes)
+            await outbox.done(self._database, [word])
+        except EspError as error:
+            # They have their names, and a client told NO would try again with the old ones.
+            log.warning("cards_left_to_a_worker", error=error.detail, cause=cause_of(error))
+
+    async def _describe_subscription(self, tx: Connection, principal: Principal, name: str) -> None:
+        try:
+            named = await sql.by_name(tx, principal.account, name)
         except NotFoundError:
             return
-        await self._describe(mailbox, subscribed)
+        # As it is behind the lock: a RENAME may have been quicker.
+        for mailbox, subscribed in await sql.described(tx, [named.id], lock=True):
+            await self._describe(mailbox, subscribed)
 
 
 def _status(name: str, mailbox: Mailbox, counts: Mapping[MailboxId, Count]) -> Status:

@@ -1,7 +1,7 @@
 """What keeps Maildir and database together behind the doors' backs.
 
-In: outbox rows, and what crashes leave. Out: file names that show the flags, files and descriptions that are gone,
-orphans put aside.
+In: outbox rows, and what crashes leave. Out: file names that show the flags, cards that show the names, files and
+descriptions that are gone, orphans put aside.
 
 **Orphans.** The file comes first and its row second (`dispatch`), so a crash between them leaves a file without a row.
 Its sender never got a 250 and tries again: adopting the file would show the message twice. The janitor therefore moves
@@ -17,16 +17,18 @@ from pathlib import Path
 
 import msgspec
 
+from esp.core.errors import EspError
 from esp.core.mailbox import ContentId, Mailbox, MailboxId, Uid
 from esp.core.message import FIRST_KEYWORD_BIT
 from esp.core.principal import AccountId
 from esp.native import Entry, Store
+from esp.services.describing import describe
 from esp.storage import maildir, quarantine
-from esp.storage.postgres import messages, outbox, upkeep
+from esp.storage.postgres import mailboxes, messages, outbox, upkeep
 from esp.storage.postgres.outbox import Topic
 from esp.storage.postgres.pool import Connection, Database
 from esp.storage.postgres.upkeep import Account
-from esp.telemetry.log import get_logger
+from esp.telemetry.log import cause_of, get_logger
 
 GRACE = 3600.0
 """Seconds; far longer than any delivery takes from its file to its rows."""
@@ -107,13 +109,30 @@ class Upkeep:
 
     async def _write_down_keywords(self, tx: Connection, mailbox: MailboxId, folder: str) -> None:
         """Have the card say what the letters of keywords stand for, before file names have them."""
-        found = await upkeep.described(tx, mailbox)
+        found = await mailboxes.described(tx, [mailbox], lock=True)
         card = await asyncio.to_thread(maildir.read_card, self._root, folder)
-        if found is None or (card is not None and card.keywords == found[0].keywords):
+        if not found or (card is not None and card.keywords == found[0][0].keywords):
             return
-        one, subscribed = found
+        ((one, subscribed),) = found
         card = maildir.card_of(one, subscribed=subscribed)
         await asyncio.to_thread(maildir.make_mailbox, self._store, self._root, folder, card)
+
+    async def describe_mailboxes(self) -> int:
+        """Bring cards in line with rows, where whoever changed these could not; return of how many mailboxes."""
+        count = 0
+        files = maildir.Maildirs(self._store, self._root)
+        while leased := await outbox.lease(self._database, Topic.DESCRIBE, 1):
+            for row in leased:
+                assert isinstance(row.payload, outbox.Describe)
+                try:
+                    await describe(self._database, files, row.payload.mailboxes)
+                except EspError as error:
+                    log.warning("upkeep_describe_failed", error=error.detail, cause=cause_of(error))
+                    await outbox.retry(self._database, row)
+                else:
+                    count += len(row.payload.mailboxes)
+                    await outbox.done(self._database, [row.id])
+        return count
 
     async def unlink_files(self) -> int:
         """Remove the files of expunged messages whose time has come, and what is said of these; return how many."""
@@ -147,7 +166,7 @@ class Upkeep:
 
     async def janitor(self, *, grace: float = GRACE, window: float = WINDOW) -> Swept:
         """Put orphans of crashes aside and remove what they left in `tmp`."""
-        mailboxes = leftovers = 0
+        looked_at = leftovers = 0
         quarantined: list[str] = []
         async with self._database.connection() as connection:
             accounts = await upkeep.accounts(connection)
@@ -158,7 +177,7 @@ class Upkeep:
                 folder = maildir.folder(account.maildir, mailbox.directory)
                 if not await asyncio.to_thread(self._changed_within, folder, window):
                     continue
-                mailboxes += 1
+                looked_at += 1
                 entries = await asyncio.to_thread(self._scan, folder)
                 quarantined += await self._put_orphans_aside(account, mailbox, folder, entries, grace)
                 old = [e for e in entries if e.part == "tmp" and is_older(e, TMP_AGE)]
@@ -169,7 +188,7 @@ class Upkeep:
             log.info("upkeep_quarantine_emptied", files=count)
         if quarantined or leftovers:
             log.warning("upkeep_orphans_found", quarantined=quarantined, leftovers=leftovers)
-        return Swept(mailboxes, tuple(quarantined), leftovers)
+        return Swept(looked_at, tuple(quarantined), leftovers)
 
     def _changed_within(self, folder: str, window: float) -> bool:
         oldest = time.time() - window

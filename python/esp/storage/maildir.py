@@ -32,9 +32,6 @@ CARD = "esp-mailbox.json"
 QUARANTINE = "quarantine"
 """Folder below `storage.path` for files that belong to nobody."""
 
-WORTH_SYNCING_TOGETHER = 16
-"""Cards; each by itself takes three syncs, all of them together two of the whole file system."""
-
 _LETTERS: tuple[tuple[str, SystemFlag], ...] = (
     # In ASCII order, as other programs write them.
     ("D", SystemFlag.DRAFT),
@@ -65,6 +62,14 @@ class Card(msgspec.Struct, frozen=True):
     """What letters of file names stand for, in the order of `KEYWORD_LETTERS`."""
 
 
+class PreparedCard(msgspec.Struct, frozen=True):
+    """A card whose octets are on the disk, and which has not its name yet."""
+
+    folder: str
+    card: Card
+    temporary: Path
+
+
 class Maildirs:
     """The folders of all accounts, for services: each call is done in a thread."""
 
@@ -82,15 +87,21 @@ class Maildirs:
         card = card_of(mailbox, subscribed=subscribed)
         await asyncio.to_thread(make_mailbox, self._store, self._root, where, card)
 
-    async def describe_all(
-        self, account: str, mailboxes: Sequence[Mailbox], subscribed: Collection[str]
-    ) -> None:
-        """Write the cards of an account's mailboxes, whose Maildirs are there, durably; `subscribed` has names."""
-        cards = [
-            (folder(account, one.directory), card_of(one, subscribed=one.name in subscribed))
-            for one in mailboxes
-        ]
-        await asyncio.to_thread(write_cards, self._store, self._root, cards)
+    async def prepare_cards(self, cards: Sequence[tuple[str, Card]]) -> list[PreparedCard]:
+        """See `prepare_cards`."""
+        return await asyncio.to_thread(prepare_cards, self._store, self._root, cards)
+
+    async def place_cards(self, cards: Sequence[PreparedCard]) -> None:
+        """Give cards their names; they are durable after a `sync`."""
+        await asyncio.to_thread(place_cards, self._root, cards)
+
+    async def discard_cards(self, cards: Sequence[PreparedCard]) -> None:
+        """Remove cards that were not placed."""
+        await asyncio.to_thread(discard_cards, cards)
+
+    async def sync(self) -> None:
+        """Make all that was done to names of files durable."""
+        await asyncio.to_thread(sync_file_system, self._root)
 
     async def forget(self, account: str, directory: str) -> None:
         """See `forget_mailbox`."""
@@ -255,31 +266,42 @@ def write_card(root: Path, folder_: str, card: Card) -> None:
     _sync_folder(directory)
 
 
-def write_cards(store: Store, root: Path, cards: Sequence[tuple[str, Card]]) -> None:
-    """Write cards into Maildirs, made where they are missing; as `write_card`, but many are made durable together.
+def prepare_cards(store: Store, root: Path, cards: Sequence[tuple[str, Card]]) -> list[PreparedCard]:
+    """Write cards aside, durably, into Maildirs that are made where they are missing. Blocking: call it in a thread.
+
+    One sync of the whole file system does it for all of them; `write_card` takes two for each.
 
     Raises:
-        OSError: no room, no right; some may be written.
+        OSError: no room, no right; nothing is left of them.
     """
-    if len(cards) < WORTH_SYNCING_TOGETHER:
-        for folder_, card in cards:
-            make_mailbox(store, root, folder_, card)
-        return
-    aside: dict[Path, Path] = {}
+    prepared: list[PreparedCard] = []
     try:
         for folder_, card in cards:
             directory = root / folder_
             if not (directory / "tmp").is_dir():
                 store.make_folder(folder_)
-            aside[_write_aside(directory, card, sync=False)] = directory / CARD
+            prepared.append(PreparedCard(folder_, card, _write_aside(directory, card, sync=False)))
         sync_file_system(root)
-        for temporary, path in aside.items():
-            temporary.rename(path)
     except BaseException:
-        for temporary in aside:
-            temporary.unlink(missing_ok=True)
+        discard_cards(prepared)
         raise
-    sync_file_system(root)
+    return prepared
+
+
+def place_cards(root: Path, cards: Sequence[PreparedCard]) -> None:
+    """Give cards their names, each in one step; durable only after a sync.
+
+    Raises:
+        OSError: some may have theirs, and the others are where they were.
+    """
+    for one in cards:
+        one.temporary.rename(root / one.folder / CARD)
+
+
+def discard_cards(cards: Sequence[PreparedCard]) -> None:
+    """Remove cards that were not placed."""
+    for one in cards:
+        one.temporary.unlink(missing_ok=True)
 
 
 def _write_aside(directory: Path, card: Card, *, sync: bool) -> Path:

@@ -167,6 +167,29 @@ async def lock(tx: Connection, mailboxes: Iterable[MailboxId]) -> dict[MailboxId
     return {row["id"]: mailbox_of(row) for row in rows}
 
 
+async def described(
+    connection: Connection, mailboxes: Sequence[MailboxId], *, lock: bool = False
+) -> list[tuple[Mailbox, bool]]:
+    """Return those of the mailboxes that there are, by id, and whether their names are subscribed to.
+
+    With `lock` their rows are locked until the transaction ends.
+    """
+    rows = await connection.fetch(
+        f"SELECT {COLUMNS} FROM mailbox WHERE id = ANY($1) ORDER BY id {'FOR NO KEY UPDATE' if lock else ''}",  # noqa: S608
+        list(mailboxes),
+    )
+    # Behind the lock: what was subscribed to while it was waited for is known as well.
+    subscribed = await connection.fetch(
+        """
+        SELECT m.id FROM mailbox AS m JOIN subscription AS s ON s.account_id = m.account_id AND s.name = m.name
+        WHERE m.id = ANY($1)
+        """,
+        list(mailboxes),
+    )
+    named = {row["id"] for row in subscribed}
+    return [(mailbox_of(row), row["id"] in named) for row in rows]
+
+
 async def create(
     tx: Connection, account: AccountId, name: str, directory: str, special_use: SpecialUse | None
 ) -> Mailbox:
@@ -238,8 +261,6 @@ async def rename(tx: Connection, account: AccountId, name: str, new_name: str) -
     Raises:
         AlreadyExistsError: one of the new names is taken.
     """
-    # Thousands of cards are written before `tx` ends, on a slow disk for longer than others may be idle.
-    await tx.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
     try:
         async with tx.transaction():
             rows = await tx.fetch(

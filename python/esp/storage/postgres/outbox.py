@@ -25,9 +25,16 @@ LONGEST_RETRY = timedelta(hours=1)
 class Topic(StrEnum):
     """What is to be done."""
 
+    DESCRIBE = "describe"
     INDEX = "index"
     RENAME = "rename"
     UNLINK = "unlink"
+
+
+class Describe(msgspec.Struct, frozen=True):
+    """Mailboxes whose cards may say something older than their rows."""
+
+    mailboxes: list[MailboxId]
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -75,10 +82,15 @@ class Unlink(msgspec.Struct, frozen=True):
         return self.paths + [f"{self.folder}/{'cur' if ':2,' in name else 'new'}/{name}" for name in names]
 
 
-Payload = Index | Rename | Unlink
+Payload = Describe | Index | Rename | Unlink
 _P = TypeVar("_P", bound=Payload)
 
-_TYPES: dict[Topic, type[Payload]] = {Topic.INDEX: Index, Topic.RENAME: Rename, Topic.UNLINK: Unlink}
+_TYPES: dict[Topic, type[Payload]] = {
+    Topic.DESCRIBE: Describe,
+    Topic.INDEX: Index,
+    Topic.RENAME: Rename,
+    Topic.UNLINK: Unlink,
+}
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind) for kind in _TYPES.values()
 }
@@ -112,25 +124,28 @@ class Waiting(msgspec.Struct, frozen=True):
     """Seconds since the oldest row could have been acted on."""
 
 
-async def add(connection: Connection, topic: str, payload: Payload, delay: float = 0.0) -> None:
-    """Leave one payload to be acted on, `delay` seconds from now at the earliest."""
-    await add_all(connection, topic, [payload], delay)
+async def add(connection: Connection, topic: str, payload: Payload, delay: float = 0.0) -> int:
+    """Leave one payload to be acted on, `delay` seconds from now at the earliest; return its row for `done`."""
+    (added,) = await add_all(connection, topic, [payload], delay)
+    return added
 
 
 async def add_all(
     connection: Connection, topic: str, payloads: Sequence[Payload], delay: float = 0.0
-) -> None:
-    """Leave payloads of one topic in one round trip."""
+) -> list[int]:
+    """Leave payloads of one topic in one round trip, and return their rows."""
     assert all(type(payload) is _TYPES[Topic(topic)] for payload in payloads)
-    await connection.execute(
+    rows = await connection.fetch(
         """
         INSERT INTO outbox (topic, payload, not_before)
         SELECT $1, p::jsonb, now() + $3 FROM unnest($2::text[]) AS p
+        RETURNING id
         """,
         topic,
         [_encode(payload).decode() for payload in payloads],
         timedelta(seconds=delay),
     )
+    return [row["id"] for row in rows]
 
 
 async def lease(

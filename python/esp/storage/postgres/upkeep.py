@@ -60,6 +60,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """The highest mod-sequence of an expunge that is remembered."""
     unclaimed: frozenset[str]
     """Base names, of those asked about, that no message has and no worker is still to remove."""
+    describing: bool
+    """Whether a worker may still have to bring its card in line."""
 
 
 async def accounts(connection: Connection, maildir: str | None = None) -> list[Account]:
@@ -112,6 +114,12 @@ async def snapshot(
             mailbox,
         )
         renaming = await _renaming(connection, mailbox)
+        describing = await connection.fetchval(
+            """
+            SELECT EXISTS (SELECT FROM outbox WHERE topic = 'describe' AND payload->'mailboxes' @> to_jsonb($1::bigint))
+            """,
+            mailbox,
+        )
         unclaimed = await _not_unlinked(connection, account.maildir, files - {row["file"] for row in rows})
     return Snapshot(
         mailbox=mailbox_of(found),
@@ -119,6 +127,7 @@ async def snapshot(
         rows=tuple(Row(*(*row, row["uid"] in renaming)) for row in rows),
         expunged=ModSeq(found["expunged"]),
         unclaimed=unclaimed,
+        describing=describing,
     )
 
 
@@ -201,23 +210,6 @@ async def lock_names(tx: Connection, mailbox: MailboxId) -> None:
     await tx.execute(
         "SELECT pg_advisory_xact_lock($1::int, ($2::bigint % 2147483647)::int)", _LOCK_CLASS, mailbox
     )
-
-
-async def described(tx: Connection, mailbox: MailboxId) -> tuple[Mailbox, bool] | None:
-    """Return a mailbox, locked, and whether its name is subscribed to; `None` when it is no more."""
-    row = await tx.fetchrow(
-        f"SELECT {COLUMNS} FROM mailbox WHERE id = $1 FOR NO KEY UPDATE",  # noqa: S608
-        mailbox,
-    )
-    if row is None:
-        return None
-    found = mailbox_of(row)
-    subscribed = await tx.fetchval(
-        "SELECT EXISTS (SELECT FROM subscription WHERE account_id = $1 AND name = $2)",
-        found.account,
-        found.name,
-    )
-    return found, bool(subscribed)
 
 
 async def names_to_mend(
