@@ -12,6 +12,7 @@ import pytest
 from esp.core.address import Address, parse
 from esp.core.errors import AlreadyExistsError, DeniedError, InvalidError, NotFoundError
 from esp.core.mailbox import DEFAULT_MAILBOXES, MailboxId, ModSeq
+from esp.core.principal import AccountId
 from esp.core.routing import Local, NoSuchUser
 from esp.native import Store
 from esp.services.accounts import GONE, Accounts
@@ -32,7 +33,7 @@ class Heard:
         self.directory = 0
         self.mailboxes: list[tuple[MailboxId, ModSeq]] = []
 
-    async def publish_directory(self) -> None:
+    async def publish_directory(self, account: AccountId | None = None) -> None:
         self.directory += 1
 
     async def publish(self, changes: Sequence[tuple[MailboxId, ModSeq]]) -> None:

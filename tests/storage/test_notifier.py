@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from esp.config import sections
 from esp.core.mailbox import MailboxId, ModSeq
+from esp.core.principal import AccountId
 from esp.storage import redis
 from esp.storage.redis import Changes, Notifier
 from tests.support import stores
@@ -132,15 +133,15 @@ async def test_publishing_to_nobody_neither_raises_nor_waits(tmp_path: Path) -> 
 
 async def test_caches_are_dropped_when_word_may_have_been_lost(valkey: str) -> None:
     listening, telling = notifier(valkey), notifier(valkey)
-    dropped: asyncio.Queue[None] = asyncio.Queue()
-    listening.subscribe_directory(lambda: dropped.put_nowait(None))
+    dropped: asyncio.Queue[AccountId | None] = asyncio.Queue()
+    listening.subscribe_directory(dropped.put_nowait)
     try:
         await heard(listening)
         assert dropped.qsize() == 1
         await telling.publish_directory()
+        await telling.publish_directory(AccountId(7))
         async with asyncio.timeout(10):
-            await dropped.get()
-            await dropped.get()
+            assert [await dropped.get() for _ in range(3)] == [None, None, 7]
     finally:
         await listening.close()
         await telling.close()

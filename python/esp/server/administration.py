@@ -11,6 +11,7 @@ from esp.config import sections
 from esp.config.sections import Settings
 from esp.core.change import AccountChange
 from esp.core.mailbox import MailboxId, ModSeq
+from esp.core.principal import AccountId
 from esp.native import Store
 from esp.services.accounts import Accounts
 from esp.services.announcing import Announcer
@@ -41,9 +42,9 @@ class LateNotifier:
         """See `Announcer`."""
         await self._made().publish(changes)
 
-    async def publish_directory(self) -> None:
+    async def publish_directory(self, account: AccountId | None = None) -> None:
         """See `Announcer`."""
-        await self._made().publish_directory()
+        await self._made().publish_directory(account)
 
     async def publish_account(self, change: AccountChange) -> None:
         """See `Announcer`."""

@@ -112,8 +112,6 @@ async def _smtp(settings: Settings) -> AsyncIterator[Server]:
         store = _store(settings, stack)
         directory = Directory(database, recipient_delimiter=settings.smtp.recipient_delimiter)
         authentication = _authentication(settings, database, stack)
-        for forget in (directory.forget, authentication.forget):
-            notifier.subscribe_directory(forget)
         dispatch = Dispatch(store, database, _WakingNotifier(notifier, _wakeups(settings, stack)))
         stack.push_async_callback(dispatch.close)
         server = SmtpServer(
@@ -123,7 +121,10 @@ async def _smtp(settings: Settings) -> AsyncIterator[Server]:
             authentication=authentication,
             spool=store.spool,
         )
-        notifier.subscribe_directory(server.forget)
+        notifier.subscribe_directory(lambda _: directory.forget())
+        notifier.subscribe_directory(lambda _: authentication.forget())
+        # After the directory, which it asks again.
+        notifier.subscribe_directory(lambda _: server.forget())
         notifier.start()
         yield server
 
@@ -137,7 +138,7 @@ async def _imap(settings: Settings) -> AsyncIterator[Server]:
         root, unlink_after = settings.storage.path, settings.worker.unlink_after
         maildirs = Maildirs(store, root)
         authentication = _authentication(settings, database, stack)
-        notifier.subscribe_directory(authentication.forget)
+        notifier.subscribe_directory(lambda _: authentication.forget())
         messages = Messages(database, maildirs, notifier, unlink_after)
         mailboxes = Mailboxes(database, maildirs, messages, notifier, unlink_after)
         interval = settings.imap.poll_interval

@@ -9,7 +9,7 @@ import asyncio
 from esp.core.address import Address
 from esp.core.errors import InvalidError
 from esp.core.mailbox import DEFAULT_MAILBOXES, ModSeq
-from esp.core.principal import DomainId, Principal
+from esp.core.principal import AccountId, DomainId, Principal
 from esp.services.announcing import Announcer
 from esp.services.directory import Directory
 from esp.services.passwords import Passwords
@@ -74,9 +74,9 @@ class Accounts:
             await self.announce()
         return await self.find(address)
 
-    async def announce(self) -> None:
-        """Tell every process that accounts changed."""
-        await self._notifier.publish_directory()
+    async def announce(self, account: AccountId | None = None) -> None:
+        """Tell every process that one account, or (`None`) many changed."""
+        await self._notifier.publish_directory(account)
 
     async def find(self, address: Address) -> AccountRow:
         """Return one account.
@@ -119,7 +119,7 @@ class Accounts:
         kept = await self._passwords.new(password)
         async with self._database.connection() as connection:
             await rows.set_password(connection, found.id, kept)
-        await self.announce()
+        await self.announce(found.id)
 
     async def set_quota(self, address: Address, octets: int | None, messages: int | None = None) -> None:
         """Set both limits; `None` is none. Less than is kept is allowed: then nothing more comes in.
@@ -130,7 +130,7 @@ class Accounts:
         found = await self.find(address)
         async with self._database.connection() as connection:
             await rows.set_quota(connection, found.id, octets, messages)
-        await self.announce()
+        await self.announce(found.id)
 
     async def set_enabled(self, address: Address, enabled: bool) -> None:
         """Switch an account on or off; off, it neither receives nor logs in, and its mail stays.
@@ -141,7 +141,7 @@ class Accounts:
         found = await self.find(address)
         async with self._database.connection() as connection:
             await rows.set_account_enabled(connection, found.id, enabled)
-        await self.announce()
+        await self.announce(found.id)
 
     async def remove(self, address: Address) -> None:
         """Delete an account with all its mail.
@@ -154,7 +154,7 @@ class Accounts:
             mailboxes = await rows.remove_account(tx, found.id)
         # Rows first: mail without its row is found by nobody, a row without its mail would be a lie.
         await self._maildirs.remove_account(found.maildir)
-        await self.announce()
+        await self.announce(found.id)
         await self._notifier.publish([(mailbox, GONE) for mailbox in mailboxes])
 
     async def _create(

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from esp.core.change import AccountChange
 from esp.core.mailbox import MailboxId, ModSeq
+from esp.core.principal import AccountId
 
 
 class Announcer(Protocol):
@@ -16,8 +17,8 @@ class Announcer(Protocol):
     async def publish(self, changes: Sequence[tuple[MailboxId, ModSeq]]) -> None:
         """Tell of changed mailboxes."""
 
-    async def publish_directory(self) -> None:
-        """Tell that domains, accounts or aliases changed."""
+    async def publish_directory(self, account: AccountId | None = None) -> None:
+        """Tell that one account, or (`None`) domains, accounts or aliases changed."""
 
     async def publish_account(self, change: AccountChange) -> None:
         """Tell of names, subscriptions or annotations."""

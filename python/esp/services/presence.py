@@ -35,9 +35,11 @@ class Presence:
         self._poll_interval = poll_interval
         self._present: dict[AccountId, dict[Leave, bytes]] = {}
         self._changed = asyncio.Event()
+        self._concerned: set[AccountId] | None = set()
+        """Accounts that there was word of; `None`: it may be about any."""
         self._task: asyncio.Task[None] | None = None
         self._outage = Outage()
-        notifier.subscribe_directory(self._changed.set)
+        notifier.subscribe_directory(self._heard)
 
     def start(self) -> None:
         """Look from now on."""
@@ -58,12 +60,22 @@ class Presence:
             if not present:
                 del self._present[principal.account]
 
+    def _heard(self, account: AccountId | None) -> None:
+        if account is None:
+            self._concerned = None
+        elif self._concerned is not None:
+            self._concerned.add(account)
+        self._changed.set()
+
     async def _look_always(self) -> None:
         while True:
             await until_look(self._changed, self._notifier, self._poll_interval)
+            concerned, self._concerned = self._concerned, set()
             try:
-                await self._look()
+                # Without word it is by the clock: some may have been lost.
+                await self._look(concerned or None)
             except EspError as error:
+                self._concerned = None
                 if self._outage.begins():
                     log.warning("presence_not_looked_at", error=str(error))
             else:
@@ -71,8 +83,8 @@ class Presence:
                     log.warning("presence_looked_at_again")
             await asyncio.sleep(GATHERING)
 
-    async def _look(self) -> None:
-        accounts = list(self._present)
+    async def _look(self, concerned: set[AccountId] | None = None) -> None:
+        accounts = list(self._present if concerned is None else concerned & self._present.keys())
         if not accounts:
             return
         async with self._database.connection() as connection:

@@ -84,7 +84,7 @@ class Quotas:
             account = await self._account(connection, principal, name)
             await rows.set_quota(connection, account, octets, limits.get(MESSAGE))
             found = Root(name, await rows.quota(connection, account))
-        await self._notifier.publish_directory()
+        await self._notifier.publish_directory(account)
         return found
 
     async def _account(self, connection: Connection, principal: Principal, name: str) -> AccountId:

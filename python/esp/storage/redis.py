@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from esp.config import sections
 from esp.core.change import AccountChange
 from esp.core.mailbox import MailboxId, ModSeq
+from esp.core.principal import AccountId
 from esp.telemetry import lasting
 from esp.telemetry.log import get_logger
 from esp.telemetry.outage import Outage
@@ -23,7 +24,8 @@ from esp.telemetry.outage import Outage
 MAILBOX_CHANNEL = "esp:mailbox"
 """JSON `[[mailbox, modseq], …]`, one publication for each batch."""
 DIRECTORY_CHANNEL = "esp:directory"
-"""`changed`: domains, accounts or aliases did; what is cached of them is to be dropped."""
+"""`changed`, or the number of the one account that did: what is cached of domains, accounts and aliases is to be
+dropped."""
 
 ACCOUNT_CHANNEL = "esp:account"
 """JSON of an `AccountChange`, as an array."""
@@ -66,7 +68,7 @@ class Notifier:
     def __init__(self, client: "redis.asyncio.Redis") -> None:
         self._client = client
         self._mailbox_callbacks: list[Callable[[Changes], None]] = []
-        self._directory_callbacks: list[Callable[[], None]] = []
+        self._directory_callbacks: list[Callable[[AccountId | None], None]] = []
         self._account_callbacks: list[Callable[[AccountChange], None]] = []
         self._connection_callbacks: list[Callable[[bool], None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -105,9 +107,9 @@ class Notifier:
         else:
             await self._publish_changes()
 
-    async def publish_directory(self) -> None:
-        """Tell every process that domains, accounts or aliases changed; never raises."""
-        await self._publish(DIRECTORY_CHANNEL, b"changed")
+    async def publish_directory(self, account: AccountId | None = None) -> None:
+        """Tell every process that one account, or (`None`) domains, accounts or aliases changed; never raises."""
+        await self._publish(DIRECTORY_CHANNEL, b"changed" if account is None else b"%d" % account)
 
     async def publish_account(self, change: AccountChange) -> None:
         """Tell every process, this one included, of names, subscriptions or annotations; never raises."""
@@ -119,8 +121,11 @@ class Notifier:
         """Have `callback` called with every publication of changed mailboxes; it must not block."""
         self._mailbox_callbacks.append(callback)
 
-    def subscribe_directory(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called when domains, accounts or aliases change, and when word of it may have been lost."""
+    def subscribe_directory(self, callback: Callable[[AccountId | None], None]) -> None:
+        """Have `callback` called when domains, accounts or aliases change, and when word of it may have been lost.
+
+        It gets the account that changed, if all of it is about one.
+        """
         self._directory_callbacks.append(callback)
 
     def subscribe_accounts(self, callback: Callable[[AccountChange], None]) -> None:
@@ -219,8 +224,7 @@ class Notifier:
 
     def _told(self, channel: str, data: bytes) -> None:
         if channel == DIRECTORY_CHANNEL:
-            for changed in self._directory_callbacks:
-                changed()
+            self._told_directory(AccountId(int(data)) if data.isdigit() else None)
             return
         try:
             if channel == ACCOUNT_CHANNEL:
@@ -233,6 +237,10 @@ class Notifier:
         for callback in self._mailbox_callbacks:
             callback(changes)
 
+    def _told_directory(self, account: AccountId | None) -> None:
+        for callback in self._directory_callbacks:
+            callback(account)
+
     def _told_account(self, change: AccountChange) -> None:
         for callback in self._account_callbacks:
             callback(change)
@@ -242,8 +250,7 @@ class Notifier:
             return
         if now:
             self._connected.set()
-            for changed in self._directory_callbacks:
-                changed()
+            self._told_directory(None)
         else:
             self._connected.clear()
         for callback in self._connection_callbacks:
