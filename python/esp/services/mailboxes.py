@@ -255,8 +255,7 @@ class Mailboxes:
                 word = await outbox.add(tx, Topic.DESCRIBE, many, DESCRIBE_DELAY)
             else:
                 word = None
-                for mailbox, subscribed in await sql.described(tx, many.mailboxes):
-                    await self._describe(mailbox, subscribed)
+                await self._describe_again(tx, many.mailboxes)
         await self._notifier.publish_account(AccountChange(account))
         if word is not None:
             await self._describe_many(many, word)
@@ -270,18 +269,21 @@ class Mailboxes:
         """
         name = mailbox_name.for_creation(name)
         async with self._database.transaction() as tx:
+            # First the mailbox, as whoever renames it or removes the account: its card is to have the newest name.
+            named = await self._lock(tx, principal.account, name)
             if not await sql.subscribe(tx, principal.account, name, most=MOST_SUBSCRIPTIONS):
                 raise LimitError("Too many subscriptions")
-            await self._describe_subscription(tx, principal, name)
+            await self._describe_again(tx, named)
         await self._notifier.publish_account(AccountChange(principal.account))
 
     async def unsubscribe(self, principal: Principal, name: str) -> None:
         """Take a name out of the subscriptions, if it is in them."""
         name = mailbox_name.canonical(name)
         async with self._database.transaction() as tx:
+            named = await self._lock(tx, principal.account, name)
             if not await sql.unsubscribe(tx, principal.account, name):
                 return  # RFC 9051 §6.3.8: what the client wants is so already
-            await self._describe_subscription(tx, principal, name)
+            await self._describe_again(tx, named)
         await self._notifier.publish_account(AccountChange(principal.account))
 
     async def use(self, tx: Connection, reached: Reached, special_use: SpecialUse | None) -> None:
@@ -355,13 +357,16 @@ class Mailboxes:
             # They have their names, and a client told NO would try again with the old ones.
             log.warning("cards_left_to_a_worker", error=error.detail, cause=cause_of(error))
 
-    async def _describe_subscription(self, tx: Connection, principal: Principal, name: str) -> None:
+    async def _lock(self, tx: Connection, account: AccountId, name: str) -> list[MailboxId]:
+        """Lock the mailbox of that name, if there is one."""
         try:
-            named = await sql.by_name(tx, principal.account, name)
+            mailbox = await sql.by_name(tx, account, name)
+            return list(await sql.lock(tx, [mailbox.id]))
         except NotFoundError:
-            return
-        # As it is behind the lock: a RENAME may have been quicker.
-        for mailbox, subscribed in await sql.described(tx, [named.id], lock=True):
+            return []
+
+    async def _describe_again(self, tx: Connection, locked: list[MailboxId]) -> None:
+        for mailbox, subscribed in await sql.described(tx, locked):
             await self._describe(mailbox, subscribed)
 
 
