@@ -105,6 +105,23 @@ async def test_delayed_expunges_wait_for_a_command_that_may_tell(world: World, i
         await connected.close()
 
 
+async def test_the_mailbox_that_inbox_is_renamed_to_is_told_with_its_messages(
+    world: World, imap: Imap
+) -> None:
+    # RFC 3501 §6.3.5: a new mailbox gets INBOX's messages; RFC 5465 §5.4, §5.1
+    address = await world.account()
+    other = await imap.login(address)
+    await other.append("INBOX", b"x")
+    client = await watching(imap, address, "(PERSONAL (MessageNew MessageExpunge MailboxName))")
+    await other.ok("RENAME INBOX old")
+    lines = {await client.line() for _ in range(3)}
+    assert '* LIST (\\HasNoChildren) "/" old' in lines
+    assert any(line.startswith("* STATUS old ") and "UIDNEXT 2 MESSAGES 1" in line for line in lines)
+    assert any(line.startswith("* STATUS INBOX ") and "MESSAGES 0" in line for line in lines)
+    for connected in (client, other):
+        await connected.close()
+
+
 async def test_own_messages_are_not_fetched(world: World, imap: Imap) -> None:
     # RFC 5465 §5.2
     address = await world.account()

@@ -343,6 +343,8 @@ class Mailboxes:
             target = await self._create(tx, room, None)
             # RFC 5464 §4.1: INBOX keeps its annotations, and the new mailbox gets them as well.
             await annotations_sql.copy(tx, inbox.id, target.id)
+        # RFC 5465 §5.4: a mailbox was created, and INBOX is not another name of it.
+        await self._notifier.publish_account(AccountChange(target.account))
         await self._messages.move_all(inbox.id, target.id)
 
     async def _describe(self, mailbox: Mailbox, subscribed: bool) -> None:

@@ -36,7 +36,7 @@ class Counted(msgspec.Struct, frozen=True):
     now: Listed
     after: Mailbox
     before: Mailbox | None
-    """`None`: another mailbox of that name."""
+    """`None`: a mailbox that was not there, or another one of that name."""
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -336,7 +336,8 @@ def _differences(before: dict[str, Listed], names: dict[MailboxId, str], watched
             known = before[names[now.mailbox.id]].mailbox
             if known is not None and now.mailbox.highest_modseq != known.highest_modseq:
                 yield Counted(now, now.mailbox, known)
-        elif earlier is not None and earlier.mailbox is not None:
+        # A mailbox that is new to them may have got its messages before anybody looked.
+        elif now.mailbox.messages or (earlier is not None and earlier.mailbox is not None):
             yield Counted(now, now.mailbox, None)
 
 
