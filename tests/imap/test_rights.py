@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -292,6 +293,26 @@ async def test_rights_that_were_taken_hold_at_the_next_command(two: Two) -> None
     await two.grant("l")
     two.other.send("f FETCH 1 FLAGS\r\n")
     assert (await two.other.line()).startswith("* BYE")
+
+
+async def test_they_hold_in_a_process_that_has_not_heard_of_it_yet(
+    world: World, two: Two, tmp_path: Path
+) -> None:
+    deaf = await world.open_door(valkey=f"unix://{tmp_path}/nothing.sock", poll_interval=3600)
+    await two.grant("lrsw")
+    reading, waiting = await deaf.login(two.other_address), await deaf.login(two.other_address)
+    for client in (reading, waiting):
+        await client.ok(f"SELECT {two.name}")
+    await two.grant("lr")
+    assert (await reading.command("STORE 1 +FLAGS (\\Flagged)"))[-1].startswith("NO [NOPERM]")
+    await two.owner.append("Team", MESSAGE)
+    await two.grant("")
+    # Nor is anything told that is not asked for.
+    for client, command in ((reading, "FETCH 1 BODY.PEEK[]"), (waiting, "NOOP")):
+        client.send(f"w {command}\r\n")
+        assert (await client.line()).startswith("* BYE")
+        await client.close()
+    await world.close_door(deaf)
 
 
 async def test_anyone_is_everybody_in_the_domain(world: World, imap: Imap, two: Two) -> None:

@@ -132,7 +132,7 @@ async def execute(session: "Session", command: Command) -> str | None:
         if notification is not None:
             await notification.unhush()
         # Whatever became of it, the session hears of its mailbox before the tagged response.
-        if response_allowed(session, command):
+        if response_allowed(session, command) and await session.may_be_told():
             session.tell(expunges=entry.expunges or command.uid, uid=command.uid)
             if command.name in {"FETCH", "STORE"}:
                 fetching.hold_modseq(session)

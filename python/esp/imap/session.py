@@ -233,7 +233,8 @@ class Session:
             NotFoundError: the mailbox was deleted.
             UnavailableError: it is not known.
         """
-        await self.refresh()
+        # Word from another process may come later than the next command of somebody who has seen a right taken.
+        await self.refresh(ask=self.selected is not None and not self.selected.own)
         selected = self.selected
         if selected is None or selected.acl_version == selected.opened.acl_version:
             return selected is not None
@@ -246,6 +247,17 @@ class Session:
             return False
         self.connection.write(selected.view.permit(settable_flags(rights)))
         return True
+
+    async def may_be_told(self) -> bool:
+        """Return whether the selected mailbox may still be told of; ends the session where it may not."""
+        selected = self.selected
+        if selected is None or selected.acl_version == selected.opened.acl_version:
+            return selected is not None
+        try:
+            return await self.follow_rights()
+        except EspError as error:
+            self.log.warning("refresh_failed", error=repr(error))
+            return False
 
     def tell(self, *, expunges: bool = True, uid: bool = False, own: bool = False) -> None:
         """Write what the session has not been told of its selected mailbox."""
