@@ -137,6 +137,19 @@ async def test_the_session_of_a_deleted_mailbox_is_ended(world: World, imap: Ima
         await connected.close()
 
 
+@pytest.mark.parametrize("command", ["CLOSE", "UNSELECT"])
+async def test_a_mailbox_that_was_deleted_can_be_left(world: World, imap: Imap, command: str) -> None:
+    address = await world.account()
+    first, second = await imap.login(address), await imap.login(address)
+    await first.ok("CREATE doomed")
+    await first.ok("SELECT doomed")
+    await second.ok("DELETE doomed")
+    assert await first.ok(command) == [f"OK {command} completed"]
+    await first.ok("SELECT INBOX")
+    for client in (first, second):
+        await client.close()
+
+
 async def test_many_sessions_store_into_one_mailbox(world: World, imap: Imap) -> None:
     address = await world.account()
     other = await world.open_door()

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from esp.core.errors import NotFoundError
 from esp.imap import (
     annotating,
     appending,
@@ -99,6 +100,9 @@ _BY_NUMBER = frozenset({"COPY", "FETCH", "MOVE", "REPLACE", "SEARCH", "SORT", "S
 _PROMPT = frozenset({"COMPRESS", "IDLE", "LOGOUT", "UNAUTHENTICATE"})
 """Commands that write their own last response; nothing may come behind it."""
 
+_LEAVING = frozenset({"CLOSE", "UNSELECT"})
+"""Commands that leave the selected mailbox, even if it is no more."""
+
 
 async def execute(session: "Session", command: Command) -> str | None:
     """Answer a command, and return what follows its tag.
@@ -117,8 +121,15 @@ async def execute(session: "Session", command: Command) -> str | None:
         raise Refusal("BAD No mailbox is selected")
     if session.uidonly and command.name in _BY_NUMBER and not command.uid:
         raise Refusal(f"BAD {UID_REQUIRED}")
-    if entry.state == _SELECTED and not await session.follow_rights():
-        return None
+    if entry.state == _SELECTED:
+        try:
+            if not await session.follow_rights():
+                return None
+        except NotFoundError:
+            if command.name not in _LEAVING:
+                raise
+            session.select(None)
+            return f"OK {command.name} completed"
     notification = session.notification
     if notification is not None:
         notification.hush(command)
