@@ -163,6 +163,25 @@ fn a_silent_store_in_pieces_is_not_told_but_what_another_did_between_and_after()
 }
 
 #[test]
+fn a_silent_store_is_silent_where_flags_are_held_back() {
+    let index = filled(3);
+    let view = View::new(Arc::clone(&index), false, u32::MAX);
+    for (modseq, flags) in [(4, SEEN), (5, 0), (6, SEEN)] {
+        apply(&index, &[Message::new(1, modseq, flags)], modseq, 4, &[]);
+        assert_eq!(
+            text(view.sync(&Sync {
+                silent: vec![1],
+                silent_modseq: modseq,
+                silent_after: modseq - 1,
+                hold_flags: true,
+                ..all()
+            })),
+            ""
+        );
+    }
+}
+
+#[test]
 fn an_announced_message_is_told_once_changed_or_not() {
     let index = filled(3);
     let view = View::new(Arc::clone(&index), false, u32::MAX);

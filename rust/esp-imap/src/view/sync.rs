@@ -193,8 +193,8 @@ impl View {
         tell.sort_unstable();
         tell.dedup();
         // What others changed before the silent change, and the client does not know, it cannot reckon with
-        // (RFC 3501 §6.4.6: told regardless of .SILENT).
-        let reckoned = known.told >= sync.silent_after;
+        // (RFC 3501 §6.4.6: told regardless of .SILENT), unless it has said that it does not want to (RFC 5465 §5).
+        let reckoned = sync.hold_flags || known.told >= sync.silent_after;
         let mut hint = 0;
         for uid in tell {
             let Some(row) = table.find_near(uid, &mut hint) else {
