@@ -40,7 +40,9 @@ async def generic_plan(database: Database, noted: Noting, *settings: str) -> str
 
 
 def _literal(value: object) -> str:
-    return "'{" + ",".join(map(str, value)) + "}'" if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return "'{" + ",".join(map(str, value)) + "}'"
+    return f"'{value}'" if isinstance(value, str) else str(value)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def _literal(value: object) -> str:
         (lambda c, box: messages.uids(c, box, range(1, 9), most=5), "Index Cond: .*uid >= "),
         (lambda c, box: messages.changed_since(c, box, [1, 2, 4], 1), "Index Cond: .*uid = ANY"),
         (lambda c, box: upkeep.known_files(c, box, ["a", "b"]), "hashed SubPlan"),
-        (lambda c, box: messages.add_copies(c, box, box, [(1, "a", "S")], []), "Index Cond: .*uid = ANY"),
+        (lambda c, box: messages.add_copies(c, box, box, [(1, "a", "S")], []), "Index Cond: .*uid >= n.uid"),
         (
             lambda c, box: upkeep.note_names(c, box.account, box.id, [(Uid(1), "S")]),
             "Index Cond: .*uid = ANY",
@@ -67,7 +69,7 @@ async def test_a_list_is_looked_up_and_not_walked_through(
 
     plan = await generic_plan(database, noted)
 
-    assert not re.search("Filter: .*(= ANY|unnest)", plan), plan
+    assert not re.search("Filter: .*(= ANY|unnest)|Join Filter: ", plan), plan
     assert re.search(wanted, plan), plan
 
 

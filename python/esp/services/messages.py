@@ -21,7 +21,7 @@ from esp.core.errors import (
     StorageFullError,
     UnavailableError,
 )
-from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
+from esp.core.mailbox import ContentId, Mailbox, MailboxId, ModSeq, Uid
 from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS
 from esp.core.principal import AccountId
 from esp.core.rights import allows_keywords
@@ -419,11 +419,11 @@ async def _add_copies(
             if keyword.lower() in target_bit
         ]
     )
-    contents = None
+    adopted: list[ContentId | None] = []
     if source.account != target.account:
-        contents = await sql.adopt_contents(
-            tx, source.account, target.account, [copy.row.content for copy in linked]
-        )
+        contents = [copy.row.content for copy in linked]
+        by_old = await sql.adopt_contents(tx, source.account, target.account, contents)
+        adopted = [by_old.get(content) for content in contents]
     copied = await sql.add_copies(
         tx,
         source,
@@ -431,7 +431,7 @@ async def _add_copies(
         [(copy.row.uid, copy.base, copy.letters) for copy in linked],
         bits,
         settable=settable,
-        contents=contents,
+        adopted=adopted,
     )
     # The linked files have no letters of keywords, which are others in each mailbox, and those of system flags are from
     # before the mailbox was locked: somebody may have changed them since.

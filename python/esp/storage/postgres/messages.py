@@ -5,7 +5,7 @@ Functions that change take a mailbox locked by `mailboxes.lock` in the same tran
 mod-sequence, which is the value they return or hold.
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -332,7 +332,7 @@ async def add_copies(
     keyword_bits: Sequence[tuple[int, int]],
     *,
     settable: int = -1,
-    contents: Mapping[ContentId, ContentId] | None = None,
+    adopted: Sequence[ContentId | None] = (),
 ) -> Copied:
     """Add rows to `target` (locked, as is `source`) for files linked into its folder.
 
@@ -343,7 +343,8 @@ async def add_copies(
         copies: UID in `source`, base name and flag letters of the new file in `cur`.
         keyword_bits: for each keyword of `source`, its bit there and its bit in `target`.
         settable: system flags that the copies may have.
-        contents: what is said about the octets, in the other account, where `target` is another's (`adopt_contents`).
+        adopted: what is said about the octets of each of `copies`, where `target` is another account's
+            (`adopt_contents`).
 
     Returns:
         What was made; messages expunged from `source` meanwhile are left out.
@@ -353,15 +354,17 @@ async def add_copies(
         f"""
         WITH picked AS (
             SELECT s.uid AS source_uid, $4::bigint - 1 + row_number() OVER (ORDER BY s.uid) AS uid,
-                coalesce(a.adopted, s.content_id) AS content_id, s.size, s.internal_date, n.file, n.file_flags,
+                coalesce(n.adopted, s.content_id) AS content_id, s.size, s.internal_date, n.file, n.file_flags,
                 (s.flags & $11::bigint) | coalesce(
                     (SELECT bit_or(k.target) FROM unnest($9::bigint[], $10::bigint[]) AS k(source, target)
                      WHERE s.flags & k.source <> 0), 0) AS flags
-            FROM unnest($6::bigint[], $7::text[], $8::text[]) AS n(uid, file, file_flags)
-            JOIN message AS s ON s.account_id = $12 AND s.mailbox_id = $2 AND s.uid = n.uid
-                -- Else a plan for every list is one for mailboxes of few messages: it reads all of the mailbox.
-                AND s.uid = ANY($6::bigint[])
-            LEFT JOIN unnest($13::bigint[], $14::bigint[]) AS a(content_id, adopted) ON a.content_id = s.content_id
+            FROM unnest($6::bigint[], $7::text[], $8::text[], $13::bigint[]) AS n(uid, file, file_flags, adopted)
+            -- A plan for every list is one for ten messages: a join compares each with each. By their order, for
+            -- one made while the table is empty takes any index that knows the account.
+            CROSS JOIN LATERAL (
+                SELECT * FROM message WHERE account_id = $12 AND mailbox_id = $2 AND uid BETWEEN n.uid AND n.uid
+                ORDER BY uid LIMIT 1
+            ) AS s
         ), added AS (
             INSERT INTO message (account_id, mailbox_id, uid, content_id, modseq, flags, size, internal_date,
                 file, file_flags)
@@ -387,8 +390,7 @@ async def add_copies(
         [bit for _, bit in keyword_bits],
         SYSTEM_BITS & settable,
         source.account,
-        list((contents or {}).keys()),
-        list((contents or {}).values()),
+        list(adopted),
     )
     return Copied(
         modseq=modseq if made else target.highest_modseq,

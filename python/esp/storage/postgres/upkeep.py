@@ -4,6 +4,7 @@ In: an account or a mailbox. Out: what the database says of it, of one moment; a
 with the files. Each change locks the mailbox first, as every other writer does.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
@@ -241,17 +242,21 @@ async def note_names(
     connection: Connection, account: AccountId, mailbox: MailboxId, letters: Sequence[tuple[Uid, str | None]]
 ) -> None:
     """Note what letters files have now."""
-    await connection.execute(
-        """
-        UPDATE message AS m SET file_flags = n.letters FROM unnest($3::bigint[], $4::text[]) AS n (uid, letters)
-        WHERE m.account_id = $1 AND m.mailbox_id = $2 AND m.uid = n.uid
-            AND m.uid = ANY($3::bigint[])  -- as in `messages.add_copies`
-        """,
-        account,
-        mailbox,
-        [uid for uid, _ in letters],
-        [letter for _, letter in letters],
-    )
+    files: defaultdict[str | None, list[Uid]] = defaultdict(list)
+    for uid, has in letters:
+        files[has].append(uid)
+    # One after another, for they are few: a plan for every list of pairs compares each file with each message.
+    for has, uids in files.items():
+        await connection.execute(
+            """
+            UPDATE message SET file_flags = $4
+            WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY($3::bigint[])
+            """,
+            account,
+            mailbox,
+            uids,
+            has,
+        )
 
 
 async def copies(
