@@ -104,6 +104,17 @@ _LEAVING = frozenset({"CLOSE", "UNSELECT"})
 """Commands that leave the selected mailbox, even if it is no more."""
 
 
+def _check(session: "Session", command: Command, state: str) -> None:
+    if state == _BEFORE and session.principal is not None:
+        raise Refusal("BAD Already authenticated")
+    if state in {_AFTER, _SELECTED} and session.principal is None:
+        raise Refusal("BAD Log in first")
+    if state == _SELECTED and session.selected is None:
+        raise Refusal("BAD No mailbox is selected")
+    if session.uidonly and command.name in _BY_NUMBER and not command.uid:
+        raise Refusal(f"BAD {UID_REQUIRED}")
+
+
 async def execute(session: "Session", command: Command) -> str | None:
     """Answer a command, and return what follows its tag.
 
@@ -113,14 +124,7 @@ async def execute(session: "Session", command: Command) -> str | None:
     entry = _COMMANDS.get(command.name)
     if entry is None:
         raise Refusal(f"BAD {command.name} is not supported")
-    if entry.state == _BEFORE and session.principal is not None:
-        raise Refusal("BAD Already authenticated")
-    if entry.state in {_AFTER, _SELECTED} and session.principal is None:
-        raise Refusal("BAD Log in first")
-    if entry.state == _SELECTED and session.selected is None:
-        raise Refusal("BAD No mailbox is selected")
-    if session.uidonly and command.name in _BY_NUMBER and not command.uid:
-        raise Refusal(f"BAD {UID_REQUIRED}")
+    _check(session, command, entry.state)
     if entry.state == _SELECTED:
         try:
             if not await session.follow_rights():
