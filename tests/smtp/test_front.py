@@ -229,7 +229,7 @@ async def test_a_bug_where_a_message_is_taken_over_is_answered_and_logged(
             patch.setattr(made.door.reception, "resume", broken)
             assert await talk.ask(".") == "451 4.3.0 Local error"
             assert await talk.reply() == "451 4.3.0 Local error"
-        assert [event["event"] for event in events if event.get("exc_info")] == ["delivery_failed"]
+        assert [event["event"] for event in events if event.get("exc_info")] == ["transaction_not_taken_over"]
         assert (await talk.ask("NOOP")).startswith("250")
 
 

@@ -1,10 +1,13 @@
 """Logs: what programs read, and what must never be in them."""
 
 import asyncio
+import contextlib
 import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
 
 import pytest
 import structlog
@@ -99,3 +102,22 @@ def test_a_value_ends_where_the_next_name_begins_and_a_line_is_one_line(stream: 
     assert line.endswith(
         "[info     ] refused octets='a\\nlevel=b' peer=::1 reason='no such user' role=smtp size=3 source=room"
     )
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.usefixtures("stream")
+def test_who_logs_does_not_suffer_from_a_full_disk(form: Literal["text", "json"]) -> None:
+    full = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115 - closed below, where it fails
+    try:
+        log.configure("info", form, stream=full)
+        for logger in (log.get_logger("room"), logging.getLogger("somebody.else")):
+            logger.info("message_accepted")
+            try:
+                raise ValueError
+            except ValueError:
+                logger.exception("failed")
+        with pytest.raises(OSError, match="No space left"):
+            full.flush()
+    finally:
+        with contextlib.suppress(OSError):
+            full.close()

@@ -1,6 +1,6 @@
 """What becomes of a message that came whole, and what its client is told (RFC 5321 §4.2.5, RFC 2033 §4.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from esp.core.envelope import Arrived
@@ -19,23 +19,26 @@ async def deliver(
     log: Logger,
     transaction: "Transaction",
     message: SmtpMessage,
+    answer: Callable[[list[bytes]], None],
     *,
     spool: Spool | None = None,
     error: EspError | None = None,
-) -> list[bytes]:
-    """Deliver a message, and return the replies to its end: one, or with LMTP one for each recipient.
+) -> None:
+    """Deliver a message, answer its client, and tell the log of it: in this order, for somebody waits.
 
     Args:
         door: where it came in.
         log: told what became of it.
         transaction: who sent it to whom.
         message: its octets, or those that are not in the spool.
+        answer: takes the replies to its end: one, or with LMTP one for each recipient.
         spool: the octets of a large one, whole.
         error: why the spool could not be written.
     """
     recipients = len(transaction.accepted)
     answers = recipients if door.lmtp else 1
     if message.fault is not None:
+        answer([FAULTS[message.fault]] * answers)
         log.info(
             "message_refused",
             source=__name__,
@@ -43,22 +46,20 @@ async def deliver(
             reason=message.fault,
             size=message.size,
         )
-        return [FAULTS[message.fault]] * answers
+        return
     body: bytes | Spool = message.rest if spool is None else spool
     arrived = Arrived(message.size, message.received, message.has_date, message.has_message_id)
     accepted = b"250 2.0.0 OK %s" % transaction.id.encode()
+    outcomes: Sequence[EspError | None] = [None] * recipients
     try:
         if error is not None:
             raise error
         if door.lmtp:
             outcomes = await door.reception.data_for_each(transaction, body, arrived)
-            replies = [accepted if outcome is None else reply_for(outcome) for outcome in outcomes]
-            recipients = _tell_refused(log, transaction, outcomes)
         else:
             await door.reception.data(transaction, body, arrived)
-            replies = [accepted]
     except EspError as failure:
-        replies = [reply_for(failure)] * answers
+        answer([reply_for(failure)] * answers)
         log.warning(
             "message_refused",
             source=__name__,
@@ -69,10 +70,11 @@ async def deliver(
         )
     except Exception:
         # Whether it was delivered is not known: temporary, a double is better than a loss.
+        answer([b"451 4.3.0 Local error"] * answers)
         log.exception("delivery_failed", source=__name__, transaction=transaction.id)
-        replies = [b"451 4.3.0 Local error"] * answers
     else:
-        if recipients:
+        answer([accepted if outcome is None else reply_for(outcome) for outcome in outcomes[:answers]])
+        if recipients := _tell_refused(log, transaction, outcomes):
             log.info(
                 "message_accepted",
                 source=__name__,
@@ -83,7 +85,6 @@ async def deliver(
                 size=message.size,
             )
             door.accepted(message.size)
-    return replies
 
 
 def _tell_refused(log: Logger, transaction: "Transaction", outcomes: Sequence[EspError | None]) -> int:

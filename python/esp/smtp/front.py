@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Coroutine
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from esp.core.envelope import Client, Recipient
@@ -103,27 +103,29 @@ class Front:
         return located
 
     async def _deliver(self, arrived: SmtpArrived) -> None:
-        log = self._door.log.bind(source=__name__, connection=arrived.connection, user=None)
+        door, mail = self._door, arrived.mail
+        log = door.log.bind(source=__name__, connection=arrived.connection, user=None)
+        answer = partial(self._answer, arrived.connection, log)
         try:
-            replies = await self._replies(arrived, log)
+            transaction = door.reception.resume(
+                _client(arrived.address, arrived.hello, arrived.extended, door.lmtp),
+                path_of(mail.local_part, mail.domain),
+                parameters_of(mail),
+                arrived.recipients,
+            )
         except Exception:
-            log.exception("delivery_failed")
-            replies = [b"451 4.3.0 Local error"] * (len(arrived.recipients) if self._door.lmtp else 1)
+            log.exception("transaction_not_taken_over")
+            answer([b"451 4.3.0 Local error"] * (len(arrived.recipients) if door.lmtp else 1))
+        else:
+            await deliver(door, log, transaction, arrived.message, answer)
+
+    def _answer(self, connection: int, log: Logger, replies: list[bytes]) -> None:
+        errors = sum(reply >= b"500" for reply in replies)
+        there = self._thread.reply(connection, b"\r\n".join((*replies, b"")), errors)
         for reply in replies:
             self._door.count("MESSAGE", reply[:3])
-        errors = sum(reply >= b"500" for reply in replies)
-        if not self._thread.reply(arrived.connection, b"\r\n".join((*replies, b"")), errors):
+        if not there:
             log.info("client_left_before_reply", replies=[reply.decode() for reply in replies])
-
-    async def _replies(self, arrived: SmtpArrived, log: Logger) -> list[bytes]:
-        door, mail = self._door, arrived.mail
-        transaction = door.reception.resume(
-            _client(arrived.address, arrived.hello, arrived.extended, door.lmtp),
-            path_of(mail.local_part, mail.domain),
-            parameters_of(mail),
-            arrived.recipients,
-        )
-        return await deliver(door, log, transaction, arrived.message)
 
     async def _adopt(self, departure: SmtpDeparture) -> None:
         with contextlib.ExitStack() as stack:

@@ -236,18 +236,25 @@ class SmtpSession(SmtpConnection):
         # The transaction ends here for the client; what follows only needs `transaction`.
         self._spool = None
         self._forget()
+        left: list[bytes] = []
+
+        def answer(replies: list[bytes]) -> None:
+            if self._closing:
+                left.extend(replies)
+            for reply in replies:
+                self._reply(reply, "MESSAGE")
+            self._flush()
+
         try:
-            replies = await deliver(self.door, self.log, transaction, message, spool=spool, error=error)
+            await deliver(self.door, self.log, transaction, message, answer, spool=spool, error=error)
         finally:
             if spool is not None:
                 spool.close()
-        for reply in replies:
-            self._reply(reply, "MESSAGE")
-        if self._closing:
+        if left:
             self.log.info(
                 "client_left_before_reply",
                 transaction=transaction.id,
-                replies=[r.decode() for r in replies],
+                replies=[reply.decode() for reply in left],
             )
 
     def _on_problem(self, problem: SmtpProblem) -> None:

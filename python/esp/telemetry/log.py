@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 import orjson
 import structlog
@@ -33,7 +33,7 @@ def configure(
     **context: object,
 ) -> None:
     """Set logging up for this process; `context` (role, number) is part of every event."""
-    output = stream or sys.stderr
+    output = _Output(stream or sys.stderr)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         _with(context),
@@ -61,7 +61,7 @@ def configure(
         wrapper_class=wrapper
         if coloured
         else _quick(wrapper, _json_line if form == "json" else _text, context, output),
-        logger_factory=structlog.WriteLoggerFactory(output),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", output)),
         # A process configures once; looking it up anew would double the cost of an event.
         cache_logger_on_first_use=True,
     )
@@ -86,6 +86,26 @@ def configure(
     ):
         # These tell of every job and request; what matters of them is an event or a metric of ours.
         logging.getLogger(chatty).setLevel(max(_LEVELS[level], logging.WARNING))
+
+
+class _Output:
+    """Where lines go. One that cannot be written is lost: mail goes on when the disk of logs is full."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.isatty = stream.isatty
+
+    def write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+        except OSError:
+            return
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            return
 
 
 def get_logger(name: str) -> Logger:
@@ -123,7 +143,7 @@ def _quick(
     wrapper: type[Logger],
     render: Callable[[str, str | None, str, Mapping[str, object]], str],
     context: Mapping[str, object],
-    output: TextIO,
+    output: "_Output",
 ) -> type[Logger]:
     """Return a logger that writes what the chain of processors does, without it.
 
@@ -139,7 +159,8 @@ def _quick(
             level = "warning" if method_name == "warn" else method_name
             # One call: lines of several threads stay whole.
             output.write(render(level, event, _timestamp(time.time()), about))
-            return output.flush()
+            output.flush()
+            return None
 
     return Quick
 
