@@ -153,6 +153,12 @@ impl Reader {
         } else {
             0
         };
+        if self.start > self.buffered() {
+            // Else it would grow for as long as a client's pieces end amid lines.
+            self.buffer.drain(..self.start);
+            self.searched -= self.start;
+            self.start = 0;
+        }
         self.buffer
             .extend_from_slice(octets.get(used..).unwrap_or_default());
         self.account();
@@ -547,6 +553,19 @@ mod tests {
             Some(Event::Problem(Problem::LineTooLong))
         );
         assert_eq!(reader.next_event(), Some(Event::Command(Command::Noop)));
+    }
+
+    #[test]
+    fn lines_that_were_read_are_not_kept() {
+        let limits = limits(100);
+        let mut reader = Reader::new(Arc::clone(&limits));
+        reader.feed(b"N");
+        for _ in 0..10_000 {
+            reader.feed(b"OOP\r\nN");
+            assert_eq!(reader.next_event(), Some(Event::Command(Command::Noop)));
+            assert_eq!(reader.next_event(), None);
+        }
+        assert!(limits.held() <= SMALL_BUFFER, "{}", limits.held());
     }
 
     #[test]
