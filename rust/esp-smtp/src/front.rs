@@ -350,6 +350,8 @@ struct Visitor<R> {
     waiting: bool,
     /// Whether the client has said all it will say.
     ended: bool,
+    /// Whether the client has said good-bye, and only its replies are left.
+    parting: bool,
     interest: EventFlags,
     deadline: Instant,
     data_deadline: Option<Instant>,
@@ -363,7 +365,7 @@ struct Thread<R> {
     poll: OwnedFd,
     visitors: HashMap<u64, Visitor<R>>,
     /// Those whose turn was over before they were answered.
-    again: Vec<u64>,
+    again: HashSet<u64>,
     notices: Vec<Notice<R>>,
     buffer: Vec<u8>,
     now: Instant,
@@ -388,7 +390,7 @@ impl<R: Send + Sync> Thread<R> {
             exhausted: false,
             poll,
             visitors: HashMap::new(),
-            again: Vec::new(),
+            again: HashSet::new(),
             notices: Vec::new(),
             buffer: vec![0; READ_AT_ONCE],
             now: Instant::now(),
@@ -482,6 +484,7 @@ impl<R: Send + Sync> Thread<R> {
             sent: 0,
             waiting: false,
             ended: false,
+            parting: false,
             interest: EventFlags::IN,
             deadline: self.now + bounds.idle,
             data_deadline: None,
@@ -518,22 +521,14 @@ impl<R: Send + Sync> Thread<R> {
         match (&visitor.stream).read(&mut self.buffer) {
             Ok(0) => {
                 visitor.ended = true;
-                if visitor.waiting {
-                    self.listen(id);
-                } else {
-                    self.turn(id);
-                }
+                self.turn(id);
             }
             Ok(length) => {
                 visitor.deadline = self.now + self.shared.bounds.idle;
                 visitor
                     .dialogue
                     .feed(self.buffer.get(..length).unwrap_or_default());
-                if visitor.waiting {
-                    self.listen(id);
-                } else {
-                    self.turn(id);
-                }
+                self.turn(id);
             }
             Err(error) if is_temporary(&error) => {}
             Err(_) => self.lose(id),
@@ -573,8 +568,9 @@ impl<R: Send + Sync> Thread<R> {
                 Answer::Stop => {
                     self.stopping = true;
                     self.listener = None;
-                    let idle =
-                        |(&id, visitor): (&u64, &Visitor<R>)| (!visitor.waiting).then_some(id);
+                    let idle = |(&id, visitor): (&u64, &Visitor<R>)| {
+                        (!visitor.waiting && !visitor.parting).then_some(id)
+                    };
                     for id in self.visitors.iter().filter_map(idle).collect::<Vec<_>>() {
                         self.give_away(id, Why::Session);
                     }
@@ -591,21 +587,32 @@ impl<R: Send + Sync> Thread<R> {
     }
 
     fn answered(&mut self, id: u64) -> Option<&mut Visitor<R>> {
-        let visitor = self.visitors.get_mut(&id)?;
+        let Some(visitor) = self.visitors.get_mut(&id) else {
+            // It was lost while the answer was on its way.
+            locked(&self.shared.lost).remove(&id);
+            return None;
+        };
         visitor.waiting = false;
         // What we took long for is not the client's delay.
         visitor.deadline = self.now + self.shared.bounds.idle;
         Some(visitor)
     }
 
-    /// Answer what a client has said.
+    /// Answer what a client has said, unless something has to come first.
     fn turn(&mut self, id: u64) {
         let Some(visitor) = self.visitors.get_mut(&id) else {
             return;
         };
+        if visitor.waiting || self.again.contains(&id) {
+            // Replies come in the order of commands (RFC 2920 §3.2): its turn comes.
+            return self.listen(id);
+        }
         if visitor.sent < visitor.dialogue.out.len() && visitor.interest == EventFlags::OUT {
             // It does not read its replies: it gets no more, and is not listened to.
             return;
+        }
+        if visitor.parting {
+            return self.close(id);
         }
         let (shared, now) = (&self.shared, self.now);
         let turn = visitor.dialogue.turn(&shared.known, &shared.counts, now);
@@ -623,7 +630,7 @@ impl<R: Send + Sync> Thread<R> {
             }
             Turn::Again => {
                 if self.flush(id) {
-                    self.again.push(id);
+                    self.again.insert(id);
                 }
             }
             Turn::Recipient { path, size } => {
@@ -649,8 +656,10 @@ impl<R: Send + Sync> Thread<R> {
                 self.flush(id);
             }
             Turn::Bye => {
-                self.flush(id);
-                self.close(id);
+                visitor.parting = true;
+                if self.flush(id) {
+                    self.close(id);
+                }
             }
             Turn::Leave => self.give_away(id, Why::Session),
         }
@@ -689,7 +698,7 @@ impl<R: Send + Sync> Thread<R> {
         };
         let interest = if !visitor.dialogue.out.is_empty() {
             EventFlags::OUT
-        } else if visitor.ended || (visitor.waiting && visitor.dialogue.buffered() > READ_AHEAD) {
+        } else if visitor.ended || visitor.dialogue.buffered() > READ_AHEAD {
             EventFlags::empty()
         } else {
             EventFlags::IN

@@ -12,6 +12,10 @@ use crate::reader::Limits;
 type Client = BufReader<TcpStream>;
 
 fn front(idle: Duration) -> (Front<u32>, std::net::SocketAddr, Arc<Census>) {
+    front_of("mx.test", idle)
+}
+
+fn front_of(hostname: &str, idle: Duration) -> (Front<u32>, std::net::SocketAddr, Arc<Census>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let rules = Rules {
@@ -22,7 +26,7 @@ fn front(idle: Duration) -> (Front<u32>, std::net::SocketAddr, Arc<Census>) {
     };
     let terms = Terms {
         greeting: b"220 mx.test\r\n".to_vec(),
-        hostname: "mx.test".into(),
+        hostname: hostname.into(),
         features: b"250-mx.test\r\n250 HELP".to_vec(),
         lmtp: false,
         max_message_size: 1_000_000,
@@ -257,4 +261,99 @@ fn a_front_that_stops_lets_messages_end() {
     assert_eq!(line(&mut client), "220 mx.test");
     drop(notices);
     assert!(census.total() >= 1);
+}
+
+#[test]
+fn nothing_is_answered_before_what_is_waited_for() {
+    // More than is read at once, so that more has come whenever a turn is over.
+    for noops in [11_000, 11_200] {
+        let (front, address, _) = front(Duration::from_secs(60));
+        front.remember(path("bob"), Arc::new(2), 100, Duration::from_secs(60));
+        let mut client = connect(address);
+        assert_eq!(line(&mut client), "220 mx.test");
+        let mut said = b"EHLO x\r\nMAIL FROM:<>\r\n".to_vec();
+        said.extend(b"NOOP\r\n".repeat(noops));
+        said.extend(b"RCPT TO:<alice@example.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n.\r\n");
+        say(&client, &said);
+        for _ in 0..noops + 3 {
+            assert!(line(&mut client).starts_with("250"));
+        }
+        let Notice::Recipient { connection, .. } = notice(&front) else {
+            panic!("not asked for alice");
+        };
+        let mut early = [0; 100];
+        client.get_ref().set_nonblocking(true).unwrap();
+        assert!(client.get_ref().read(&mut early).is_err(), "{early:?}");
+        client.get_ref().set_nonblocking(false).unwrap();
+        front.accept(connection, Arc::new(1));
+        for code in ["250 2.1.5", "250 2.1.5", "354"] {
+            assert!(line(&mut client).starts_with(code));
+        }
+        let Notice::Message { transaction, .. } = notice(&front) else {
+            panic!("no message");
+        };
+        assert_eq!(transaction.recipients, [Arc::new(1), Arc::new(2)]);
+    }
+}
+
+#[test]
+fn replies_that_could_not_be_sent_wait_for_a_client_that_says_goodbye() {
+    // More than a socket takes at once.
+    let hostname = "x".repeat(20_000_000);
+    let (front, address, census) = front_of(&hostname, Duration::from_secs(60));
+    let mut client = connect(address);
+    assert_eq!(line(&mut client), "220 mx.test");
+    say(&client, b"QUIT\r\nNOOP\r\n");
+    while front.counts().is_empty() {
+        thread::yield_now();
+    }
+    front.stop();
+    assert_eq!(line(&mut client), format!("221 2.0.0 {hostname} Bye"));
+    assert!(matches!(notice(&front), Notice::Closed));
+    assert_eq!(census.total(), 0);
+}
+
+#[test]
+fn no_more_is_read_than_is_answered() {
+    let (front, address, _) = front(Duration::from_secs(60));
+    let client = connect(address);
+    let flood = client.get_ref().try_clone().unwrap();
+    let speaker = thread::spawn(move || {
+        for _ in 0..200 {
+            (&flood).write_all(&b"NOOP\r\n".repeat(10_000)).unwrap();
+        }
+        (&flood).write_all(b"QUIT\r\n").unwrap();
+    });
+    let mut most = 0;
+    for reply in client.lines() {
+        reply.unwrap();
+        most = most.max(front.0.terms.limits.held());
+    }
+    speaker.join().unwrap();
+    assert!(most <= 4 * READ_AHEAD, "{most}");
+}
+
+#[test]
+fn nothing_is_kept_of_clients_that_leave_while_they_are_answered() {
+    let (front, address, census) = front(Duration::from_secs(60));
+    front.remember(path("bob"), Arc::new(2), 100, Duration::from_secs(60));
+    for _ in 0..200 {
+        let client = connect(address);
+        say(
+            &client,
+            b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n.\r\n",
+        );
+        let Notice::Message { connection, .. } = notice(&front) else {
+            panic!("no message");
+        };
+        // Unread replies make this a reset; it is seen before the answer, after it, or together with it.
+        drop(client);
+        let _ = front.reply(connection, b"250 2.0.0 OK\r\n".to_vec(), 0);
+        while census.total() > 0 {
+            thread::yield_now();
+        }
+    }
+    front.stop();
+    assert!(matches!(notice(&front), Notice::Closed));
+    assert!(locked(&front.0.lost).is_empty());
 }
