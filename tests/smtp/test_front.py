@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import random
 import re
+import select
 import socket
 import struct
+import threading
 from typing import Any
 
 import pytest
@@ -15,9 +17,9 @@ from esp.config.sections import Security, Smtp
 from esp.core.address import Address
 from esp.core.errors import OverQuotaError
 from esp.core.quota import Quota
-from esp.core.routing import Resolution
+from esp.core.routing import Local, Resolution
 from esp.smtp import front
-from tests.smtp.support import Talk, World, world
+from tests.smtp.support import ALICE, BOB, Talk, World, world
 
 BEHIND_A_PROXY = Security(proxy_networks=("192.0.2.1/32",))
 """Who comes from elsewhere than the proxy is met by a session at once."""
@@ -184,6 +186,26 @@ async def test_a_recipient_is_asked_for_once_in_a_while_and_when_something_chang
         assert made.door.sessions == set()
 
 
+async def test_what_was_found_before_a_change_is_not_remembered_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(front, "_REMEMBERED", 600.0)
+
+    async def resolved(_: Address) -> Resolution:
+        return Local((ALICE,))
+
+    async with world() as made:
+        # The question was asked when it was Alice's address. Somebody else has asked since then, and it is Bob's.
+        monkeypatch.setattr(made.directory, "resolve", resolved)
+        talk = await Talk.to(made)
+        for _ in range(2):
+            await talk.begin("bob@example.test")
+            talk.send(CONTENTS[0])
+            assert (await talk.ask(".")).startswith("250 2.0.0")
+        targets = [incoming.targets[0].mailbox for incoming, _ in made.dispatch.delivered]
+        assert targets == [ALICE.mailbox, BOB.mailbox]
+
+
 async def test_a_recipient_is_known_for_messages_that_it_has_room_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -244,6 +266,74 @@ async def test_refusals_of_the_front_count_for_the_session() -> None:
         assert (await talk.reply()).startswith("421 4.7.0")
 
 
+async def test_refusals_of_the_front_alone_may_be_too_many() -> None:
+    async with world(smtp=Smtp(max_errors=0)) as made:
+        talk = await Talk.to(made)
+        await talk.begin("bob@example.test")
+        talk.send(CONTENTS[6] + b".\r\nNOOP\r\n")
+        assert [(await talk.reply())[:9] for _ in range(2)] == ["554 5.4.6", "421 4.7.0"]
+        assert await talk.closed()
+
+
+@pytest.mark.parametrize("security", [None, BEHIND_A_PROXY], ids=["front", "session"])
+async def test_each_recipient_has_its_reply_also_when_refusals_become_too_many(
+    security: Security | None,
+) -> None:
+    async with world(smtp=Smtp(max_errors=1), lmtp=True, security=security) as made:
+        talk = await Talk.to(made)
+        recipients = ["RCPT TO:<alice@example.test>"] * 3
+        assert (await talk.all_of(["LHLO x", "MAIL FROM:<a@b.test>", *recipients, "DATA"]))[-1] == "354"
+        talk.send(CONTENTS[6] + b".\r\n")
+        assert [(await talk.reply())[:3] for _ in range(4)] == ["554", "554", "554", "421"]
+        assert await talk.closed()
+
+
+async def test_who_is_gone_before_a_session_takes_over_is_counted_out() -> None:
+    async with world() as made:
+        assert made.door.front is not None
+        with socket.create_connection(("127.0.0.1", made.door.port)) as client:
+            client.sendall(b"VRFY x\r\n")
+            # The thread has given it away, and nobody has taken it: the event loop has not had its turn.
+            assert select.select([made.door.front], [], [], 10)[0]
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with capture_logs() as events:
+            async with asyncio.timeout(10):
+                while made.door.census.total:
+                    await asyncio.sleep(0)
+        assert events == []
+        assert made.door.sessions == set()
+
+
+async def test_a_session_that_takes_over_reads_no_more_than_it_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world() as made:
+
+        async def resolved(_: Address) -> Resolution:
+            # Not before the thread has read ahead as much as it may.
+            while made.door.limits.held < 66_000:
+                await asyncio.sleep(0)
+            return Local((BOB,))
+
+        def flood() -> None:
+            with socket.create_connection(("127.0.0.1", made.door.port)) as client:
+                reading = threading.Thread(target=lambda: all(iter(lambda: client.recv(65536), b"")))
+                reading.start()
+                client.sendall(b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<x@example.test>\r\n")
+                # The thread does not answer the second MAIL.
+                client.sendall(b"MAIL FROM:<>\r\n" + b"NOOP\r\n" * 500_000 + b"QUIT\r\n")
+                reading.join()
+
+        monkeypatch.setattr(made.directory, "resolve", resolved)
+        flooding = asyncio.get_running_loop().run_in_executor(None, flood)
+        most = 0
+        while not flooding.done():
+            await asyncio.sleep(0)
+            most = max(0, most, *(session.native.buffered for session in made.door.sessions))
+        await flooding
+        assert 64 * 1024 < most < 1024 * 1024
+
+
 async def test_who_has_said_all_and_shut_down_is_answered() -> None:
     async with world() as made:
         made.dispatch.gate = asyncio.Event()
@@ -298,6 +388,27 @@ async def test_a_door_that_closes_lets_messages_end_and_gives_all_others_away() 
             assert await talk.closed()
         await closing
         assert made.door.census.total == 0
+        assert len(made.dispatch.bodies) == 2
+
+
+async def test_a_door_that_closes_waits_also_for_whom_the_front_gave_away_last() -> None:
+    async with world() as made:
+        made.dispatch.gate = asyncio.Event()
+        idle, delivering = [await Talk.to(made) for _ in range(2)]
+        await idle.ask("VRFY x")
+        await delivering.begin("bob@example.test")
+        delivering.send(CONTENTS[0] + b".\r\nMAIL FROM:<a@b.test>\r\n")
+        await made.dispatch.entered.wait()
+        closing = asyncio.create_task(made.door.drain(20))
+        assert (await idle.reply()).startswith("421 4.3.2")
+        assert await idle.closed()
+        made.dispatch.gate.set()
+        assert [(await delivering.reply())[:9] for _ in range(2)] == ["250 2.0.0", "250 2.1.0"]
+        assert await delivering.all_of(["RCPT TO:<bob@example.test>", "DATA"]) == ["250", "354"]
+        delivering.send(CONTENTS[0] + b".\r\n")
+        assert (await delivering.reply()).startswith("250 2.0.0")
+        assert (await delivering.reply()).startswith("421 4.3.2")
+        await closing
         assert len(made.dispatch.bodies) == 2
 
 

@@ -8,7 +8,7 @@ connection that is silent. aiosmtpd's class stands above: its commands see the s
 import asyncio
 import ssl
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -108,7 +108,9 @@ class SmtpConnection(SMTP):
         if departure is not None and departure.entered:
             self._counted = True
             self.door.adopt(self)
-            self._go_on(departure)
+            # Not before the transport reads: until then it cannot be told not to.
+            self._scheduled = True
+            self.loop.call_soon(self._go_on, departure)
             return
         refusal = self.door.enter(self, self._address)
         if refusal is not None:
@@ -295,15 +297,26 @@ class SmtpConnection(SMTP):
 
     def _reply(self, reply: bytes, verb: str) -> None:
         """Queue one reply; count it, and end the session at too many refusals."""
+        self._queue(reply, verb)
+        if reply >= b"500":
+            self._count_errors(1)
+
+    def _reply_each(self, replies: Sequence[bytes], verb: str) -> None:
+        """Queue what each recipient is told, all of it before the session ends (RFC 2033 §4.2)."""
+        for reply in replies:
+            self._queue(reply, verb)
+        self._count_errors(sum(reply >= b"500" for reply in replies))
+
+    def _queue(self, reply: bytes, verb: str) -> None:
         self._out.append(reply)
         self._out_size += len(reply)
-        code = reply[:3]
-        self.door.count(verb, code)
-        if code >= b"500":
-            self._errors += 1
-            if self._errors > self.door.max_errors:
-                self._out.append(b"421 4.7.0 %s Too many errors" % self.hostname.encode())
-                self._close()
+        self.door.count(verb, reply[:3])
+
+    def _count_errors(self, number: int) -> None:
+        self._errors += number
+        if self._errors > self.door.max_errors:
+            self._out.append(b"421 4.7.0 %s Too many errors" % self.hostname.encode())
+            self._close()
 
     def _answer(self, reply: bytes, verb: str) -> Waiting | None:
         """Reply, in a handler that then has nothing to wait for."""

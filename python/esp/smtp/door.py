@@ -109,7 +109,8 @@ class Door:
         self._listener: socket.socket | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._meeting: set[asyncio.Task[None]] = set()
-        self._front: Front | None = None
+        self.front: Front | None = None
+        """What answers before the sessions, once open, where there is no TLS from the first octet and no login."""
 
     # --- opening and closing ------------------------------------------------------------------------------------
 
@@ -127,7 +128,7 @@ class Door:
             self._listener = listening
             self._acceptor = lasting.start("proxy-acceptor", partial(self._accept, listening))
         elif tls is None and not self.submission:
-            self._front = Front(self, self._thread(listening))
+            self.front = Front(self, self._thread(listening))
         else:
             self._server = await self.loop.create_server(
                 lambda: SmtpSession(self),
@@ -173,14 +174,16 @@ class Door:
             session.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                if self._front is not None:
-                    await self._front.stop()
-                if self._sessions:
+                if self.front is not None:
+                    await self.front.stop()
+                while self._sessions:
+                    # Cleared anew: it was empty before the front gave its last ones away, perhaps.
+                    self._empty.clear()
                     await self._empty.wait()
         deliveries = [session.task for session in self._sessions if session.task is not None]
         deliveries += self._orphans
-        if self._front is not None:
-            deliveries += self._front.deliveries
+        if self.front is not None:
+            deliveries += self.front.deliveries
         for session in list(self._sessions):
             session.abort()
         if deliveries:
@@ -189,14 +192,14 @@ class Door:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._report()
-        if self._front is not None:
-            self._front.close()
-            self._front = None
+        if self.front is not None:
+            self.front.close()
+            self.front = None
 
     def forget(self) -> None:
         """Ask again for every recipient: something about them has changed."""
-        if self._front is not None:
-            self._front.forget()
+        if self.front is not None:
+            self.front.forget()
 
     # --- what sessions ask --------------------------------------------------------------------------------------
 
@@ -280,8 +283,8 @@ class Door:
 
     def _report(self) -> None:
         metrics.SMTP_SESSIONS.labels(self.name).set(self.census.total)
-        if self._front is not None:
-            self._entered += self._front.report(self.count)
+        if self.front is not None:
+            self._entered += self.front.report(self.count)
         if self._entered:
             metrics.SMTP_CONNECTIONS.labels(self.name).inc(self._entered)
             self._entered = 0

@@ -38,7 +38,11 @@ class Front:
         self._closed = asyncio.Event()
         self.deliveries: set[asyncio.Task[None]] = set()
         """Messages that were handed over, and are not answered."""
-        self._loop.add_reader(thread.fileno(), self._ready)
+        self._loop.add_reader(self, self._ready)
+
+    def fileno(self) -> int:
+        """Return what is readable when there is something to do."""
+        return self._thread.fileno()
 
     def forget(self) -> None:
         """Ask again for every recipient: something about them has changed."""
@@ -53,7 +57,7 @@ class Front:
 
     def close(self) -> None:
         """End the thread, and break off what it still has."""
-        self._loop.remove_reader(self._thread.fileno())
+        self._loop.remove_reader(self)
         self._thread.close()
 
     def report(self, count: Callable[[str, bytes, int], None]) -> int:
@@ -96,10 +100,10 @@ class Front:
         reception = self._door.reception
         located = await reception.locate(recipient)
         located.check(asked.size)
-        if reception.remembered(recipient) is not None:
-            self._thread.remember(
-                asked.local_part, asked.domain, located, room=located.room, lasting=_REMEMBERED
-            )
+        # Not what was found: something may have changed since, and was forgotten before this is remembered.
+        known = reception.remembered(recipient)
+        if known is not None:
+            self._thread.remember(asked.local_part, asked.domain, known, room=known.room, lasting=_REMEMBERED)
         return located
 
     async def _deliver(self, arrived: SmtpArrived) -> None:
@@ -134,7 +138,9 @@ class Front:
                 stack.callback(self._door.census.leave, departure.address)
             with contextlib.suppress(OSError):
                 await self._loop.connect_accepted_socket(
-                    lambda: SmtpSession(self._door, departure=departure), connection
+                    # Its address is known from the thread: a client that is gone has none any more.
+                    lambda: SmtpSession(self._door, departure.address, departure),
+                    connection,
                 )
                 stack.pop_all()
 

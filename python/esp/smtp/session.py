@@ -50,12 +50,13 @@ class SmtpSession(SmtpConnection):
 
     def _go_on(self, departure: SmtpDeparture) -> None:
         """Take over what the front has begun."""
+        if self._closing:
+            return
         session, mail = cast("Session", self.session), departure.mail
         if departure.hello is not None:
             session.host_name = departure.hello
         session.extended_smtp = departure.extended
-        self._errors = departure.errors
-        self._eof = departure.ended
+        self._eof = self._eof or departure.ended
         if departure.data_left is not None:
             self._data_deadline = self.loop.time() + departure.data_left
         if mail is not None:
@@ -67,10 +68,11 @@ class SmtpSession(SmtpConnection):
             )
         if departure.unsent:
             cast("asyncio.Transport", self.transport).write(departure.unsent)
+        self._count_errors(departure.errors)
         if departure.late:
             self.expire()
         else:
-            self._advance()
+            self._resume()
 
     # --- the verbs of a transaction -----------------------------------------------------------------------------
 
@@ -200,8 +202,7 @@ class SmtpSession(SmtpConnection):
             refused, transaction = self._refused or b"503 5.5.1 Not expected", self._transaction
             # RFC 2033 §4.2: at the end of a message each recipient has a reply.
             each = self.door.lmtp and end.last and transaction is not None and transaction.accepted
-            for _ in each or (None,):
-                self._reply(refused, "BDAT")
+            self._reply_each([refused] * len(each or (None,)), "BDAT")
             self._refused = None
             if refused == FAULTS["too-large"]:
                 self._forget()
@@ -241,8 +242,7 @@ class SmtpSession(SmtpConnection):
         def answer(replies: list[bytes]) -> None:
             if self._closing:
                 left.extend(replies)
-            for reply in replies:
-                self._reply(reply, "MESSAGE")
+            self._reply_each(replies, "MESSAGE")
             self._flush()
 
         try:
