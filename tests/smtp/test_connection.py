@@ -59,6 +59,26 @@ async def test_nothing_can_be_slipped_in_behind_starttls(server_tls: ssl.SSLCont
         assert await talk.closed()
 
 
+@pytest.mark.parametrize("end", ["reset", "end", "nonsense"])
+async def test_who_leaves_amid_the_handshake_is_counted_out(server_tls: ssl.SSLContext, end: str) -> None:
+    async with world(tls=server_tls) as made:
+        talk = await Talk.to(made)
+        assert (await talk.ask("STARTTLS")).startswith("220")
+        match end:
+            case "reset":
+                linger = struct.pack("ii", 1, 0)
+                talk.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                talk.writer.transport.abort()
+            case "end":
+                talk.writer.write_eof()
+            case _:
+                talk.send("NOOP\r\n")
+        async with asyncio.timeout(10):
+            while made.door.census.total:
+                await asyncio.sleep(0)
+        assert made.door.sessions == set()
+
+
 async def test_clear_text_after_the_220_is_no_handshake(server_tls: ssl.SSLContext) -> None:
     async with world(tls=server_tls) as made:
         talk = await Talk.to(made)

@@ -152,6 +152,7 @@ class SmtpConnection(SMTP):
         self._closing = True
         self._client = None
         if self._counted:
+            self._counted = False
             self.door.leave(self, cast("IPv4Address | IPv6Address", self._address))
         if self._line is not None and not self._line.done():
             self._line.set_exception(ConnectionResetError())
@@ -324,7 +325,7 @@ class SmtpConnection(SMTP):
         return None
 
     def _flush(self) -> None:
-        if self._out and self.transport is not None:
+        if self._out and self.transport is not None and not self.transport.is_closing():
             self._out.append(b"")
             self.transport.write(b"\r\n".join(self._out))
             self._out.clear()

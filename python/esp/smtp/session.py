@@ -401,9 +401,16 @@ class SmtpSession(SmtpConnection):
         self._flush()
         transport = cast("asyncio.Transport", self.transport)
         self._forget()
-        upgraded = await self.loop.start_tls(
-            transport, self, self.door.tls, server_side=True, ssl_handshake_timeout=_TLS_HANDSHAKE
-        )
+        upgraded: asyncio.Transport | None = None
+        try:
+            upgraded = await self.loop.start_tls(
+                transport, self, self.door.tls, server_side=True, ssl_handshake_timeout=_TLS_HANDSHAKE
+            )
+        finally:
+            if upgraded is None:
+                # Nobody else says so: between two transports the connection belongs to neither.
+                self._abort()
+                self.connection_lost(None)
         if upgraded is None or self._closing:
             return self._abort()
         self.transport = upgraded
