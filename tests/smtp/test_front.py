@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import re
+import resource
 import select
 import socket
 import struct
@@ -286,6 +287,28 @@ async def test_each_recipient_has_its_reply_also_when_refusals_become_too_many(
         talk.send(CONTENTS[6] + b".\r\n")
         assert [(await talk.reply())[:3] for _ in range(4)] == ["554", "554", "554", "421"]
         assert await talk.closed()
+
+
+async def test_a_door_without_descriptors_tells_so_and_takes_connections_when_there_are_some() -> None:
+    async with world() as made:
+        with contextlib.ExitStack() as stack:
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+            taken, waiting = [stack.enter_context(socket.socket()) for _ in range(2)]
+            with stack.enter_context(socket.socket()) as last:
+                # Room for one: the number that is free now.
+                resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno() + 1, limits[1]))
+            with capture_logs() as events:
+                for client in (taken, waiting):
+                    client.settimeout(10)
+                    client.connect(("127.0.0.1", made.door.port))
+                async with asyncio.timeout(10):
+                    while not events:
+                        await asyncio.sleep(0)
+            assert {event["event"] for event in events} == {"accept_failed"}
+            assert taken.recv(3) == b"220"
+            taken.close()
+            assert waiting.recv(3) == b"220"
 
 
 async def test_who_is_gone_before_a_session_takes_over_is_counted_out() -> None:

@@ -1570,7 +1570,7 @@ class SmtpFront:
     def fileno(self) -> int:
         """A descriptor that is readable when there are notices."""
 
-    def notices(self) -> list[SmtpAsked | SmtpArrived | SmtpDeparture | SmtpClosed]:
+    def notices(self) -> list[SmtpAsked | SmtpArrived | SmtpDeparture | SmtpExhausted | SmtpClosed]:
         """Return what has to be done by now."""
 
     def remember(
@@ -1704,6 +1704,14 @@ class SmtpDeparture:
     @property
     def unsent(self) -> bytes:
         """Replies that were not sent."""
+
+@final
+class SmtpExhausted:
+    """A connection could not be taken, for want of descriptors or memory, and waits; told once a second."""
+
+    @property
+    def error(self) -> str:
+        """What the system says."""
 
 @final
 class SmtpClosed:

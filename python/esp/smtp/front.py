@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from esp.core.envelope import Client, Recipient
 from esp.core.errors import EspError
-from esp.native import SmtpArrived, SmtpAsked, SmtpClosed, SmtpDeparture, SmtpFront
+from esp.native import SmtpArrived, SmtpAsked, SmtpClosed, SmtpDeparture, SmtpExhausted, SmtpFront
 from esp.services.reception import Located
 from esp.smtp.delivery import deliver
 from esp.smtp.session import SmtpSession, parameters_of, path_of
@@ -75,6 +75,8 @@ class Front:
                     self._begin(self._asking, self._ask(notice))
                 case SmtpDeparture():
                     self._begin(self._adoptions, self._adopt(notice))
+                case SmtpExhausted():
+                    self._door.log.warning("accept_failed", source=__name__, error=notice.error)
                 case SmtpClosed():
                     self._closed.set()
 

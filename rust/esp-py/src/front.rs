@@ -21,6 +21,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SmtpAsked>()?;
     module.add_class::<SmtpArrived>()?;
     module.add_class::<SmtpDeparture>()?;
+    module.add_class::<SmtpExhausted>()?;
     module.add_class::<SmtpClosed>()
 }
 
@@ -229,6 +230,11 @@ struct SmtpDeparture {
     unsent: Py<PyBytes>,
 }
 
+#[pyclass(frozen, get_all, module = "esp.native")]
+struct SmtpExhausted {
+    error: String,
+}
+
 #[pyclass(frozen, module = "esp.native")]
 struct SmtpClosed;
 
@@ -268,6 +274,10 @@ fn convert(py: Python<'_>, notice: Notice<Py<PyAny>>) -> PyResult<Py<PyAny>> {
             Py::new(py, arrived)?.into_any()
         }
         Notice::Departure(departure) => Py::new(py, leaving(py, *departure)?)?.into_any(),
+        Notice::Exhausted(error) => {
+            let error = error.to_string();
+            Py::new(py, SmtpExhausted { error })?.into_any()
+        }
         Notice::Closed => Py::new(py, SmtpClosed)?.into_any(),
     })
 }

@@ -138,6 +138,8 @@ pub enum Notice<R> {
     },
     /// Go on with a connection.
     Departure(Box<Departure<R>>),
+    /// A connection could not be taken, for want of descriptors or memory; it waits. Told once a second.
+    Exhausted(io::Error),
     /// There are no connections any more, and none will come.
     Closed,
 }
@@ -362,6 +364,8 @@ struct Thread<R> {
     listener: Option<TcpListener>,
     /// Whether no descriptor was left for the last connection.
     exhausted: bool,
+    /// Whether that was told since the last sweep.
+    told: bool,
     poll: OwnedFd,
     visitors: HashMap<u64, Visitor<R>>,
     /// Those whose turn was over before they were answered.
@@ -388,6 +392,7 @@ impl<R: Send + Sync> Thread<R> {
             shared,
             listener: Some(listener),
             exhausted: false,
+            told: false,
             poll,
             visitors: HashMap::new(),
             again: HashSet::new(),
@@ -454,13 +459,23 @@ impl<R: Send + Sync> Thread<R> {
                 Ok((stream, peer)) => self.welcome(stream, peer.ip().to_canonical()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                Err(_) => {
-                    // Out of descriptors: those in use will be free again, and the next sweep tries.
+                Err(error) => {
+                    // Out of descriptors: those in use will be free again. Who ends makes room, and the next sweep tries.
+                    if !mem::replace(&mut self.told, true) {
+                        self.notices.push(Notice::Exhausted(error));
+                    }
                     self.exhausted = true;
                     self.listen_to(EventFlags::empty());
                     return;
                 }
             }
+        }
+    }
+
+    /// Try again to take connections, if there was no room for the last one.
+    fn meet_again(&mut self) {
+        if mem::take(&mut self.exhausted) {
+            self.listen_to(EventFlags::IN);
         }
     }
 
@@ -712,9 +727,8 @@ impl<R: Send + Sync> Thread<R> {
 
     /// Give connections up that are silent for too long; take new ones again.
     fn sweep(&mut self) {
-        if mem::take(&mut self.exhausted) {
-            self.listen_to(EventFlags::IN);
-        }
+        self.told = false;
+        self.meet_again();
         let now = self.now;
         let late = |(&id, visitor): (&u64, &Visitor<R>)| {
             let late = visitor.deadline < now || visitor.data_deadline.is_some_and(|by| by < now);
@@ -777,6 +791,7 @@ impl<R: Send + Sync> Thread<R> {
     fn close(&mut self, id: u64) {
         if let Some(visitor) = self.visitors.remove(&id) {
             self.shared.census.leave(visitor.address);
+            self.meet_again();
         }
     }
 }
