@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import itertools
+import socket
 import ssl
+import struct
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from esp.core.network import Networks
 from esp.imap.connection import GATHERED, PARTS_AT_ONCE, READ_AHEAD, Connection, Event
 from esp.imap.session import Session
 from esp.native import CommandReader
+from esp.telemetry import metrics
 from tests.imap.client import Client
 from tests.imap.world import Imap, World
 
@@ -53,6 +56,26 @@ async def test_commands_behind_starttls_are_not_carried_into_tls(world: World, i
     assert (await client.line()).startswith("* BYE")
     assert await client.line() == ""
     await client.close()
+
+
+@pytest.mark.parametrize("end", ["reset", "end", "nonsense"])
+async def test_who_leaves_amid_the_handshake_is_gone(imap: Imap, end: str) -> None:
+    client = await Client.connect(imap.port)
+    await client.line()
+    await client.ok("STARTTLS")
+    assert metrics.IMAP_SESSIONS._value.get() == 1
+    match end:
+        case "reset":
+            linger = struct.pack("ii", 1, 0)
+            client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            client.writer.transport.abort()
+        case "end":
+            client.writer.write_eof()
+        case _:
+            client.send("a NOOP\r\n")
+    async with asyncio.timeout(10):
+        while metrics.IMAP_SESSIONS._value.get():
+            await asyncio.sleep(0)
 
 
 async def test_no_password_in_clear_text(world: World, tls: tuple[sections.Tls, ssl.SSLContext]) -> None:

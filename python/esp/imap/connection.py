@@ -69,9 +69,9 @@ class Handler(Protocol):
 class Connection(asyncio.Protocol):
     """Feeds a `CommandReader` and runs a `Handler` on its events."""
 
-    __slots__ = ("_closing", "_flow", "_flushing", "_gathered", "_gathering", "_layer", "_line", "_loop", "_paused",
-                 "_quiet", "_task", "_throttled", "_unsent", "binding", "deadline", "handler", "patience", "peer",
-                 "reader", "secure", "slot", "transport")  # fmt: skip
+    __slots__ = ("_closing", "_flow", "_flushing", "_gathered", "_gathering", "_layer", "_line", "_loop", "_lost",
+                 "_paused", "_quiet", "_task", "_throttled", "_unsent", "binding", "deadline", "handler", "patience",
+                 "peer", "reader", "secure", "slot", "transport")  # fmt: skip
 
     def __init__(self, handler: Handler, reader: CommandReader, patience: float) -> None:
         self.handler = handler
@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
         self._line: asyncio.Future[None] | None = None
         self._paused = False
         self._throttled = False
-        self._closing = False
+        self._closing = self._lost = False
         self._layer: Deflation | None = None
         self._flushing = False
         self._gathered: list[bytes] = []
@@ -147,7 +147,9 @@ class Connection(asyncio.Protocol):
         self.handler.writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._closing = True
+        if self._lost:
+            return
+        self._closing = self._lost = True
         if self._quiet is not None:
             self._quiet.cancel()
         for waiter in (self._flow, self._line):
@@ -261,9 +263,16 @@ class Connection(asyncio.Protocol):
         # handshake: by then the first protected octets may have come.
         self.reader.discard()
         self.send()
-        transport = await self._loop.start_tls(
-            self.transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT
-        )
+        transport: asyncio.Transport | None = None
+        try:
+            transport = await self._loop.start_tls(
+                self.transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT
+            )
+        finally:
+            if transport is None:
+                # Nobody else says so: between two transports the connection belongs to neither.
+                self.abort()
+                self.connection_lost(None)
         if transport is None or self._closing:
             raise ConnectionResetError("the client is gone")
         self.transport = transport
