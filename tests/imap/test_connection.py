@@ -3,9 +3,7 @@
 import asyncio
 import base64
 import itertools
-import socket
 import ssl
-import struct
 import time
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from esp.native import CommandReader
 from esp.telemetry import metrics
 from tests.imap.client import Client
 from tests.imap.world import Imap, World
+from tests.support.resets import reset
 
 
 def resident() -> int:
@@ -66,9 +65,7 @@ async def test_who_leaves_amid_the_handshake_is_gone(imap: Imap, end: str) -> No
     assert metrics.IMAP_SESSIONS._value.get() == 1
     match end:
         case "reset":
-            linger = struct.pack("ii", 1, 0)
-            client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            client.writer.transport.abort()
+            reset(client.writer)
         case "end":
             client.writer.write_eof()
         case _:

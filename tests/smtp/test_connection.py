@@ -20,6 +20,7 @@ from esp.core.proxy import SIGNATURE
 from esp.core.quota import Quota
 from esp.services.certificates import ServerContext
 from tests.smtp.support import FakeAuthentication, Talk, world
+from tests.support.resets import reset
 
 
 async def starttls(talk: Talk, context: ssl.SSLContext) -> None:
@@ -66,9 +67,7 @@ async def test_who_leaves_amid_the_handshake_is_counted_out(server_tls: ssl.SSLC
         assert (await talk.ask("STARTTLS")).startswith("220")
         match end:
             case "reset":
-                linger = struct.pack("ii", 1, 0)
-                talk.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                talk.writer.transport.abort()
+                reset(talk.writer)
             case "end":
                 talk.writer.write_eof()
             case _:

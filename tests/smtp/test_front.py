@@ -7,7 +7,6 @@ import re
 import resource
 import select
 import socket
-import struct
 import threading
 from typing import Any
 
@@ -21,6 +20,7 @@ from esp.core.quota import Quota
 from esp.core.routing import Local, Resolution
 from esp.smtp import front
 from tests.smtp.support import ALICE, BOB, Talk, World, world
+from tests.support.resets import make_resetting, reset
 
 BEHIND_A_PROXY = Security(proxy_networks=("192.0.2.1/32",))
 """Who comes from elsewhere than the proxy is met by a session at once."""
@@ -318,7 +318,7 @@ async def test_who_is_gone_before_a_session_takes_over_is_counted_out() -> None:
             client.sendall(b"VRFY x\r\n")
             # The thread has given it away, and nobody has taken it: the event loop has not had its turn.
             assert select.select([made.door.front], [], [], 10)[0]
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            make_resetting(client)
         with capture_logs() as events:
             async with asyncio.timeout(10):
                 while made.door.census.total:
@@ -378,10 +378,7 @@ async def test_who_left_before_the_reply_is_named_in_the_log() -> None:
         with capture_logs() as events:
             talk.send(CONTENTS[0] + b".\r\n")
             await made.dispatch.entered.wait()
-            talk.writer.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-            )
-            talk.writer.transport.abort()
+            reset(talk.writer)
             while made.door.census.total:
                 await asyncio.sleep(0)
             made.dispatch.gate.set()

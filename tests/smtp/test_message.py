@@ -2,8 +2,6 @@
 
 import asyncio
 import errno
-import socket
-import struct
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +11,7 @@ from structlog.testing import capture_logs
 from esp.config.sections import Smtp
 from esp.core.errors import NotFoundError, OverQuotaError, StorageFullError, UnavailableError
 from tests.smtp.support import HOSTNAME, Talk, world
+from tests.support.resets import reset
 
 SMUGGLED = (
     "MAIL FROM:<evil@other.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\nSubject: smuggled\r\n\r\n.\r\n"
@@ -296,11 +295,7 @@ async def test_a_client_that_leaves_after_the_final_dot_has_delivered() -> None:
         await talk.begin()
         talk.send("Subject: x\r\n\r\n.\r\n")
         await made.dispatch.entered.wait()
-        # A reset, so that the server learns of it at once.
-        talk.writer.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )
-        talk.writer.transport.abort()
+        reset(talk.writer)
         while made.door.census.total:
             await asyncio.sleep(0)
         made.dispatch.gate.set()
