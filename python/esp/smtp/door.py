@@ -186,15 +186,15 @@ class Door:
             deliveries += self.front.deliveries
         for session in list(self._sessions):
             session.abort()
+        if self.front is not None:
+            self.front.close()
         if deliveries:
             # A delivery that hangs must not keep the process: its reply was never sent, so nothing is lost.
             await asyncio.wait(deliveries, timeout=timeout)
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._report()
-        if self.front is not None:
-            self.front.close()
-            self.front = None
+        self.front = None
 
     def forget(self) -> None:
         """Ask again for every recipient: something about them has changed."""

@@ -111,7 +111,6 @@ class Front:
     async def _deliver(self, arrived: SmtpArrived) -> None:
         door, mail = self._door, arrived.mail
         log = door.log.bind(source=__name__, connection=arrived.connection, user=None)
-        answer = partial(self._answer, arrived.connection, log)
         try:
             transaction = door.reception.resume(
                 _client(arrived.address, arrived.hello, arrived.extended, door.lmtp),
@@ -121,17 +120,23 @@ class Front:
             )
         except Exception:
             log.exception("transaction_not_taken_over")
-            answer([b"451 4.3.0 Local error"] * (len(arrived.recipients) if door.lmtp else 1))
+            refusals = [b"451 4.3.0 Local error"] * (len(arrived.recipients) if door.lmtp else 1)
+            self._answer(arrived.connection, log, None, refusals)
         else:
+            answer = partial(self._answer, arrived.connection, log, transaction.id)
             await deliver(door, log, transaction, arrived.message, answer)
 
-    def _answer(self, connection: int, log: Logger, replies: list[bytes]) -> None:
+    def _answer(self, connection: int, log: Logger, transaction: str | None, replies: list[bytes]) -> None:
         errors = sum(reply >= b"500" for reply in replies)
         there = self._thread.reply(connection, b"\r\n".join((*replies, b"")), errors)
         for reply in replies:
             self._door.count("MESSAGE", reply[:3])
         if not there:
-            log.info("client_left_before_reply", replies=[reply.decode() for reply in replies])
+            log.info(
+                "client_left_before_reply",
+                transaction=transaction,
+                replies=[reply.decode() for reply in replies],
+            )
 
     async def _adopt(self, departure: SmtpDeparture) -> None:
         with contextlib.ExitStack() as stack:
