@@ -237,11 +237,14 @@ class SmtpSession(SmtpConnection):
         # The transaction ends here for the client; what follows only needs `transaction`.
         self._spool = None
         self._forget()
-        left: list[bytes] = []
 
         def answer(replies: list[bytes]) -> None:
             if self._closing:
-                left.extend(replies)
+                self.log.info(
+                    "client_left_before_reply",
+                    transaction=transaction.id,
+                    replies=[reply.decode() for reply in replies],
+                )
             self._reply_each(replies, "MESSAGE")
             self._flush()
 
@@ -250,12 +253,6 @@ class SmtpSession(SmtpConnection):
         finally:
             if spool is not None:
                 spool.close()
-        if left:
-            self.log.info(
-                "client_left_before_reply",
-                transaction=transaction.id,
-                replies=[reply.decode() for reply in left],
-            )
 
     def _on_problem(self, problem: SmtpProblem) -> None:
         self._reply(PROBLEMS[problem.kind], "")

@@ -82,6 +82,20 @@ fn path(local_part: &str) -> Path {
     }
 }
 
+/// A client whose message waits for its reply, and the number of the connection.
+fn sent(front: &Front<u32>, address: std::net::SocketAddr) -> (Client, u64) {
+    let client = connect(address);
+    front.remember(path("bob"), Arc::new(2), 100, Duration::from_secs(60));
+    say(
+        &client,
+        b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n.\r\n",
+    );
+    let Notice::Message { connection, .. } = notice(front) else {
+        panic!("no message");
+    };
+    (client, connection)
+}
+
 #[test]
 fn a_message_needs_nobody_but_for_its_recipient_and_its_end() {
     let (front, address, census) = front(Duration::from_secs(60));
@@ -217,15 +231,7 @@ fn a_client_that_reads_nothing_is_not_listened_to() {
 #[test]
 fn who_left_gets_no_reply() {
     let (front, address, census) = front(Duration::from_secs(60));
-    let client = connect(address);
-    front.remember(path("bob"), Arc::new(2), 100, Duration::from_secs(60));
-    say(
-        &client,
-        b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n.\r\n",
-    );
-    let Notice::Message { connection, .. } = notice(&front) else {
-        panic!("no message");
-    };
+    let (client, connection) = sent(&front, address);
     // Unread replies make this a reset.
     drop(client);
     while census.total() > 0 {
@@ -237,15 +243,7 @@ fn who_left_gets_no_reply() {
 #[test]
 fn a_front_that_stops_lets_messages_end() {
     let (front, address, census) = front(Duration::from_secs(60));
-    let mut client = connect(address);
-    front.remember(path("bob"), Arc::new(2), 100, Duration::from_secs(60));
-    say(
-        &client,
-        b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n.\r\n",
-    );
-    let Notice::Message { connection, .. } = notice(&front) else {
-        panic!("no message");
-    };
+    let (mut client, connection) = sent(&front, address);
     front.stop();
     while TcpStream::connect(address).is_ok() {
         thread::yield_now();
@@ -336,16 +334,8 @@ fn no_more_is_read_than_is_answered() {
 #[test]
 fn nothing_is_kept_of_clients_that_leave_while_they_are_answered() {
     let (front, address, census) = front(Duration::from_secs(60));
-    front.remember(path("bob"), Arc::new(2), 100, Duration::from_secs(60));
     for _ in 0..200 {
-        let client = connect(address);
-        say(
-            &client,
-            b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n.\r\n",
-        );
-        let Notice::Message { connection, .. } = notice(&front) else {
-            panic!("no message");
-        };
+        let (client, connection) = sent(&front, address);
         // Unread replies make this a reset; it is seen before the answer, after it, or together with it.
         drop(client);
         let _ = front.reply(connection, b"250 2.0.0 OK\r\n".to_vec(), 0);
