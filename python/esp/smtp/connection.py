@@ -20,7 +20,7 @@ from esp.core.errors import EspError
 from esp.core.sasl import ChannelBinding
 from esp.native import SmtpDeparture, SmtpLine, SmtpProblem, SmtpReader, Spool
 from esp.services.certificates import binding_of
-from esp.smtp.replies import reply_for
+from esp.smtp.replies import LOCAL_ERROR, reply_for
 from esp.telemetry.log import Logger
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ class SmtpConnection(SMTP):
         log = self.log.bind(source=__name__)
         log.exception("command_failed", peer=str(self._address))
         if self._data_deadline is None:
-            return self._reply(b"451 4.3.0 Local error", "")
+            return self._reply(LOCAL_ERROR, "")
         # Among a message's octets no reply is due: the client would take it, and all later ones, for another's.
         self._reply(b"421 4.3.0 %s Local error, closing connection" % self.hostname.encode(), "")
         return self._close()

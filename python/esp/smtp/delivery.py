@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from esp.core.envelope import Arrived
 from esp.core.errors import EspError
 from esp.native import SmtpMessage, Spool
-from esp.smtp.replies import FAULTS, reply_for
+from esp.smtp.replies import FAULTS, LOCAL_ERROR, reply_for
 from esp.telemetry.log import Logger, cause_of
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def deliver(
         )
     except Exception:
         # Whether it was delivered is not known: temporary, a double is better than a loss.
-        answer([b"451 4.3.0 Local error"] * answers)
+        answer([LOCAL_ERROR] * answers)
         log.exception("delivery_failed", source=__name__, transaction=transaction.id)
     else:
         answer([accepted if outcome is None else reply_for(outcome) for outcome in outcomes[:answers]])

@@ -16,6 +16,7 @@ from esp.core.errors import EspError
 from esp.native import SmtpArrived, SmtpAsked, SmtpClosed, SmtpDeparture, SmtpExhausted, SmtpFront
 from esp.services.reception import Located
 from esp.smtp.delivery import deliver
+from esp.smtp.replies import LOCAL_ERROR
 from esp.smtp.session import SmtpSession, parameters_of, path_of
 from esp.telemetry.log import Logger
 
@@ -120,7 +121,7 @@ class Front:
             )
         except Exception:
             log.exception("transaction_not_taken_over")
-            refusals = [b"451 4.3.0 Local error"] * (len(arrived.recipients) if door.lmtp else 1)
+            refusals = [LOCAL_ERROR] * (len(arrived.recipients) if door.lmtp else 1)
             self._answer(arrived.connection, log, None, refusals)
         else:
             answer = partial(self._answer, arrived.connection, log, transaction.id)

@@ -48,6 +48,9 @@ PROBLEMS: dict[str, bytes] = {
 OUT_OF_STEP = frozenset({"bare-lf", "bdat-syntax"})
 """Problems after which nobody knows what the client's next octets are: the connection ends."""
 
+LOCAL_ERROR = b"451 4.3.0 Local error"
+"""A bug of ours; the log has more."""
+
 FAULTS: dict[str, bytes] = {
     "bare-line-end": b"550 5.5.2 Bare CR or LF in message (RFC 5321 section 2.3.8)",
     "too-large": b"552 5.3.4 Message too large",
