@@ -1854,8 +1854,13 @@ def decode_header(value: bytes) -> str:
 class Store:
     """All Maildirs below one root; any number of processes may have one. Threads start when first used."""
 
-    def __new__(cls, root: str | os.PathLike[str], threads: int, sync: bool, host: str) -> Self:
+    def __new__(
+        cls, root: str | os.PathLike[str], threads: int, sync: bool, host: str, *, journal: bool = False
+    ) -> Self:
         """Open `root`, which must exist. `host` becomes a part of file names.
+
+        With `journal`, for a process that delivers all the time, messages of up to 32 KiB are made durable by a journal
+        below the root first, and their files synced together some seconds later; `close` it in the end.
 
         Raises:
             OSError: it cannot be opened.
@@ -1866,6 +1871,21 @@ class Store:
         """Whether a sync has failed; nothing is accepted then until the process is started anew.
 
         A failed sync is never tried again, for the kernel may report success then although pages were lost.
+        """
+
+    @property
+    def journal_failure(self) -> Failure | None:
+        """Why there is no journal although one is wanted: each delivery is synced then."""
+
+    def close(self) -> None:
+        """Sync what stands in the journal only, and remove it. May block; deliveries are synced at once from now on."""
+
+    def left_journals(self) -> LeftJournals:
+        """Take the journals of processes that were killed, or lost their machine's power. Waits while another process
+        has them; they are let go with the object.
+
+        Raises:
+            OSError: they cannot be looked for.
         """
 
     def spool(self) -> Spool:
@@ -1932,6 +1952,46 @@ class Store:
 
     def unlink(self, paths: Sequence[str]) -> list[Failure]:
         """Remove files, whatever their letters are by now; return what failed. Gone is no failure."""
+
+@final
+class LeftJournals:
+    """Journals that nobody writes to any more."""
+
+    @property
+    def count(self) -> int:
+        """How many."""
+
+    def missing(self, number: int) -> list[KeptMessage]:
+        """Return the messages of one of them, from 0, that are not whole in all their folders. May block.
+
+        Files that are torn are removed. Whether a message should be there is the caller's to know.
+
+        Raises:
+            OSError: the journal or a folder cannot be read.
+        """
+
+    def restore(self, message: KeptMessage, paths: Sequence[str]) -> None:
+        """Write a message again, under each of these names of the same base. Not durable before `forget`.
+
+        Raises:
+            OSError: no room, no right, or a name is taken.
+            ValueError: the names are not of one message.
+        """
+
+    def forget(self) -> None:
+        """Make everything durable, and remove the journals.
+
+        Raises:
+            OSError: something could not be written; they stay.
+        """
+
+@final
+class KeptMessage:
+    """A message that a journal has."""
+
+    @property
+    def paths(self) -> list[str]:
+        """Names below the root under which it was delivered, and is not there."""
 
 @final
 class Spool:

@@ -392,6 +392,13 @@ def from_utf7(text: str) -> str:
     return re.sub(r"&([A-Za-z0-9+,]*)-", decoded, text)
 
 
+def place_of(path: str) -> tuple[str, str, str]:
+    """Return an account's folder, the directory below it, and the base name, of a message file's path."""
+    folder_, _, _ = path.rsplit("/", 2)
+    domain, name, *directory = folder_.split("/")
+    return f"{domain}/{name}", "/".join(directory) or INBOX_DIRECTORY, base_of(path)
+
+
 def base_of(path: str) -> str:
     """Return the base name of a message file's path."""
     return path.rsplit("/", 1)[-1].split(":", 1)[0]

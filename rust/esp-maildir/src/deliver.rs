@@ -2,11 +2,13 @@
 //!
 //! A message is written to a nameless file (`O_TMPFILE`), linked into every target folder, then synced: half a message
 //! never has a name while the machine stays up, and after a power cut a torn one has no row in the database, since its
-//! sync never returned. The files of a batch are synced by one syncfs(2), which covers their folders too; a few, or where that
-//! is unsafe or slow, one by one. The decision and its figures: docs/adr/0004-durable-delivery.md.
+//! sync never returned. Small messages are written to a journal, and their files synced later (`journal`). The files of any
+//! other batch are synced by one syncfs(2), which covers their folders too; a few, or where that is unsafe or slow, one by
+//! one. The decisions and their figures: docs/adr/0004-durable-delivery.md and 0009-a-journal-for-small-messages.md.
 
 use crate::error::Failure;
 use crate::folder::is_below;
+use crate::journal::{FOLDER, Kept, LARGEST_MESSAGE, Message, clock};
 use crate::map::Mapped;
 use crate::spool::{FILE_MODE, Spool, is_unsupported, open_nameless, write_all};
 use crate::store::{Shared, Store};
@@ -28,7 +30,7 @@ const FILE: u64 = 24 * 1024;
 const NAME: u64 = 5 * 1024;
 
 /// From so many messages on, one syncfs(2) is cheaper than a sync of each file and folder, also beside other writers.
-const TOGETHER: usize = 4;
+pub(crate) const TOGETHER: usize = 4;
 
 /// One message for any number of folders.
 pub struct Item<B> {
@@ -47,6 +49,10 @@ impl<B: AsRef<[u8]>> Item<B> {
     fn work(&self) -> u64 {
         let more = u64::try_from(self.targets.len().saturating_sub(1)).unwrap_or(u64::MAX);
         (FILE + self.size()).saturating_add(more.saturating_mul(NAME))
+    }
+
+    fn is_small(&self) -> bool {
+        matches!(self.body, Body::Memory(_)) && self.size() <= LARGEST_MESSAGE
     }
 
     fn size(&self) -> u64 {
@@ -90,6 +96,9 @@ pub struct Stored<D> {
 
 struct Written<D> {
     stored: Stored<D>,
+    /// For the journal; none when it is not for it.
+    octets: Vec<u8>,
+    modified: i64,
     files: Vec<OwnedFd>,
     temporary: Option<String>,
 }
@@ -135,8 +144,10 @@ impl Store {
                 .collect();
         }
         let shared = Arc::clone(&self.shared);
+        let began = clock();
+        let small = self.shared.journaled && items.iter().all(Item::is_small);
         let together = self.shared.sync && items.len() >= TOGETHER && self.shared.syncs_together();
-        let threads = if together || !self.shared.sync {
+        let threads = if small || together || !self.shared.sync {
             let octets: u64 = items.iter().map(Item::work).sum();
             writers(octets)
         } else {
@@ -148,7 +159,7 @@ impl Store {
             .map(|item| (self.shared.unique(), item))
             .collect();
         let written = self.pool.map_with(threads, named, move |(unique, item)| {
-            shared.write(unique, item, inspect)
+            shared.write(unique, item, inspect, small)
         });
         let written: Vec<_> = written
             .into_iter()
@@ -156,10 +167,18 @@ impl Store {
             .collect();
         let synced = if !self.shared.sync || written.iter().all(Result::is_err) {
             written
-        } else if together && !written.iter().flatten().any(Written::is_elsewhere) {
-            self.sync_together(written)
-        } else {
+        } else if written.iter().flatten().any(Written::is_elsewhere) {
             self.sync_apart(written)
+        } else {
+            match small.then(|| self.keep(began, &written)) {
+                Some(Ok(true)) => written,
+                Some(Err(error)) => {
+                    let failure = self.shared.sync_failed(FOLDER, error);
+                    self.shared.take_all_back(written, &failure)
+                }
+                _ if together => self.sync_together(written),
+                _ => self.sync_apart(written),
+            }
         };
         synced
             .into_iter()
@@ -171,15 +190,28 @@ impl Store {
         &self,
         written: Vec<Result<Written<D>, Failure>>,
     ) -> Vec<Result<Written<D>, Failure>> {
-        let Err(failure) = self.shared.sync_together() else {
-            return written;
-        };
-        written
-            .into_iter()
-            .map(|done| {
-                done.and_then(|written| Err(self.shared.take_back(&written, failure.clone())))
-            })
-            .collect()
+        match self.shared.sync_together() {
+            Ok(()) => written,
+            Err(failure) => self.shared.take_all_back(written, &failure),
+        }
+    }
+
+    /// Write what is there to the journal, if there is one that has room.
+    fn keep<D>(
+        &self,
+        began: i64,
+        written: &[Result<Written<D>, Failure>],
+    ) -> rustix::io::Result<bool> {
+        // Without nameless files, one in a folder on another file system would not be seen.
+        if self.shared.without_nameless.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let messages = written.iter().flatten().map(|written| Message {
+            paths: &written.stored.paths,
+            modified: written.modified,
+            octets: &written.octets,
+        });
+        self.shared.journal.keep(&self.shared, began, messages)
     }
 
     /// Sync every file, then every folder that got a name.
@@ -292,6 +324,7 @@ impl Shared {
         unique: String,
         item: Item<B>,
         inspect: fn(&[u8]) -> D,
+        small: bool,
     ) -> Result<Written<D>, Failure> {
         let Some(first) = item.targets.first() else {
             return Err(Failure::internal("deliver to no folder", "."));
@@ -299,6 +332,7 @@ impl Shared {
         item.targets.iter().try_for_each(Target::check)?;
         let prefix = item.prefix.as_ref();
         let failure = |error| Failure::new("write", &first.folder, error);
+        let mut kept = Vec::new();
         let (source, size, inspected) = match item.body {
             Body::Spool(spool) if spool.linkable && prefix.is_empty() => {
                 let size = spool.size();
@@ -316,12 +350,11 @@ impl Shared {
                 (source, size, inspected)
             }
             Body::Memory(body) => {
-                let joined;
-                let octets = if prefix.is_empty() {
+                let octets = if prefix.is_empty() && !small {
                     body.as_ref()
                 } else {
-                    joined = [prefix, body.as_ref()].concat();
-                    &joined
+                    kept = [prefix, body.as_ref()].concat();
+                    &kept
                 };
                 let inspected = inspect(octets);
                 let source = self.create(&first.folder, &unique)?;
@@ -361,6 +394,8 @@ impl Shared {
                 size,
                 paths,
             },
+            octets: if small { kept } else { Vec::new() },
+            modified: item.modified,
             files: copies,
             temporary,
         })
@@ -487,6 +522,48 @@ impl Shared {
     fn take_back<D>(&self, written: &Written<D>, failure: Failure) -> Failure {
         self.undo(&written.stored.paths, written.temporary.as_deref());
         failure
+    }
+
+    fn take_all_back<D>(
+        &self,
+        written: Vec<Result<Written<D>, Failure>>,
+        failure: &Failure,
+    ) -> Vec<Result<Written<D>, Failure>> {
+        written
+            .into_iter()
+            .map(|done| done.and_then(|written| Err(self.take_back(&written, failure.clone()))))
+            .collect()
+    }
+
+    /// Write a message again under names that it should have.
+    pub(crate) fn write_again(
+        &self,
+        message: &Kept,
+        targets: &[Target],
+        base: &str,
+    ) -> Result<(), Failure> {
+        let Some(first) = targets.first() else {
+            return Ok(());
+        };
+        targets.iter().try_for_each(Target::check)?;
+        let size = message.octets.len() as u64;
+        let stamp = timestamps(message.modified);
+        let source = self.create(&first.folder, &self.unique())?;
+        let written = write_all(source.file(), &message.octets)
+            .and_then(|()| futimens(source.file(), &stamp))
+            .map_err(|error| Failure::new("write", &first.folder, error))
+            .and_then(|()| {
+                targets.iter().try_for_each(|target| {
+                    let path = place(target, base);
+                    let copy = self.link(&source, target, &path, size, &stamp)?;
+                    copy.map_or(Ok(()), fsync)
+                        .map_err(|error| Failure::new("sync", &path, error))
+                })
+            });
+        if let Source::Named(_, path) = &source {
+            self.undo(&[], Some(path));
+        }
+        written
     }
 
     fn finish<D>(&self, written: Written<D>) -> Stored<D> {

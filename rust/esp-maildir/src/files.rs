@@ -162,18 +162,7 @@ impl Store {
         let file = file.map_err(failure)?;
         let size = u64::try_from(fstat(&file).map_err(failure)?.st_size).unwrap_or_default();
         let wanted = size.saturating_sub(offset).min(length.unwrap_or(u64::MAX));
-        let mut octets = vec![0; usize::try_from(wanted).map_err(|_| failure(Errno::FBIG))?];
-        let mut filled = 0;
-        while let Some(rest) = octets.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match pread(&file, rest, offset + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(failure(error)),
-            }
-        }
-        octets.truncate(filled);
-        Ok(octets)
+        read_at(&file, offset, wanted).map_err(failure)
     }
 
     /// Rename files of one Maildir to their new letters; for each, whether it has them now.
@@ -258,6 +247,22 @@ impl Store {
         }
         failures
     }
+}
+
+/// Read `wanted` octets from `offset`, fewer at the end of the file.
+pub(crate) fn read_at(file: &OwnedFd, offset: u64, wanted: u64) -> rustix::io::Result<Vec<u8>> {
+    let mut octets = vec![0; usize::try_from(wanted).map_err(|_| Errno::FBIG)?];
+    let mut filled = 0;
+    while let Some(rest) = octets.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match pread(file, rest, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    octets.truncate(filled);
+    Ok(octets)
 }
 
 pub(crate) fn list(folder: BorrowedFd<'_>) -> HashMap<String, String> {

@@ -10,14 +10,18 @@ mod deliver;
 mod error;
 mod files;
 mod folder;
+mod journal;
 mod link;
 mod map;
 mod pool;
+mod recover;
 mod spool;
 mod store;
 
 pub use deliver::{Body, Item, Stored, Target};
 pub use error::{Failure, Reason};
 pub use files::{Entry, Rename};
+pub use journal::Kept;
+pub use recover::LeftJournals;
 pub use spool::Spool;
 pub use store::{Store, sync_file_system};

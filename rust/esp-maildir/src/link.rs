@@ -1,12 +1,13 @@
 //! Messages that are there already, in one more folder.
 
-use crate::deliver::Target;
+use crate::deliver::{TOGETHER, Target};
 use crate::error::Failure;
 use crate::files::{list, parse};
 use crate::folder::{is_below, open_folder};
+use crate::journal::{FOLDER as JOURNALS, clock, may_wait, waiting_since};
 use crate::store::{Shared, Store};
 use rustix::fd::AsFd;
-use rustix::fs::{Mode, OFlags, fstat, openat};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, fsync, openat, statat};
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashMap};
 
@@ -37,12 +38,26 @@ impl Store {
         let linked = self
             .shared
             .link_all(sources, folder, bases, letters, &mut paths);
-        let linked = linked.and_then(|there| self.shared.sync_parents(&paths).map(|()| there));
+        let linked = linked.and_then(|Linked { there, recent }| {
+            if recent {
+                self.shared.sync_together()?;
+            } else {
+                self.shared.sync_parents(&paths)?;
+            }
+            Ok(there)
+        });
         if linked.is_err() {
             self.shared.undo(&paths, None);
         }
         linked
     }
+}
+
+struct Linked {
+    /// Of each source.
+    there: Vec<bool>,
+    /// Whether the octets of one may not be durable yet, and have to be.
+    recent: bool,
 }
 
 impl Shared {
@@ -53,9 +68,14 @@ impl Shared {
         bases: &[String],
         letters: &[Option<String>],
         paths: &mut Vec<String>,
-    ) -> Result<Vec<bool>, Failure> {
+    ) -> Result<Linked, Failure> {
         let mut listed: HashMap<&str, HashMap<String, String>> = HashMap::new();
         let mut there = Vec::with_capacity(sources.len());
+        let mut recent = false;
+        let now = clock();
+        let waiting_since = waiting_since(self)
+            .map_err(|error| Failure::new("look for journals", JOURNALS, error))?;
+        let together = sources.len() >= TOGETHER && self.syncs_together() && self.is_here(folder);
         for ((source, base), letters) in sources.iter().zip(bases).zip(letters) {
             let target = Target {
                 folder: folder.to_owned(),
@@ -99,14 +119,28 @@ impl Shared {
             let size = u64::try_from(status.st_size).unwrap_or_default();
             let modified = status.st_mtime * 1_000_000_000
                 + i64::try_from(status.st_mtime_nsec).unwrap_or_default();
+            if self.sync && may_wait(status.st_ctime, now, waiting_since) {
+                if together {
+                    recent = true;
+                } else {
+                    fsync(&opened).map_err(|error| self.sync_failed(source, error))?;
+                }
+            }
             let path = self.link_opened(opened, &target, base, size, modified)?;
             paths.push(path);
             there.push(true);
         }
-        Ok(there)
+        Ok(Linked { there, recent })
     }
 
-    /// Sync the folders in which `paths` are; the octets were durable before.
+    /// Whether the sync of the root's file system makes names in a folder durable: it may be another one's.
+    fn is_here(&self, folder: &str) -> bool {
+        let here = fstat(self.root()).map(|root| root.st_dev);
+        let there = statat(self.root(), folder, AtFlags::SYMLINK_NOFOLLOW).map(|at| at.st_dev);
+        here.is_ok() && here == there
+    }
+
+    /// Sync the folders in which `paths` are; the octets are durable.
     fn sync_parents(&self, paths: &[String]) -> Result<(), Failure> {
         if !self.sync {
             return Ok(());

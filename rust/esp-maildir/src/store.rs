@@ -2,6 +2,7 @@
 
 use crate::error::Failure;
 use crate::folder::{is_below, make_maildir, open_folder};
+use crate::journal::Journal;
 use crate::pool::Pool;
 use crate::spool::Spool;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,6 +28,9 @@ pub(crate) struct Shared {
     root: OwnedFd,
     host: String,
     pub(crate) sync: bool,
+    /// Whether small messages are written to a journal first, which needs syncfs(2) to tell of failed writes.
+    pub(crate) journaled: bool,
+    pub(crate) journal: Journal,
     poisoned: AtomicBool,
     counter: AtomicU64,
     /// Microseconds since 1970 of the latest name.
@@ -34,6 +38,8 @@ pub(crate) struct Shared {
     /// Whether the file system is known not to have `O_TMPFILE`.
     pub(crate) without_nameless: AtomicBool,
     apart_for_ever: bool,
+    /// Held during syncfs(2): of two calls at once only one is told that something could not be written.
+    syncing: Mutex<()>,
     /// Until when files are synced one by one, since syncing all was slow.
     apart_until: Mutex<Option<Instant>>,
     /// Whether a nameless file must be linked through `/proc` (kernels before 6.10 without `CAP_DAC_READ_SEARCH`).
@@ -41,14 +47,23 @@ pub(crate) struct Shared {
 }
 
 impl Store {
-    /// Open the root, which must exist, with at most `threads` threads for its files.
+    /// Open the root, which must exist, with at most `threads` threads for its files; with `journal`, for a process that
+    /// delivers all the time, and calls [`Store::close`] in the end.
     ///
     /// # Errors
     /// When `root` is no folder that may be read.
-    pub fn open(root: &Path, threads: usize, sync: bool, host: &str) -> Result<Self, Failure> {
+    pub fn open(
+        root: &Path,
+        threads: usize,
+        sync: bool,
+        host: &str,
+        journal: bool,
+    ) -> Result<Self, Failure> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let root = open(root, flags, Mode::empty())
             .map_err(|error| Failure::new("open root", &root.to_string_lossy(), error))?;
+        // Before 5.8, syncfs(2) told nothing of files that could not be written.
+        let apart_for_ever = !kernel_is_at_least(5, 8);
         let shared = Shared {
             root,
             // As the Maildir paper says for what a file name, or its `:2,` part, cannot hold.
@@ -57,13 +72,15 @@ impl Store {
                 .replace(':', "\\072")
                 .replace(',', "\\054"),
             sync,
+            journaled: journal && sync && !apart_for_ever,
+            journal: Journal::default(),
             poisoned: AtomicBool::new(false),
             counter: AtomicU64::new(0),
             named_at: AtomicU64::new(0),
             without_nameless: AtomicBool::new(false),
             link_through_proc: AtomicBool::new(false),
-            // Before 5.8, syncfs(2) told nothing of files that could not be written.
-            apart_for_ever: !kernel_is_at_least(5, 8),
+            apart_for_ever,
+            syncing: Mutex::new(()),
             apart_until: Mutex::new(None),
         };
         Ok(Self {
@@ -81,6 +98,17 @@ impl Store {
         self.shared.is_poisoned()
     }
 
+    /// Why there is no journal, although one was wanted and there was mail for it.
+    #[must_use]
+    pub fn journal_failure(&self) -> Option<&Failure> {
+        self.shared.journal.failure()
+    }
+
+    /// Sync what was written to the journal only, and remove it. Whatever is delivered from now on is synced at once.
+    pub fn close(&self) {
+        self.shared.journal.close(true);
+    }
+
     /// A place for a large body to stream to.
     ///
     /// # Errors
@@ -95,6 +123,12 @@ impl Store {
     /// When a folder cannot be made, or its name would leave the root.
     pub fn make_folder(&self, folder: &str) -> Result<(), Failure> {
         self.shared.make_folder(folder)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.shared.journal.close(false);
     }
 }
 
@@ -133,7 +167,12 @@ impl Shared {
     /// Sync the whole file system: octets, names and folders of everything written before the call.
     pub(crate) fn sync_together(&self) -> Result<(), Failure> {
         let started = Instant::now();
+        let one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_poisoned() {
+            return Err(Failure::poisoned(".", None));
+        }
         syncfs(self.root()).map_err(|error| self.sync_failed(".", error))?;
+        drop(one);
         if started.elapsed() > SLOW {
             *self
                 .apart_until
@@ -175,8 +214,12 @@ impl Shared {
             // Delayed allocation (NFS) says so only now; this file is lost, the next one is judged for itself.
             return Failure::new("sync", path, error);
         }
-        self.poisoned.store(true, Ordering::Release);
+        self.poison();
         Failure::poisoned(path, Some(error))
+    }
+
+    pub(crate) fn poison(&self) {
+        self.poisoned.store(true, Ordering::Release);
     }
 
     /// A name no other delivery on any host has: time, process, counter, host.

@@ -2,8 +2,8 @@
 
 use crate::mime::Description;
 use esp_maildir::{
-    Body, Failure as StoreFailure, Item, Reason, Rename, Spool as StoreSpool, Store as Maildirs,
-    Target,
+    Body, Failure as StoreFailure, Item, Kept, LeftJournals as Left, Reason, Rename,
+    Spool as StoreSpool, Store as Maildirs, Target,
 };
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -20,6 +20,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Stored>()?;
     module.add_class::<Failure>()?;
     module.add_class::<Entry>()?;
+    module.add_class::<LeftJournals>()?;
+    module.add_class::<KeptMessage>()?;
     module.add_function(wrap_pyfunction!(sync_file_system, module)?)
 }
 
@@ -236,6 +238,56 @@ impl From<esp_maildir::Entry> for Entry {
 }
 
 #[pyclass(frozen, module = "esp.native")]
+struct KeptMessage {
+    message: Kept,
+}
+
+#[pymethods]
+impl KeptMessage {
+    #[getter]
+    fn paths(&self) -> Vec<String> {
+        self.message.paths.clone()
+    }
+}
+
+#[pyclass(frozen, module = "esp.native")]
+struct LeftJournals {
+    left: Left,
+}
+
+#[pymethods]
+impl LeftJournals {
+    #[getter]
+    fn count(&self) -> usize {
+        self.left.count()
+    }
+
+    fn missing(&self, py: Python<'_>, number: usize) -> PyResult<Vec<KeptMessage>> {
+        let missing = py
+            .detach(|| self.left.missing(number))
+            .map_err(|failure| os_error(&failure))?;
+        Ok(missing
+            .into_iter()
+            .map(|message| KeptMessage { message })
+            .collect())
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a list of Python's becomes a vector of its own"
+    )]
+    fn restore(&self, py: Python<'_>, message: &KeptMessage, paths: Vec<String>) -> PyResult<()> {
+        py.detach(|| self.left.restore(&message.message, &paths))
+            .map_err(|failure| os_error(&failure))
+    }
+
+    fn forget(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.left.forget())
+            .map_err(|failure| os_error(&failure))
+    }
+}
+
+#[pyclass(frozen, module = "esp.native")]
 struct Store {
     store: Maildirs,
 }
@@ -243,16 +295,31 @@ struct Store {
 #[pymethods]
 impl Store {
     #[new]
-    #[pyo3(signature = (root, threads, sync, host))]
-    fn new(root: PathBuf, threads: usize, sync: bool, host: &str) -> PyResult<Self> {
-        let store =
-            Maildirs::open(&root, threads, sync, host).map_err(|failure| os_error(&failure))?;
+    #[pyo3(signature = (root, threads, sync, host, *, journal=false))]
+    fn new(root: PathBuf, threads: usize, sync: bool, host: &str, journal: bool) -> PyResult<Self> {
+        let store = Maildirs::open(&root, threads, sync, host, journal)
+            .map_err(|failure| os_error(&failure))?;
         Ok(Self { store })
     }
 
     #[getter]
     fn poisoned(&self) -> bool {
         self.store.is_poisoned()
+    }
+
+    #[getter]
+    fn journal_failure(&self) -> Option<Failure> {
+        self.store.journal_failure().cloned().map(Failure::from)
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.store.close());
+    }
+
+    fn left_journals(&self, py: Python<'_>) -> PyResult<LeftJournals> {
+        py.detach(|| self.store.left_journals())
+            .map(|left| LeftJournals { left })
+            .map_err(|failure| os_error(&failure))
     }
 
     fn spool(&self, py: Python<'_>) -> PyResult<Spool> {

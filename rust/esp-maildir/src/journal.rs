@@ -1,0 +1,544 @@
+//! Small messages made durable by one write, before their own files are: docs/adr/0009-a-journal-for-small-messages.md.
+//!
+//! The journal is one file for each process that delivers, of a fixed size and filled with zeros before, so that a record costs
+//! one fdatasync(2) of octets alone, however many messages it has. Their Maildir files are made beforehand and not synced;
+//! a thread does that for all of them at once, when half of the journal is full or its oldest record is `AGE` old. Then
+//! that half is written anew. What a crash leaves is for `recover`.
+
+use crate::error::Failure;
+use crate::folder::open_folder;
+use crate::spool::{FILE_MODE, write_all};
+use crate::store::Shared;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, Dir, FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fdatasync, flock,
+    fstatvfs, fsync, futimens, mkdirat, openat, statat, syncfs, unlinkat,
+};
+use rustix::io::{Errno, pwrite};
+use std::ffi::CStr;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Where journals are, below the root: hidden, as no domain is.
+pub(crate) const FOLDER: &str = ".journal";
+/// Held by whoever makes a journal or brings back what is in those that were left.
+pub(crate) const LOCK: &str = ".journal/lock";
+const LOCK_NAME: &CStr = c"lock";
+
+/// Larger messages are written once only, and synced.
+pub(crate) const LARGEST_MESSAGE: u64 = 32 * 1024;
+
+const MAGIC: [u8; 8] = *b"ESPJRNL1";
+/// Records begin at a page, so that none is written twice.
+const PAGE: usize = 4096;
+const HALF: usize = 16 * 1024 * 1024;
+const SIZE: usize = PAGE + 2 * HALF;
+/// Magic, epoch, length and checksum.
+const HEADER: usize = 24;
+/// Files are synced when their record is so old.
+const AGE: Duration = Duration::from_secs(10);
+/// The disk has been busy for so long that files were not synced: then no more is left for later.
+const LATE: Duration = Duration::from_secs(30);
+/// A file that was changed so lately may wait for its sync, whatever journals say: clocks differ, and are set back.
+const RECENT: i64 = 120;
+/// A journal is for disks that have room for so many.
+const ROOM: u64 = 16;
+
+/// A message on its way into a journal.
+#[derive(Clone, Copy)]
+pub(crate) struct Message<'a> {
+    /// Its names below the root.
+    pub(crate) paths: &'a [String],
+    pub(crate) modified: i64,
+    pub(crate) octets: &'a [u8],
+}
+
+/// A message as it is in a journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its names below the root.
+    pub paths: Vec<String>,
+    /// Modification time, nanoseconds since 1970.
+    pub modified: i64,
+    /// All of it.
+    pub octets: Vec<u8>,
+}
+
+#[derive(Default)]
+pub(crate) struct Journal {
+    state: Mutex<State>,
+    changed: Condvar,
+    failure: OnceLock<Failure>,
+}
+
+#[derive(Default)]
+struct State {
+    phase: Phase,
+    thread: Option<JoinHandle<()>>,
+    /// Where the next record goes.
+    half: usize,
+    at: usize,
+    /// Grows with each half that was left; it is in each record, and tells old ones from new ones. Begins at random: what is
+    /// left of an older message must not pass for a record, whatever its sender wrote.
+    epoch: u64,
+    /// When the first record of this half was written.
+    since: Option<Begun>,
+    /// And that of the other half, while its files are still to be synced.
+    due: Option<Begun>,
+    closing: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Begun {
+    at: Instant,
+    /// When its first files were made, seconds since 1970.
+    clock: i64,
+}
+
+#[derive(Default)]
+enum Phase {
+    #[default]
+    Unused,
+    /// Being made, no longer kept, or not possible.
+    Without,
+    Ready(OwnedFd),
+}
+
+impl State {
+    /// Begin the other half; the files of this one are due.
+    fn turn(&mut self) {
+        self.half = 1 - self.half;
+        self.at = 0;
+        self.epoch += 1;
+        self.due = self.since.take();
+    }
+}
+
+impl Journal {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why there is none, although there should be. Waits for nobody.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        self.failure.get()
+    }
+
+    /// Make messages durable whose files have their names, and were made since `began`; `false` when there is no journal or
+    /// no room, and nothing was done.
+    ///
+    /// # Errors
+    /// When it could not be written: nobody knows what of it is durable.
+    pub(crate) fn keep<'a>(
+        &self,
+        shared: &Arc<Shared>,
+        began: i64,
+        messages: impl Iterator<Item = Message<'a>>,
+    ) -> Result<bool, Errno> {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Unused) && !state.closing {
+            self.start(shared, &mut state);
+        }
+        let oldest = state.due.or(state.since);
+        let late = oldest.is_some_and(|begun| begun.at.elapsed() > LATE);
+        if state.closing || late || !matches!(state.phase, Phase::Ready(_)) {
+            return Ok(false);
+        }
+        let mut record = encoded(messages);
+        if state.at + record.len() > HALF {
+            if state.due.is_some() || record.len() > HALF {
+                return Ok(false);
+            }
+            state.turn();
+            self.changed.notify_one();
+        }
+        seal(&mut record, state.epoch);
+        let first = state.since.is_none();
+        let Phase::Ready(file) = &state.phase else {
+            return Ok(false);
+        };
+        if first && state.due.is_none() {
+            mark(file, began)?;
+        }
+        write_at(file, PAGE + state.half * HALF + state.at, &record)?;
+        fdatasync(file)?;
+        state.at += record.len();
+        if first {
+            state.since = Some(Begun {
+                at: Instant::now(),
+                clock: began,
+            });
+            self.changed.notify_one();
+        }
+        Ok(true)
+    }
+
+    /// Sync what is still to be synced, and remove the journal; with `wait`, return when that is done.
+    pub(crate) fn close(&self, wait: bool) {
+        let thread = {
+            let mut state = self.lock();
+            state.closing = true;
+            state.thread.take()
+        };
+        self.changed.notify_one();
+        if let Some(thread) = thread.filter(|_| wait) {
+            // It cannot panic; if it did, the journal would be left for the next start.
+            let _ = thread.join();
+        }
+    }
+
+    /// Wait until files are due, and return the first epoch whose are not; `None` when all were synced and no more come.
+    fn next_due(&self) -> Option<u64> {
+        let mut state = self.lock();
+        loop {
+            if state.due.is_some() {
+                break;
+            }
+            let left = state
+                .since
+                .map(|begun| AGE.saturating_sub(begun.at.elapsed()));
+            state = match left {
+                Some(left) if left.is_zero() || state.closing => {
+                    state.turn();
+                    break;
+                }
+                Some(left) => self
+                    .changed
+                    .wait_timeout(state, left)
+                    .map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state),
+                None if state.closing => return None,
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        Some(state.epoch)
+    }
+
+    /// Note that all files of epochs before this one are durable.
+    fn synced(&self, epoch: u64) {
+        let mut state = self.lock();
+        state.due = None;
+        if let Phase::Ready(file) = &state.phase {
+            // Not synced itself, and no harm if it cannot be written: then more is looked at after a crash.
+            let _ = write_at(file, MAGIC.len(), &epoch.to_le_bytes());
+            // And then more is synced with copies.
+            let _ = mark(file, state.since.map_or(0, |begun| begun.clock));
+        }
+    }
+
+    fn start(&self, shared: &Arc<Shared>, state: &mut State) {
+        state.phase = Phase::Without;
+        state.epoch = RandomState::new().hash_one(FOLDER) >> 1;
+        let moved = Arc::clone(shared);
+        let started = thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || run(&moved));
+        match started {
+            Ok(thread) => state.thread = Some(thread),
+            Err(_) => self.fail(Failure::internal("start a thread", FOLDER)),
+        }
+    }
+
+    fn fail(&self, failure: Failure) {
+        // The first one counts.
+        let _ = self.failure.set(failure);
+    }
+}
+
+fn run(shared: &Shared) {
+    let journal = &shared.journal;
+    let (path, root) = match make(shared) {
+        Ok((path, root, file)) => {
+            journal.lock().phase = Phase::Ready(file);
+            (path, root)
+        }
+        Err(failure) => return journal.fail(failure),
+    };
+    while let Some(epoch) = journal.next_due() {
+        if let Err(error) = syncfs(&root).and_then(|()| still_there(&root, &path)) {
+            // The journal stays: what it holds is brought back at the next start.
+            journal.fail(Failure::poisoned(&path, Some(error)));
+            return shared.poison();
+        }
+        journal.synced(epoch);
+    }
+    // One that cannot be removed is looked through at the next start.
+    let _ = unlinkat(&root, &path, AtFlags::empty());
+}
+
+/// A journal that lost its name would not be found after a crash.
+fn still_there(root: &OwnedFd, path: &str) -> rustix::io::Result<()> {
+    statat(root, path, AtFlags::SYMLINK_NOFOLLOW).map(drop)
+}
+
+/// Make an empty journal that is ours as long as its file is open; return its path, the root opened anew, and the file.
+fn make(shared: &Shared) -> Result<(String, OwnedFd, OwnedFd), Failure> {
+    let root = shared.root();
+    let failure = |error| Failure::new("make journal", FOLDER, error);
+    let disk = fstatvfs(root).map_err(failure)?;
+    if disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM * SIZE as u64 {
+        return Err(failure(Errno::NOSPC));
+    }
+    match mkdirat(root, FOLDER, Mode::from_raw_mode(0o700)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(failure(error)),
+    }
+    let path = format!("{FOLDER}/{}", shared.unique());
+    let failed = |error| {
+        let _ = unlinkat(root, &path, AtFlags::empty());
+        failure(error)
+    };
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = {
+        // Else somebody could take it for one that was left, between the two calls.
+        let _alone = alone(shared).map_err(failure)?;
+        let file = openat(root, &path, flags, FILE_MODE).map_err(failure)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(failed)?;
+        file
+    };
+    fill(shared, &file).map_err(failed)?;
+    mark(&file, 0).map_err(failed)?;
+    // syncfs(2) tells each opened file of an error, once: ours must not be told to somebody else.
+    let root = open_folder(root, ".").map_err(failed)?;
+    Ok((path, root, file))
+}
+
+fn fill(shared: &Shared, file: &OwnedFd) -> rustix::io::Result<()> {
+    let zeros = vec![0; 1024 * 1024];
+    let mut first = vec![0; PAGE];
+    if let Some(magic) = first.get_mut(..MAGIC.len()) {
+        magic.copy_from_slice(&MAGIC);
+    }
+    write_all(file.as_fd(), &first)?;
+    for _ in 0..(2 * HALF / zeros.len()) {
+        write_all(file.as_fd(), &zeros)?;
+    }
+    fsync(file)?;
+    for folder in [FOLDER, "."] {
+        fsync(open_folder(shared.root(), folder)?)?;
+    }
+    Ok(())
+}
+
+/// Note in a journal's access time since when files wait for their sync; 0 when none does.
+fn mark(file: &OwnedFd, since: i64) -> rustix::io::Result<()> {
+    let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
+    futimens(
+        file,
+        &Timestamps {
+            last_access: time(since, 0),
+            last_modification: time(0, UTIME_OMIT),
+        },
+    )
+}
+
+/// Seconds since 1970.
+pub(crate) fn clock() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Since when files of any process may wait for their sync, by the clock; also those of a journal that was left.
+///
+/// # Errors
+/// When journals cannot be looked at.
+pub(crate) fn waiting_since(shared: &Shared) -> rustix::io::Result<Option<i64>> {
+    let folder = match open_folder(shared.root(), FOLDER) {
+        Err(Errno::NOENT) => return Ok(None),
+        result => result?,
+    };
+    let mut oldest = None;
+    for entry in Dir::read_from(&folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_bytes().starts_with(b".") || name == LOCK_NAME {
+            continue;
+        }
+        match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(status) if status.st_atime == 0 => {}
+            Ok(status) => {
+                oldest = Some(oldest.map_or(status.st_atime, |old: i64| old.min(status.st_atime)));
+            }
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(oldest)
+}
+
+/// Whether the octets of a file that was last changed then may stand in a journal only.
+pub(crate) fn may_wait(changed: i64, now: i64, waiting_since: Option<i64>) -> bool {
+    // A second, as the clock of the kernel's file times is a little behind.
+    changed.saturating_add(RECENT) > now || waiting_since.is_some_and(|since| changed >= since - 1)
+}
+
+/// Wait until nobody else makes or brings back journals, and keep it so while the file is open.
+pub(crate) fn alone(shared: &Shared) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
+    let lock = openat(shared.root(), LOCK, flags, FILE_MODE)?;
+    loop {
+        match flock(&lock, FlockOperation::LockExclusive) {
+            Err(Errno::INTR) => {}
+            result => return result.map(|()| lock),
+        }
+    }
+}
+
+fn write_at(file: &OwnedFd, mut at: usize, mut octets: &[u8]) -> rustix::io::Result<()> {
+    while !octets.is_empty() {
+        match pwrite(file, octets, at as u64) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(count) => {
+                octets = octets.get(count..).unwrap_or_default();
+                at += count;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A record without its header; whole pages.
+fn encoded<'a>(messages: impl Iterator<Item = Message<'a>>) -> Vec<u8> {
+    let mut record = vec![0; HEADER];
+    for message in messages {
+        record.extend(message.modified.to_le_bytes());
+        record.extend(counted(message.paths.len()));
+        for path in message.paths {
+            record.extend(counted(path.len()));
+            record.extend(path.as_bytes());
+        }
+        record.extend(counted(message.octets.len()));
+        record.extend(message.octets);
+    }
+    record.resize(record.len().next_multiple_of(PAGE), 0);
+    record
+}
+
+/// No count comes near the limit: a record is smaller than half a journal.
+fn counted(count: usize) -> [u8; 4] {
+    u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+/// Write the header of a record.
+fn seal(record: &mut [u8], epoch: u64) {
+    let Some((header, body)) = record.split_first_chunk_mut::<HEADER>() else {
+        return;
+    };
+    let length = counted(body.len());
+    let sum = checksum(epoch, body).to_le_bytes();
+    let parts: [&[u8]; 4] = [&MAGIC, &epoch.to_le_bytes(), &length, &sum];
+    header.copy_from_slice(&parts.concat());
+}
+
+fn checksum(epoch: u64, body: &[u8]) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&epoch.to_le_bytes());
+    sum.update(body);
+    sum.finalize()
+}
+
+/// Return the messages of a journal whose files may not be durable, in order.
+pub(crate) fn decoded(journal: &[u8]) -> Vec<Kept> {
+    let mut messages = Vec::new();
+    let Some((header, halves)) = journal.split_at_checked(PAGE) else {
+        return messages;
+    };
+    let mut header = Reader(header);
+    if header.take(MAGIC.len()) != Some(&MAGIC) {
+        return messages;
+    }
+    let synced = header.long().unwrap_or_default();
+    for half in halves.chunks(HALF) {
+        let mut left = Reader(half);
+        let mut epoch = None;
+        while let Some((of, body)) = record(&mut left) {
+            // Those of an earlier use of this half may stand behind the last one.
+            if *epoch.get_or_insert(of) != of || of < synced {
+                break;
+            }
+            let mut body = Reader(body);
+            while let Some(message) = body.message() {
+                messages.push(message);
+            }
+        }
+    }
+    messages
+}
+
+/// Take the next record, if there is one and it is whole: its epoch and its messages.
+fn record<'a>(left: &mut Reader<'a>) -> Option<(u64, &'a [u8])> {
+    let magic = left.take(MAGIC.len())?;
+    let epoch = left.long()?;
+    let length = left.count()?;
+    let sum = u32::from_le_bytes(*left.take(4)?.first_chunk()?);
+    let body = left.take(length)?;
+    (magic == MAGIC && sum == checksum(epoch, body)).then_some((epoch, body))
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, left) = self.0.split_at_checked(length)?;
+        self.0 = left;
+        Some(taken)
+    }
+
+    fn count(&mut self) -> Option<usize> {
+        usize::try_from(u32::from_le_bytes(*self.take(4)?.first_chunk()?)).ok()
+    }
+
+    fn long(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(*self.take(8)?.first_chunk()?))
+    }
+
+    /// The next message of a record; `None` at its end, which is filled with zeros.
+    fn message(&mut self) -> Option<Kept> {
+        let modified = i64::from_le_bytes(*self.take(8)?.first_chunk()?);
+        let paths = (0..self.count()?)
+            .map(|_| {
+                let length = self.count()?;
+                Some(std::str::from_utf8(self.take(length)?).ok()?.to_owned())
+            })
+            .collect::<Option<Vec<_>>>()?;
+        let length = self.count()?;
+        let octets = self.take(length)?.to_vec();
+        (!paths.is_empty()).then_some(Kept {
+            paths,
+            modified,
+            octets,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_wait;
+
+    #[test]
+    fn a_file_may_wait_when_a_journal_says_so_and_when_it_is_new() {
+        let now = 1_000_000;
+        for (changed, waiting_since, waits) in [
+            (now - 10, None, true),
+            (now - 119, None, true),
+            (now - 121, None, false),
+            (now + 3600, None, true),
+            // Its sync takes long, or the clock was set forward since.
+            (now - 5000, Some(now - 5000), true),
+            (now - 5001, Some(now - 5000), true),
+            (now - 5002, Some(now - 5000), false),
+            (now - 4000, Some(now - 5000), true),
+            // The clock was set back since.
+            (now - 10, Some(now + 3600), true),
+        ] {
+            assert_eq!(may_wait(changed, now, waiting_since), waits, "{changed}");
+        }
+    }
+}

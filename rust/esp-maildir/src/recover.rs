@@ -1,0 +1,251 @@
+//! What a crash left in journals, brought back to the Maildirs.
+//!
+//! A journal is left when nobody has its lock any more. While the machine stayed up its messages are in their files, as the
+//! kernel had them; after a power cut some are missing or torn. Which of these should be there, and under which names by now,
+//! is what the database knows.
+
+use crate::deliver::Target;
+use crate::error::Failure;
+use crate::files::{list, parse, read_at};
+use crate::folder::{is_below, open_folder};
+use crate::journal::{FOLDER, Kept, LOCK, alone, decoded};
+use crate::store::{Shared, Store};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    Advice, AtFlags, Dir, FlockOperation, Mode, OFlags, fadvise, flock, fstat, openat, syncfs,
+    unlinkat,
+};
+use rustix::io::Errno;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Journals that nobody writes to any more. No process makes a journal, or looks for such, while there is one of these.
+pub struct LeftJournals {
+    shared: Arc<Shared>,
+    journals: Vec<(String, Result<OwnedFd, Failure>)>,
+    _alone: Option<OwnedFd>,
+}
+
+/// Folders that were looked through.
+struct Listed {
+    /// The base names that a journal has: folders may have a hundred thousand others, and there may be many folders.
+    wanted: HashSet<String>,
+    /// Names of the files, by folder and base.
+    folders: HashMap<String, HashMap<String, String>>,
+}
+
+impl Listed {
+    fn new(messages: &[Kept]) -> Self {
+        let paths = messages.iter().flat_map(|message| &message.paths);
+        Self {
+            wanted: paths
+                .filter_map(|path| Name::of(path))
+                .map(|name| parse(name.file).0.to_owned())
+                .collect(),
+            folders: HashMap::new(),
+        }
+    }
+
+    /// The name that a file has by now, as far as known; with `again`, the folder is looked through once more.
+    fn find(
+        &mut self,
+        root: BorrowedFd<'_>,
+        folder: &str,
+        base: &str,
+        again: bool,
+    ) -> Option<&str> {
+        if again {
+            self.folders.remove(folder);
+        }
+        let names = self.folders.entry(folder.to_owned()).or_insert_with(|| {
+            let mut names = open_folder(root, folder)
+                .map(|opened| list(opened.as_fd()))
+                .unwrap_or_default();
+            names.retain(|base, _| self.wanted.contains(base));
+            names.shrink_to_fit();
+            names
+        });
+        names.get(base).map(String::as_str)
+    }
+}
+
+impl Store {
+    /// Take all journals that were left; waits while another process has them.
+    ///
+    /// # Errors
+    /// When they cannot be looked for.
+    pub fn left_journals(&self) -> Result<LeftJournals, Failure> {
+        let shared = Arc::clone(&self.shared);
+        let failure = |error| Failure::new("look for journals", FOLDER, error);
+        let folder = match open_folder(shared.root(), FOLDER) {
+            Ok(folder) => folder,
+            Err(Errno::NOENT) => {
+                return Ok(LeftJournals {
+                    shared,
+                    journals: Vec::new(),
+                    _alone: None,
+                });
+            }
+            Err(error) => return Err(failure(error)),
+        };
+        let alone = alone(&shared).map_err(failure)?;
+        let mut journals = Vec::new();
+        for entry in Dir::new(folder).map_err(failure)? {
+            let entry = entry.map_err(failure)?;
+            let Ok(name) = entry.file_name().to_str() else {
+                continue;
+            };
+            let path = format!("{FOLDER}/{name}");
+            if name.starts_with('.') || path == LOCK {
+                continue;
+            }
+            let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let file = match openat(shared.root(), &path, flags, Mode::empty()) {
+                // Its process has ended in order since it was listed.
+                Err(Errno::NOENT) => continue,
+                result => result.and_then(|file| {
+                    flock(&file, FlockOperation::NonBlockingLockExclusive).map(|()| file)
+                }),
+            };
+            match file {
+                Err(Errno::WOULDBLOCK) => {}
+                // Told when it is to be read: it keeps nobody from the others.
+                file => {
+                    let file = file.map_err(|error| Failure::new("open journal", &path, error));
+                    journals.push((path, file));
+                }
+            }
+        }
+        Ok(LeftJournals {
+            shared,
+            journals,
+            _alone: Some(alone),
+        })
+    }
+}
+
+impl LeftJournals {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.journals.len()
+    }
+
+    /// The messages of one of them that are not whole in all their folders, each with the names where it is not. Files that are
+    /// torn are removed. One that cannot be looked at is among them: whether it can be written is for `restore` to tell.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn missing(&self, number: usize) -> Result<Vec<Kept>, Failure> {
+        let Some((path, file)) = self.journals.get(number) else {
+            return Err(Failure::internal("read journal", FOLDER));
+        };
+        let file = file.as_ref().map_err(Clone::clone)?;
+        let failure = |error| Failure::new("read journal", path, error);
+        let size = u64::try_from(fstat(file).map_err(failure)?.st_size).unwrap_or_default();
+        let mut messages = decoded(&read_at(file, 0, size).map_err(failure)?);
+        let mut listed = Listed::new(&messages);
+        for message in &mut messages {
+            let Kept { paths, octets, .. } = message;
+            let shared = &self.shared;
+            paths.retain(|path| {
+                !shared
+                    .is_whole(path, octets, &mut listed)
+                    .unwrap_or_default()
+            });
+        }
+        messages.retain(|message| !message.paths.is_empty());
+        Ok(messages)
+    }
+
+    /// Write a message again, as one file under each of `paths`, which it has not.
+    ///
+    /// # Errors
+    /// When it could not be written whole.
+    pub fn restore(&self, message: &Kept, paths: &[String]) -> Result<(), Failure> {
+        let mut base = None;
+        let mut targets = Vec::with_capacity(paths.len());
+        for path in paths {
+            let Some(name) = Name::of(path) else {
+                return Err(Failure::internal("restore", path));
+            };
+            let (of, letters) = parse(name.file);
+            if *base.get_or_insert(of) != of {
+                return Err(Failure::internal("restore", path));
+            }
+            targets.push(Target {
+                folder: name.folder.to_owned(),
+                letters: letters.map(str::to_owned),
+            });
+        }
+        self.shared
+            .write_again(message, &targets, base.unwrap_or_default())
+    }
+
+    /// Make durable what was in them, and remove them.
+    ///
+    /// # Errors
+    /// When something could not be written; they are left once more.
+    pub fn forget(&self) -> Result<(), Failure> {
+        if self.journals.is_empty() {
+            return Ok(());
+        }
+        let failure = |error| Failure::new("sync file system", FOLDER, error);
+        syncfs(self.shared.root()).map_err(failure)?;
+        for (path, _) in &self.journals {
+            unlinkat(self.shared.root(), path, AtFlags::empty()).map_err(failure)?;
+        }
+        Ok(())
+    }
+}
+
+/// `<folder>/<part>/<file>`.
+struct Name<'a> {
+    folder: &'a str,
+    file: &'a str,
+}
+
+impl<'a> Name<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        let (rest, file) = path.rsplit_once('/')?;
+        let (folder, _part) = rest.rsplit_once('/')?;
+        is_below(path).then_some(Self { folder, file })
+    }
+}
+
+impl Shared {
+    /// Whether a message stands on the disk as it should; another file of that name is removed.
+    fn is_whole(&self, path: &str, octets: &[u8], listed: &mut Listed) -> Result<bool, Failure> {
+        let failure = |error| Failure::new("read", path, error);
+        let Some(name) = Name::of(path) else {
+            return Err(Failure::internal("read", path));
+        };
+        let (base, _) = parse(name.file);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mut there = path.to_owned();
+        let mut opened = openat(self.root(), path, flags, Mode::empty());
+        // Flags have given it another name since; or another once more, since its folder was looked through.
+        for again in [false, true] {
+            if !matches!(opened, Err(Errno::NOENT)) {
+                break;
+            }
+            let Some(found) = listed.find(self.root(), name.folder, base, again) else {
+                return Ok(false);
+            };
+            there = format!("{}/{found}", name.folder);
+            opened = openat(self.root(), &there, flags, Mode::empty());
+        }
+        let file = match opened {
+            Err(Errno::NOENT) => return Ok(false),
+            result => result.map_err(failure)?,
+        };
+        // What the kernel only believes to have written is to be read from the disk.
+        fadvise(&file, 0, None, Advice::DontNeed).map_err(failure)?;
+        // One octet more than there should be.
+        if read_at(&file, 0, octets.len() as u64 + 1).is_ok_and(|read| read == octets) {
+            return Ok(true);
+        }
+        unlinkat(self.root(), &there, AtFlags::empty()).map_err(failure)?;
+        Ok(false)
+    }
+}
