@@ -214,6 +214,19 @@ def test_a_check_finds_what_differs_and_mends_it(cli: Cli, alice: str, tmp_path:
     assert alice not in cli("mailbox", "check", "--all").out
 
 
+def test_nothing_is_mended_while_a_journal_has_what_is_missing(cli: Cli, alice: str, tmp_path: Path) -> None:
+    (tmp_path / "mail" / cli("message", "raw", alice, "1", "--json").json["file"]).unlink()
+    (tmp_path / "mail/.journal/unreadable").mkdir(parents=True)
+
+    refused = cli("mailbox", "check", alice, "--fix")
+
+    assert refused.code == 1
+    assert "journal_not_replayed" in refused.err
+    assert refused.err.endswith("esp-cli: A journal was not replayed; until it is, nothing can be mended\n")
+    (tmp_path / "mail/.journal/unreadable").rmdir()
+    assert "missing-file" in cli("mailbox", "check", alice).out
+
+
 def test_an_account_that_only_files_know_comes_back(cli: Cli, alice: str, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     home = tmp_path / "mail" / alice.partition("@")[2] / "alice"

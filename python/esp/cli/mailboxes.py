@@ -9,7 +9,7 @@ from esp.cli.acl import acl
 from esp.cli.console import Config, Json, as_json, run, size, table
 from esp.config.text import parse_duration
 from esp.core.address import parse
-from esp.core.errors import InvalidError
+from esp.core.errors import InvalidError, UnavailableError
 from esp.core.mailbox import Mailbox, SpecialUse
 from esp.server.administration import Administration
 from esp.services.checking import Report, check
@@ -117,6 +117,9 @@ def check_mailboxes(
     _one_or_all(user, everyone)
 
     async def work(esp: Administration) -> Report:
+        if fix and not esp.whole:
+            # Messages would be expunged whose files are still to be written.
+            raise UnavailableError("A journal was not replayed; until it is, nothing can be mended")
         folder = (await esp.accounts.find(parse(user))).maildir if user else None
         root = esp.settings.storage.path
         return await check(esp.database, esp.store, root, account=folder, fix=fix, adopt=adopt)

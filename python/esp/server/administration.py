@@ -13,6 +13,7 @@ from esp.core.change import AccountChange
 from esp.core.mailbox import MailboxId, ModSeq
 from esp.core.principal import AccountId
 from esp.native import Store
+from esp.services import recovering
 from esp.services.accounts import Accounts
 from esp.services.announcing import Announcer
 from esp.services.dispatch import Dispatch
@@ -76,6 +77,8 @@ class Administration(msgspec.Struct, frozen=True):
     sharing: Sharing
     store: Store
     notifier: Announcer
+    whole: bool
+    """Whether all that a crash left in journals is in its files again; else files may be missing that are not lost."""
 
 
 @asynccontextmanager
@@ -98,6 +101,8 @@ async def administration(settings: Settings) -> AsyncIterator[Administration]:
         store = Store(
             str(root), settings.storage.sync_threads, settings.storage.sync, settings.server.hostname
         )
+        # Before a check could take files that a power cut has lost for messages that are gone.
+        whole = await recovering.recover(store, database)
         maildirs = Maildirs(store, root)
         messages = Messages(database, maildirs, notifier, settings.worker.unlink_after)
         yield Administration(
@@ -111,6 +116,7 @@ async def administration(settings: Settings) -> AsyncIterator[Administration]:
             sharing=Sharing(database, notifier),
             store=store,
             notifier=notifier,
+            whole=whole,
         )
 
 

@@ -16,6 +16,7 @@ from esp.imap import ImapServer
 from esp.native import Store
 from esp.server import demo, state
 from esp.server.roles import Role
+from esp.services import recovering
 from esp.services.accounts import Accounts
 from esp.services.annotations import Annotations
 from esp.services.appends import Appends
@@ -109,7 +110,7 @@ async def _smtp(settings: Settings) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
         database = await _database(settings, stack)
         notifier = _notifier(settings, stack)
-        store = _store(settings, stack)
+        store = await _delivering_store(settings, database, stack)
         directory = Directory(database, recipient_delimiter=settings.smtp.recipient_delimiter)
         authentication = _authentication(settings, database, stack)
         dispatch = Dispatch(store, database, _WakingNotifier(notifier, _wakeups(settings, stack)))
@@ -134,7 +135,7 @@ async def _imap(settings: Settings) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
         database = await _database(settings, stack)
         notifier = _notifier(settings, stack)
-        store = _store(settings, stack)
+        store = await _delivering_store(settings, database, stack)
         root, unlink_after = settings.storage.path, settings.worker.unlink_after
         maildirs = Maildirs(store, root)
         authentication = _authentication(settings, database, stack)
@@ -197,8 +198,10 @@ async def _worker(settings: Settings) -> AsyncIterator[Server]:
         indexing = Indexing(
             await _database(settings, stack, durable=False), settings.storage.path, delivered=watch.look
         )
+        store = _store(settings, stack)
+        await recovering.recover(store, database)
         upkeep = Upkeep(
-            database, _store(settings, stack), settings.storage.path,
+            database, store, settings.storage.path,
             batch=settings.worker.batch, retention=settings.storage.quarantine_retention,
         )  # fmt: skip
         handlers: dict[str, Handler] = {
@@ -274,18 +277,34 @@ def _authentication(settings: Settings, database: Database, stack: AsyncExitStac
     return Authentication(database, passwords, Throttle(client, settings.security))
 
 
-def _store(settings: Settings, stack: AsyncExitStack) -> Store:
+async def _delivering_store(settings: Settings, database: Database, stack: AsyncExitStack) -> Store:
+    """Return the Maildirs for a process that takes mail in: whole, whatever happened to those that did before."""
+    store = _store(settings, stack, journal=True)
+    stack.push_async_callback(asyncio.to_thread, store.close)
+    await recovering.recover(store, database)
+    return store
+
+
+def _store(settings: Settings, stack: AsyncExitStack, *, journal: bool = False) -> Store:
     """Return the Maildirs; a process whose store has seen a failed sync is ended, and a new one started."""
     storage = settings.storage
     storage.path.mkdir(parents=True, exist_ok=True)
-    store = Store(storage.path, storage.sync_threads, storage.sync, settings.server.hostname)
+    store = Store(storage.path, storage.sync_threads, storage.sync, settings.server.hostname, journal=journal)
     watch = lasting.start("poison-watch", partial(_end_when_poisoned, store))
     stack.push_async_callback(lasting.stop, watch)
     return store
 
 
 async def _end_when_poisoned(store: Store) -> None:
-    while not store.poisoned:  # noqa: ASYNC110 - Rust sets no event
+    told = False
+    while True:
+        # Read first: what poisons the store has been told to the journal by then.
+        poisoned = store.poisoned
+        if not told and (failure := store.journal_failure):
+            _logger.warning("no_journal", error=str(failure))
+            told = True
+        if poisoned:
+            break
         await asyncio.sleep(POISON_CHECK)
     _logger.critical("sync_failed_process_ends")
     os.kill(os.getpid(), signal.SIGTERM)

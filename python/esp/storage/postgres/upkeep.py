@@ -143,6 +143,25 @@ async def unclaimed(
     return await _not_unlinked(connection, home, frozenset(files) - known)
 
 
+async def file_names(
+    connection: Connection, maildir: str, directory: str, files: Collection[str]
+) -> dict[str, str | None]:
+    """Return what letters the files of messages have in their names, by base name, of those still in the mailbox."""
+    rows = await connection.fetch(
+        """
+        SELECT m.file, m.file_flags
+        FROM account AS a
+        JOIN mailbox AS b ON b.account_id = a.id AND b.directory = $2
+        JOIN message AS m ON m.account_id = b.account_id AND m.mailbox_id = b.id
+        WHERE a.maildir = $1 AND m.file = ANY($3)
+        """,
+        maildir,
+        directory,
+        list(files),
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 async def unlinking_below(connection: Connection, home: str) -> frozenset[str]:
     """Return the base names of the files below an account's folder that a worker is still to remove."""
     rows = await connection.fetch(

@@ -1,0 +1,79 @@
+"""What a crash left in journals, brought back before anybody is served.
+
+In: the journals of processes that are gone. Out: the files of all messages they have whose rows are there. A message
+without a row was not answered with 250 or OK, or was expunged since, or moved, and then it has a durable file elsewhere
+(docs/adr/0009-a-journal-for-small-messages.md).
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+
+from esp.native import KeptMessage, LeftJournals, Store
+from esp.storage.maildir import file_path, folder, place_of
+from esp.storage.postgres import upkeep
+from esp.storage.postgres.pool import Database
+from esp.telemetry.log import get_logger
+
+log = get_logger(__name__)
+
+
+async def recover(store: Store, database: Database) -> bool:
+    """Bring back what was left; what cannot be brought back now is left for the next start, and logged.
+
+    Return whether nothing is left.
+    """
+    try:
+        left = await asyncio.to_thread(store.left_journals)
+        # Each, whatever became of the one before.
+        done = [await _replay(left, number, database) for number in range(left.count)]
+        if not all(done):
+            return False
+        await asyncio.to_thread(left.forget)
+    except OSError as error:
+        log.critical("journal_not_replayed", error=str(error))
+        return False
+    return True
+
+
+async def _replay(left: LeftJournals, number: int, database: Database) -> bool:
+    """Bring back what one journal has, as far as possible; tell whether that is all."""
+    try:
+        missing = await asyncio.to_thread(left.missing, number)
+    except OSError as error:
+        log.critical("journal_not_replayed", error=str(error))
+        return False
+    there = await _places(missing, database)
+    restored, failure = 0, ""
+    for message in missing:
+        paths = [there[place] for path in message.paths if (place := place_of(path)) in there]
+        if not paths:
+            continue
+        try:
+            await asyncio.to_thread(left.restore, message, paths)
+        except (OSError, ValueError) as error:
+            # One account's folder that is broken keeps nobody else's mail away. Its text only: an exception that is
+            # kept keeps this frame, and the journals with it, from others.
+            failure = failure or str(error)
+        else:
+            restored += 1
+    log.info("journal_replayed", missing=len(missing), restored=restored)
+    if failure:
+        log.critical("journal_not_replayed", error=failure)
+    return not failure
+
+
+async def _places(missing: Sequence[KeptMessage], database: Database) -> dict[tuple[str, str, str], str]:
+    """Return the names that files of messages should have by now; a message that has no row is not among them."""
+    wanted: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for message in missing:
+        for path in message.paths:
+            account, directory, base = place_of(path)
+            wanted[account, directory].append(base)
+    there: dict[tuple[str, str, str], str] = {}
+    async with database.connection() as connection:
+        for (account, directory), bases in wanted.items():
+            names = await upkeep.file_names(connection, account, directory, bases)
+            for base, letters in names.items():
+                there[account, directory, base] = file_path(folder(account, directory), base, letters)
+    return there
