@@ -11,6 +11,7 @@ import structlog
 
 from esp.core.message import SystemFlag
 from esp.native import Store
+from esp.services import recovering
 from esp.services.dispatch import Dispatch, Incoming, Placed
 from esp.services.recovering import recover
 from esp.storage.postgres.pool import Database
@@ -54,6 +55,12 @@ class Machine:
     def _journal(self) -> Path | None:
         found = [path for path in (self.root / ".journal").glob("*") if path.name != "lock"]
         return next((path for path in found if path.stat().st_size > 2**25), None)
+
+
+@pytest.fixture(autouse=True)
+def _own_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logger keeps the set-up of its first use, which may have been that of a test of a command."""
+    monkeypatch.setattr(recovering, "log", structlog.get_logger())
 
 
 @pytest_asyncio.fixture(loop_scope="session")
