@@ -9,7 +9,7 @@ use rustix::fs::{
     statat, unlinkat,
 };
 use rustix::io::{Errno, pread};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A message file as it is in its folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ fn name(base: &str, letters: Option<&str>) -> String {
 }
 
 /// Part the name of a file in base and letters; another program's info (`:1,`) is no letters of ours.
-pub(crate) fn parse(file: &str) -> (&str, Option<&str>) {
+fn parse(file: &str) -> (&str, Option<&str>) {
     match file.split_once(":2,") {
         Some((base, letters)) => (base, Some(letters)),
         None => (file.split_once(':').map_or(file, |(base, _)| base), None),
@@ -213,31 +213,17 @@ impl Store {
     /// One that is gone already is no failure.
     pub fn unlink(&self, paths: &[String]) -> Vec<Failure> {
         let root = self.shared.root();
-        let mut listed: HashMap<String, HashMap<String, String>> = HashMap::new();
+        let mut listed = Listed::default();
         let mut failures = Vec::new();
         for path in paths {
-            let removed = match path.rsplitn(3, '/').collect::<Vec<_>>().as_slice() {
-                [file, _part, folder] if is_below(path) => {
-                    match unlinkat(root, path, AtFlags::empty()) {
-                        Err(Errno::NOENT) => {
-                            let opened = open_folder(root, folder);
-                            let names = listed.entry((*folder).to_owned()).or_insert_with(|| {
-                                opened
-                                    .as_ref()
-                                    .map(|opened| list(opened.as_fd()))
-                                    .unwrap_or_default()
-                            });
-                            match (opened, names.get(parse(file).0)) {
-                                (Ok(opened), Some(found)) => {
-                                    unlinkat(opened, found, AtFlags::empty())
-                                }
-                                _ => Ok(()),
-                            }
-                        }
-                        result => result,
-                    }
-                }
-                _ => Err(Errno::INVAL),
+            let removed = match Name::of(path) {
+                None => Err(Errno::INVAL),
+                Some(name) => match unlinkat(root, path, AtFlags::empty()) {
+                    Err(Errno::NOENT) => listed
+                        .path(root, &name)
+                        .map_or(Ok(()), |found| unlinkat(root, found, AtFlags::empty())),
+                    result => result,
+                },
             };
             if let Err(error) = removed
                 && error != Errno::NOENT
@@ -246,6 +232,92 @@ impl Store {
             }
         }
         failures
+    }
+}
+
+/// The path of a message file below the root: `<folder>/<part>/<base>:2,<letters>`.
+pub(crate) struct Name<'a> {
+    pub(crate) folder: &'a str,
+    pub(crate) base: &'a str,
+    pub(crate) letters: Option<&'a str>,
+}
+
+impl<'a> Name<'a> {
+    pub(crate) fn of(path: &'a str) -> Option<Self> {
+        let (rest, file) = path.rsplit_once('/')?;
+        let (folder, _part) = rest.rsplit_once('/')?;
+        let (base, letters) = parse(file);
+        is_below(path).then_some(Self {
+            folder,
+            base,
+            letters,
+        })
+    }
+}
+
+/// Maildirs that were looked through, since files there have other letters by now.
+#[derive(Default)]
+pub(crate) struct Listed {
+    /// The only base names that will be asked for; any, when there is none.
+    wanted: HashSet<String>,
+    /// Where the files are, by folder and base.
+    folders: HashMap<String, HashMap<String, String>>,
+}
+
+impl Listed {
+    /// For few files of folders that may have a hundred thousand others.
+    pub(crate) fn only(wanted: HashSet<String>) -> Self {
+        Self {
+            wanted,
+            ..Self::default()
+        }
+    }
+
+    /// Where a file is by now, as far as known.
+    fn path(&mut self, root: BorrowedFd<'_>, name: &Name<'_>) -> Option<String> {
+        let Self { wanted, folders } = self;
+        let names = folders.entry(name.folder.to_owned()).or_insert_with(|| {
+            let mut names = open_folder(root, name.folder)
+                .map(|opened| list(opened.as_fd()))
+                .unwrap_or_default();
+            if !wanted.is_empty() {
+                names.retain(|base, _| wanted.contains(base));
+                names.shrink_to_fit();
+            }
+            names
+        });
+        let found = names.get(name.base)?;
+        Some(format!("{}/{found}", name.folder))
+    }
+
+    /// Open a message file under the name that it has by now, and tell that; `None` when it is gone.
+    pub(crate) fn open(
+        &mut self,
+        root: BorrowedFd<'_>,
+        path: &str,
+        name: &Name<'_>,
+    ) -> rustix::io::Result<Option<(OwnedFd, String)>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mut there = path.to_owned();
+        let mut opened = openat(root, &there, flags, Mode::empty());
+        // It may be renamed again since its folder was looked through: then that is done once more.
+        for again in [false, true] {
+            if !matches!(opened, Err(Errno::NOENT)) {
+                break;
+            }
+            if again {
+                self.folders.remove(name.folder);
+            }
+            let Some(found) = self.path(root, name) else {
+                return Ok(None);
+            };
+            there = found;
+            opened = openat(root, &there, flags, Mode::empty());
+        }
+        match opened {
+            Err(Errno::NOENT) => Ok(None),
+            result => result.map(|file| Some((file, there))),
+        }
     }
 }
 
@@ -265,7 +337,7 @@ pub(crate) fn read_at(file: &OwnedFd, offset: u64, wanted: u64) -> rustix::io::R
     Ok(octets)
 }
 
-pub(crate) fn list(folder: BorrowedFd<'_>) -> HashMap<String, String> {
+fn list(folder: BorrowedFd<'_>) -> HashMap<String, String> {
     let mut found = HashMap::new();
     for part in ["new", "cur"] {
         for (file, _) in names(folder, part).unwrap_or_default() {

@@ -2,14 +2,12 @@
 
 use crate::deliver::{TOGETHER, Target};
 use crate::error::Failure;
-use crate::files::{list, parse};
-use crate::folder::{is_below, open_folder};
+use crate::files::{Listed, Name};
+use crate::folder::is_below;
 use crate::journal::{FOLDER as JOURNALS, clock, may_wait, waiting_since};
 use crate::store::{Shared, Store};
-use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, Mode, OFlags, fstat, fsync, openat, statat};
-use rustix::io::Errno;
-use std::collections::{BTreeSet, HashMap};
+use rustix::fs::{AtFlags, fstat, fsync, statat};
+use std::collections::BTreeSet;
 
 impl Store {
     /// New base names for messages of these sizes, to be used with `link`.
@@ -69,7 +67,7 @@ impl Shared {
         letters: &[Option<String>],
         paths: &mut Vec<String>,
     ) -> Result<Linked, Failure> {
-        let mut listed: HashMap<&str, HashMap<String, String>> = HashMap::new();
+        let mut listed = Listed::default();
         let mut there = Vec::with_capacity(sources.len());
         let mut recent = false;
         let now = clock();
@@ -85,35 +83,14 @@ impl Shared {
             if base.contains('/') || !is_below(base) {
                 return Err(Failure::internal("link", base));
             }
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let failure = |error| Failure::new("open", source, error);
-            let Some((home, file)) = source.rsplit_once('/').and_then(|(part, file)| {
-                part.rsplit_once('/')
-                    .map(|(home, _)| (home, file))
-                    .filter(|_| is_below(source))
-            }) else {
+            let Some(name) = Name::of(source) else {
                 return Err(Failure::internal("link", source));
             };
-            let opened = match openat(self.root(), source, flags, Mode::empty()) {
-                Err(Errno::NOENT) => {
-                    let names = listed.entry(home).or_insert_with(|| {
-                        open_folder(self.root(), home)
-                            .map(|opened| list(opened.as_fd()))
-                            .unwrap_or_default()
-                    });
-                    let Some(found) = names.get(parse(file).0) else {
-                        there.push(false);
-                        continue;
-                    };
-                    match openat(self.root(), format!("{home}/{found}"), flags, Mode::empty()) {
-                        Err(Errno::NOENT) => {
-                            there.push(false);
-                            continue;
-                        }
-                        result => result.map_err(failure)?,
-                    }
-                }
-                result => result.map_err(failure)?,
+            let Some((opened, _)) = listed.open(self.root(), source, &name).map_err(failure)?
+            else {
+                there.push(false);
+                continue;
             };
             let status = fstat(&opened).map_err(failure)?;
             let size = u64::try_from(status.st_size).unwrap_or_default();

@@ -6,17 +6,16 @@
 
 use crate::deliver::Target;
 use crate::error::Failure;
-use crate::files::{list, parse, read_at};
-use crate::folder::{is_below, open_folder};
+use crate::files::{Listed, Name, read_at};
+use crate::folder::open_folder;
 use crate::journal::{FOLDER, Kept, LOCK, alone, decoded};
 use crate::store::{Shared, Store};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::fs::{
     Advice, AtFlags, Dir, FlockOperation, Mode, OFlags, fadvise, flock, fstat, openat, syncfs,
     unlinkat,
 };
 use rustix::io::Errno;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Journals that nobody writes to any more. No process makes a journal, or looks for such, while there is one of these.
@@ -24,49 +23,6 @@ pub struct LeftJournals {
     shared: Arc<Shared>,
     journals: Vec<(String, Result<OwnedFd, Failure>)>,
     _alone: Option<OwnedFd>,
-}
-
-/// Folders that were looked through.
-struct Listed {
-    /// The base names that a journal has: folders may have a hundred thousand others, and there may be many folders.
-    wanted: HashSet<String>,
-    /// Names of the files, by folder and base.
-    folders: HashMap<String, HashMap<String, String>>,
-}
-
-impl Listed {
-    fn new(messages: &[Kept]) -> Self {
-        let paths = messages.iter().flat_map(|message| &message.paths);
-        Self {
-            wanted: paths
-                .filter_map(|path| Name::of(path))
-                .map(|name| parse(name.file).0.to_owned())
-                .collect(),
-            folders: HashMap::new(),
-        }
-    }
-
-    /// The name that a file has by now, as far as known; with `again`, the folder is looked through once more.
-    fn find(
-        &mut self,
-        root: BorrowedFd<'_>,
-        folder: &str,
-        base: &str,
-        again: bool,
-    ) -> Option<&str> {
-        if again {
-            self.folders.remove(folder);
-        }
-        let names = self.folders.entry(folder.to_owned()).or_insert_with(|| {
-            let mut names = open_folder(root, folder)
-                .map(|opened| list(opened.as_fd()))
-                .unwrap_or_default();
-            names.retain(|base, _| self.wanted.contains(base));
-            names.shrink_to_fit();
-            names
-        });
-        names.get(base).map(String::as_str)
-    }
 }
 
 impl Store {
@@ -144,7 +100,12 @@ impl LeftJournals {
         let failure = |error| Failure::new("read journal", path, error);
         let size = u64::try_from(fstat(file).map_err(failure)?.st_size).unwrap_or_default();
         let mut messages = decoded(&read_at(file, 0, size).map_err(failure)?);
-        let mut listed = Listed::new(&messages);
+        let bases = messages
+            .iter()
+            .flat_map(|message| &message.paths)
+            .filter_map(|path| Name::of(path))
+            .map(|name| name.base.to_owned());
+        let mut listed = Listed::only(bases.collect());
         for message in &mut messages {
             let Kept { paths, octets, .. } = message;
             let shared = &self.shared;
@@ -169,13 +130,12 @@ impl LeftJournals {
             let Some(name) = Name::of(path) else {
                 return Err(Failure::internal("restore", path));
             };
-            let (of, letters) = parse(name.file);
-            if *base.get_or_insert(of) != of {
+            if *base.get_or_insert(name.base) != name.base {
                 return Err(Failure::internal("restore", path));
             }
             targets.push(Target {
                 folder: name.folder.to_owned(),
-                letters: letters.map(str::to_owned),
+                letters: name.letters.map(str::to_owned),
             });
         }
         self.shared
@@ -199,20 +159,6 @@ impl LeftJournals {
     }
 }
 
-/// `<folder>/<part>/<file>`.
-struct Name<'a> {
-    folder: &'a str,
-    file: &'a str,
-}
-
-impl<'a> Name<'a> {
-    fn of(path: &'a str) -> Option<Self> {
-        let (rest, file) = path.rsplit_once('/')?;
-        let (folder, _part) = rest.rsplit_once('/')?;
-        is_below(path).then_some(Self { folder, file })
-    }
-}
-
 impl Shared {
     /// Whether a message stands on the disk as it should; another file of that name is removed.
     fn is_whole(&self, path: &str, octets: &[u8], listed: &mut Listed) -> Result<bool, Failure> {
@@ -220,24 +166,8 @@ impl Shared {
         let Some(name) = Name::of(path) else {
             return Err(Failure::internal("read", path));
         };
-        let (base, _) = parse(name.file);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mut there = path.to_owned();
-        let mut opened = openat(self.root(), path, flags, Mode::empty());
-        // Flags have given it another name since; or another once more, since its folder was looked through.
-        for again in [false, true] {
-            if !matches!(opened, Err(Errno::NOENT)) {
-                break;
-            }
-            let Some(found) = listed.find(self.root(), name.folder, base, again) else {
-                return Ok(false);
-            };
-            there = format!("{}/{found}", name.folder);
-            opened = openat(self.root(), &there, flags, Mode::empty());
-        }
-        let file = match opened {
-            Err(Errno::NOENT) => return Ok(false),
-            result => result.map_err(failure)?,
+        let Some((file, there)) = listed.open(self.root(), path, &name).map_err(failure)? else {
+            return Ok(false);
         };
         // What the kernel only believes to have written is to be read from the disk.
         fadvise(&file, 0, None, Advice::DontNeed).map_err(failure)?;
