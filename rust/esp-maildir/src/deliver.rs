@@ -535,35 +535,28 @@ impl Shared {
             .collect()
     }
 
-    /// Write a message again under names that it should have.
+    /// Write a message again under names that it should have; a copy, where there has to be one, is durable.
     pub(crate) fn write_again(
         &self,
+        unique: String,
         message: &Kept,
-        targets: &[Target],
-        base: &str,
+        targets: Vec<Target>,
     ) -> Result<(), Failure> {
-        let Some(first) = targets.first() else {
-            return Ok(());
+        let item = Item {
+            prefix: [].as_slice(),
+            body: Body::Memory(message.octets.as_slice()),
+            targets,
+            modified: message.modified,
         };
-        targets.iter().try_for_each(Target::check)?;
-        let size = message.octets.len() as u64;
-        let stamp = timestamps(message.modified);
-        let source = self.create(&first.folder, &self.unique())?;
-        let written = write_all(source.file(), &message.octets)
-            .and_then(|()| futimens(source.file(), &stamp))
-            .map_err(|error| Failure::new("write", &first.folder, error))
-            .and_then(|()| {
-                targets.iter().try_for_each(|target| {
-                    let path = place(target, base);
-                    let copy = self.link(&source, target, &path, size, &stamp)?;
-                    copy.map_or(Ok(()), fsync)
-                        .map_err(|error| Failure::new("sync", &path, error))
-                })
-            });
-        if let Source::Named(_, path) = &source {
-            self.undo(&[], Some(path));
+        let written = self.write(unique, item, |_| (), false)?;
+        if written.is_elsewhere()
+            && let Err(error) = written.files.iter().try_for_each(fsync)
+        {
+            let failure = Failure::new("sync", &written.stored.base, error);
+            return Err(self.take_back(&written, failure));
         }
-        written
+        self.finish(written);
+        Ok(())
     }
 
     fn finish<D>(&self, written: Written<D>) -> Stored<D> {

@@ -138,8 +138,12 @@ impl LeftJournals {
                 letters: name.letters.map(str::to_owned),
             });
         }
-        self.shared
-            .write_again(message, &targets, base.unwrap_or_default())
+        // The base is made anew, from what it was made of.
+        let size = format!(",S={}", message.octets.len());
+        let Some(unique) = base.and_then(|base| base.strip_suffix(&size)) else {
+            return Err(Failure::internal("restore", base.unwrap_or(".")));
+        };
+        self.shared.write_again(unique.to_owned(), message, targets)
     }
 
     /// Make durable what was in them, and remove them.
