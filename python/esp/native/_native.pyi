@@ -1964,10 +1964,11 @@ class LeftJournals:
     def missing(self, number: int) -> list[KeptMessage]:
         """Return the messages of one of them, from 0, that are not whole in all their folders. May block.
 
-        Files that are torn are removed. Whether a message should be there is the caller's to know.
+        Files that are torn are removed. Whether a message should be there is the caller's to know; whether it can be,
+        `restore` tells.
 
         Raises:
-            OSError: the journal or a folder cannot be read.
+            OSError: the journal cannot be read.
         """
 
     def restore(self, message: KeptMessage, paths: Sequence[str]) -> None:

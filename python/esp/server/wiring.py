@@ -95,7 +95,7 @@ async def prepare(settings: Settings, demo_folder: str | None) -> None:
         async with AsyncExitStack() as stack:
             database = await _database(settings, stack)
             notifier = _notifier(settings, stack)
-            maildirs = Maildirs(_store(settings, stack), settings.storage.path)
+            maildirs = Maildirs(await _store(settings, database, stack), settings.storage.path)
             passwords = Passwords()
             stack.callback(passwords.close)
             await demo.make_accounts(
@@ -110,7 +110,7 @@ async def _smtp(settings: Settings) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
         database = await _database(settings, stack)
         notifier = _notifier(settings, stack)
-        store = await _delivering_store(settings, database, stack)
+        store = await _store(settings, database, stack, journal=True)
         directory = Directory(database, recipient_delimiter=settings.smtp.recipient_delimiter)
         authentication = _authentication(settings, database, stack)
         dispatch = Dispatch(store, database, _WakingNotifier(notifier, _wakeups(settings, stack)))
@@ -135,7 +135,7 @@ async def _imap(settings: Settings) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
         database = await _database(settings, stack)
         notifier = _notifier(settings, stack)
-        store = await _delivering_store(settings, database, stack)
+        store = await _store(settings, database, stack, journal=True)
         root, unlink_after = settings.storage.path, settings.worker.unlink_after
         maildirs = Maildirs(store, root)
         authentication = _authentication(settings, database, stack)
@@ -198,10 +198,8 @@ async def _worker(settings: Settings) -> AsyncIterator[Server]:
         indexing = Indexing(
             await _database(settings, stack, durable=False), settings.storage.path, delivered=watch.look
         )
-        store = _store(settings, stack)
-        await recovering.recover(store, database)
         upkeep = Upkeep(
-            database, store, settings.storage.path,
+            database, await _store(settings, database, stack), settings.storage.path,
             batch=settings.worker.batch, retention=settings.storage.quarantine_retention,
         )  # fmt: skip
         handlers: dict[str, Handler] = {
@@ -277,21 +275,20 @@ def _authentication(settings: Settings, database: Database, stack: AsyncExitStac
     return Authentication(database, passwords, Throttle(client, settings.security))
 
 
-async def _delivering_store(settings: Settings, database: Database, stack: AsyncExitStack) -> Store:
-    """Return the Maildirs for a process that takes mail in: whole, whatever happened to those that did before."""
-    store = _store(settings, stack, journal=True)
-    stack.push_async_callback(asyncio.to_thread, store.close)
-    await recovering.recover(store, database)
-    return store
+async def _store(
+    settings: Settings, database: Database, stack: AsyncExitStack, *, journal: bool = False
+) -> Store:
+    """Return the Maildirs, whole, whatever happened to those who delivered before; `journal` is for who delivers now.
 
-
-def _store(settings: Settings, stack: AsyncExitStack, *, journal: bool = False) -> Store:
-    """Return the Maildirs; a process whose store has seen a failed sync is ended, and a new one started."""
+    A process whose store has seen a failed sync is ended, and a new one started.
+    """
     storage = settings.storage
     storage.path.mkdir(parents=True, exist_ok=True)
     store = Store(storage.path, storage.sync_threads, storage.sync, settings.server.hostname, journal=journal)
     watch = lasting.start("poison-watch", partial(_end_when_poisoned, store))
     stack.push_async_callback(lasting.stop, watch)
+    stack.push_async_callback(asyncio.to_thread, store.close)
+    await recovering.recover(store, database)
     return store
 
 

@@ -7,13 +7,16 @@ without a row was not answered with 250 or OK, or was expunged since, or moved, 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from esp.native import KeptMessage, LeftJournals, Store
 from esp.storage.maildir import file_path, folder, place_of
 from esp.storage.postgres import upkeep
 from esp.storage.postgres.pool import Database
 from esp.telemetry.log import get_logger
+
+Place = tuple[str, str, str]
+"""An account's folder, a mailbox's directory, and a base name (`maildir.place_of`)."""
 
 log = get_logger(__name__)
 
@@ -44,36 +47,49 @@ async def _replay(left: LeftJournals, number: int, database: Database) -> bool:
         log.critical("journal_not_replayed", error=str(error))
         return False
     there = await _places(missing, database)
-    restored, failure = 0, ""
-    for message in missing:
-        paths = [there[place] for path in message.paths if (place := place_of(path)) in there]
-        if not paths:
-            continue
-        try:
-            await asyncio.to_thread(left.restore, message, paths)
-        except (OSError, ValueError) as error:
-            # One account's folder that is broken keeps nobody else's mail away. Its text only: an exception that is
-            # kept keeps this frame, and the journals with it, from others.
-            failure = failure or str(error)
-        else:
-            restored += 1
+    restored, failure = await asyncio.to_thread(_restore, left, missing, there)
     log.info("journal_replayed", missing=len(missing), restored=restored)
     if failure:
         log.critical("journal_not_replayed", error=failure)
     return not failure
 
 
-async def _places(missing: Sequence[KeptMessage], database: Database) -> dict[tuple[str, str, str], str]:
+def _restore(
+    left: LeftJournals, missing: Sequence[KeptMessage], there: Mapping[Place, str]
+) -> tuple[int, str]:
+    """Write those messages again that should be there; return how many were, and what went wrong first."""
+    restored, failure = 0, ""
+    for message in missing:
+        paths = [there[place] for path in message.paths if (place := place_of(path)) in there]
+        if not paths:
+            continue
+        try:
+            left.restore(message, paths)
+        except (OSError, ValueError) as error:
+            # One account's folder that is broken keeps nobody else's mail away. Its text only: an exception that is
+            # kept keeps this frame, and the journals with it, from others.
+            failure = failure or str(error)
+        else:
+            restored += 1
+    return restored, failure
+
+
+async def _places(missing: Sequence[KeptMessage], database: Database) -> dict[Place, str]:
     """Return the names that files of messages should have by now; a message that has no row is not among them."""
-    wanted: dict[tuple[str, str], list[str]] = defaultdict(list)
+    wanted: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for message in missing:
         for path in message.paths:
-            account, directory, base = place_of(path)
-            wanted[account, directory].append(base)
-    there: dict[tuple[str, str, str], str] = {}
+            home, directory, base = place_of(path)
+            wanted[home][directory].append(base)
+    there: dict[Place, str] = {}
     async with database.connection() as connection:
-        for (account, directory), bases in wanted.items():
-            names = await upkeep.file_names(connection, account, directory, bases)
-            for base, letters in names.items():
-                there[account, directory, base] = file_path(folder(account, directory), base, letters)
+        for home, directories in wanted.items():
+            for account in await upkeep.accounts(connection, home):
+                for mailbox in await upkeep.mailboxes(connection, account.id):
+                    bases = directories.get(mailbox.directory, [])
+                    known = await upkeep.known_files(connection, mailbox, bases) if bases else {}
+                    for base, letters in known.items():
+                        there[home, mailbox.directory, base] = file_path(
+                            folder(home, mailbox.directory), base, letters
+                        )
     return there

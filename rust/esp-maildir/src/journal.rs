@@ -15,7 +15,6 @@ use rustix::fs::{
     fstatvfs, fsync, futimens, mkdirat, openat, statat, syncfs, unlinkat,
 };
 use rustix::io::{Errno, pwrite};
-use std::ffi::CStr;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -24,8 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Where journals are, below the root: hidden, as no domain is.
 pub(crate) const FOLDER: &str = ".journal";
 /// Held by whoever makes a journal or brings back what is in those that were left.
-pub(crate) const LOCK: &str = ".journal/lock";
-const LOCK_NAME: &CStr = c"lock";
+const LOCK: &str = ".journal/lock";
 
 /// Larger messages are written once only, and synced.
 pub(crate) const LARGEST_MESSAGE: u64 = 32 * 1024;
@@ -252,10 +250,7 @@ impl Journal {
 fn run(shared: &Shared) {
     let journal = &shared.journal;
     let (path, root) = match make(shared) {
-        Ok((path, root, file)) => {
-            journal.lock().phase = Phase::Ready(file);
-            (path, root)
-        }
+        Ok(made) => made,
         Err(failure) => return journal.fail(failure),
     };
     while let Some(epoch) = journal.next_due() {
@@ -275,8 +270,8 @@ fn still_there(root: &OwnedFd, path: &str) -> rustix::io::Result<()> {
     statat(root, path, AtFlags::SYMLINK_NOFOLLOW).map(drop)
 }
 
-/// Make an empty journal that is ours as long as its file is open; return its path, the root opened anew, and the file.
-fn make(shared: &Shared) -> Result<(String, OwnedFd, OwnedFd), Failure> {
+/// Make an empty journal that is ours as long as its file is open; return its path, and the root opened anew.
+fn make(shared: &Shared) -> Result<(String, OwnedFd), Failure> {
     let root = shared.root();
     let failure = |error| Failure::new("make journal", FOLDER, error);
     let disk = fstatvfs(root).map_err(failure)?;
@@ -301,10 +296,14 @@ fn make(shared: &Shared) -> Result<(String, OwnedFd, OwnedFd), Failure> {
         file
     };
     fill(shared, &file).map_err(failed)?;
-    mark(&file, 0).map_err(failed)?;
     // syncfs(2) tells each opened file of an error, once: ours must not be told to somebody else.
     let root = open_folder(root, ".").map_err(failed)?;
-    Ok((path, root, file))
+    // Whoever sees the mark finds the journal in use.
+    let mut state = shared.journal.lock();
+    mark(&file, 0).map_err(failed)?;
+    state.phase = Phase::Ready(file);
+    drop(state);
+    Ok((path, root))
 }
 
 fn fill(shared: &Shared, file: &OwnedFd) -> rustix::io::Result<()> {
@@ -343,32 +342,42 @@ pub(crate) fn clock() -> i64 {
         .map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// The paths of all journals, below the root.
+///
+/// # Errors
+/// When they cannot be looked for.
+pub(crate) fn journals(shared: &Shared) -> rustix::io::Result<Vec<String>> {
+    let folder = match open_folder(shared.root(), FOLDER) {
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        result => result?,
+    };
+    let mut paths = Vec::new();
+    for entry in Dir::new(folder)? {
+        let entry = entry?;
+        // A name that is not UTF-8 is none of ours.
+        if let Ok(name) = entry.file_name().to_str()
+            && !name.starts_with('.')
+        {
+            paths.push(format!("{FOLDER}/{name}"));
+        }
+    }
+    paths.retain(|path| path != LOCK);
+    Ok(paths)
+}
+
 /// Since when files of any process may wait for their sync, by the clock; also those of a journal that was left.
 ///
 /// # Errors
 /// When journals cannot be looked at.
 pub(crate) fn waiting_since(shared: &Shared) -> rustix::io::Result<Option<i64>> {
-    let folder = match open_folder(shared.root(), FOLDER) {
-        Err(Errno::NOENT) => return Ok(None),
-        result => result?,
-    };
-    let mut oldest = None;
-    for entry in Dir::read_from(&folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name.to_bytes().starts_with(b".") || name == LOCK_NAME {
-            continue;
-        }
-        match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(status) if status.st_atime == 0 => {}
-            Ok(status) => {
-                oldest = Some(oldest.map_or(status.st_atime, |old: i64| old.min(status.st_atime)));
-            }
+    let mut marks = Vec::new();
+    for path in journals(shared)? {
+        match statat(shared.root(), path, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => {}
-            Err(error) => return Err(error),
+            status => marks.push(status?.st_atime),
         }
     }
-    Ok(oldest)
+    Ok(marks.into_iter().filter(|mark| *mark != 0).min())
 }
 
 /// Whether the octets of a file that was last changed then may stand in a journal only.

@@ -71,8 +71,12 @@ impl Shared {
         let mut there = Vec::with_capacity(sources.len());
         let mut recent = false;
         let now = clock();
-        let waiting_since = waiting_since(self)
-            .map_err(|error| Failure::new("look for journals", JOURNALS, error))?;
+        let waiting_since = if self.sync {
+            waiting_since(self)
+                .map_err(|error| Failure::new("look for journals", JOURNALS, error))?
+        } else {
+            None
+        };
         let together = sources.len() >= TOGETHER && self.syncs_together() && self.is_here(folder);
         for ((source, base), letters) in sources.iter().zip(bases).zip(letters) {
             let target = Target {

@@ -7,13 +7,11 @@
 use crate::deliver::Target;
 use crate::error::Failure;
 use crate::files::{Listed, Name, read_at};
-use crate::folder::open_folder;
-use crate::journal::{FOLDER, Kept, LOCK, alone, decoded};
+use crate::journal::{FOLDER, Kept, alone, decoded, journals};
 use crate::store::{Shared, Store};
 use rustix::fd::OwnedFd;
 use rustix::fs::{
-    Advice, AtFlags, Dir, FlockOperation, Mode, OFlags, fadvise, flock, fstat, openat, syncfs,
-    unlinkat,
+    Advice, AtFlags, FlockOperation, Mode, OFlags, fadvise, flock, fstat, openat, syncfs, unlinkat,
 };
 use rustix::io::Errno;
 use std::sync::Arc;
@@ -33,28 +31,16 @@ impl Store {
     pub fn left_journals(&self) -> Result<LeftJournals, Failure> {
         let shared = Arc::clone(&self.shared);
         let failure = |error| Failure::new("look for journals", FOLDER, error);
-        let folder = match open_folder(shared.root(), FOLDER) {
-            Ok(folder) => folder,
-            Err(Errno::NOENT) => {
-                return Ok(LeftJournals {
-                    shared,
-                    journals: Vec::new(),
-                    _alone: None,
-                });
-            }
-            Err(error) => return Err(failure(error)),
+        let (alone, paths) = match alone(&shared) {
+            // Nobody has ever made one; what is made from now on is not left.
+            Err(Errno::NOENT) => (None, Vec::new()),
+            alone => (
+                Some(alone.map_err(failure)?),
+                journals(&shared).map_err(failure)?,
+            ),
         };
-        let alone = alone(&shared).map_err(failure)?;
-        let mut journals = Vec::new();
-        for entry in Dir::new(folder).map_err(failure)? {
-            let entry = entry.map_err(failure)?;
-            let Ok(name) = entry.file_name().to_str() else {
-                continue;
-            };
-            let path = format!("{FOLDER}/{name}");
-            if name.starts_with('.') || path == LOCK {
-                continue;
-            }
+        let mut left = Vec::new();
+        for path in paths {
             let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let file = match openat(shared.root(), &path, flags, Mode::empty()) {
                 // Its process has ended in order since it was listed.
@@ -68,14 +54,14 @@ impl Store {
                 // Told when it is to be read: it keeps nobody from the others.
                 file => {
                     let file = file.map_err(|error| Failure::new("open journal", &path, error));
-                    journals.push((path, file));
+                    left.push((path, file));
                 }
             }
         }
         Ok(LeftJournals {
             shared,
-            journals,
-            _alone: Some(alone),
+            journals: left,
+            _alone: alone,
         })
     }
 }

@@ -140,26 +140,7 @@ async def unclaimed(
     Whoever lists the files first is told right: what is expunged between the two questions is known to the second.
     """
     known = await known_files(connection, mailbox, list(files))
-    return await _not_unlinked(connection, home, frozenset(files) - known)
-
-
-async def file_names(
-    connection: Connection, maildir: str, directory: str, files: Collection[str]
-) -> dict[str, str | None]:
-    """Return what letters the files of messages have in their names, by base name, of those still in the mailbox."""
-    rows = await connection.fetch(
-        """
-        SELECT m.file, m.file_flags
-        FROM account AS a
-        JOIN mailbox AS b ON b.account_id = a.id AND b.directory = $2
-        JOIN message AS m ON m.account_id = b.account_id AND m.mailbox_id = b.id
-        WHERE a.maildir = $1 AND m.file = ANY($3)
-        """,
-        maildir,
-        directory,
-        list(files),
-    )
-    return {row[0]: row[1] for row in rows}
+    return await _not_unlinked(connection, home, frozenset(files) - known.keys())
 
 
 async def unlinking_below(connection: Connection, home: str) -> frozenset[str]:
@@ -192,20 +173,22 @@ async def _renaming(connection: Connection, mailbox: MailboxId) -> frozenset[Uid
     return frozenset(uid for row in rows for uid in decode(Rename, row["payload"]).messages())
 
 
-async def known_files(connection: Connection, mailbox: Mailbox, files: Sequence[str]) -> frozenset[str]:
-    """Return which of these base names the mailbox has a message for."""
+async def known_files(
+    connection: Connection, mailbox: Mailbox, files: Sequence[str]
+) -> dict[str, str | None]:
+    """Return for which of these base names the mailbox has a message, and the letters that their files have."""
     rows = await connection.fetch(
         # Not `= ANY($3)`: planned once for all, that compares each name of the mailbox with each of the list. Nor a
         # join, which is a nested loop as long as nobody has analysed the table. This is a hash table.
         """
-        SELECT file FROM message
+        SELECT file, file_flags FROM message
         WHERE account_id = $1 AND mailbox_id = $2 AND (file IN (SELECT unnest($3::text[]))) IS TRUE
         """,
         mailbox.account,
         mailbox.id,
         list(files),
     )
-    return frozenset(row[0] for row in rows)
+    return {row[0]: row[1] for row in rows}
 
 
 async def set_file_flags(
