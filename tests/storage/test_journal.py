@@ -31,12 +31,19 @@ def deliver(*sizes):
 def journal():
     return next((path for path in folder.glob("*") if path.name != "lock"), None)
 
+def wait(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline and not store.journal_failure, store.journal_failure
+        time.sleep(0.001)
+
+def nothing_waits():
+    return journal() is not None and journal().stat().st_atime == 0
+
 folder = Path(sys.argv[1]) / ".journal"
 store = Store(sys.argv[1], 2, True, "mx", journal=True)
 deliver(10)
-while not (journal() and journal().stat().st_size > 2**25) and not store.journal_failure:
-    time.sleep(0.01)
-time.sleep(0.1)
+wait(nothing_waits)  # which is marked as soon as there is a journal
 """
 KILLED = "\nos._exit(0)"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -115,7 +122,7 @@ def test_files_are_synced_when_the_store_is_closed_and_nothing_is_left(root: Pat
 
 
 def test_files_are_synced_after_some_seconds(root: Path) -> None:
-    calls = syncs(root, "deliver(10); time.sleep(11); os._exit(0)")
+    calls = syncs(root, "deliver(10); assert not nothing_waits(); wait(nothing_waits); os._exit(0)")
 
     assert calls == ["fdatasync", "syncfs"]
     assert journals(root)[0].stat().st_atime == 0
@@ -225,17 +232,21 @@ def test_files_that_get_other_names_meanwhile_are_not_missing(root: Path) -> Non
     _, first, *others = sorted((root / "d/a/new").iterdir(), key=number)  # one is of before the journal
     left = reader(root).left_journals()
 
-    def rename(file: Path) -> None:
-        file.rename(root / "d/a/cur" / f"{file.name}:2,S")
-        time.sleep(0.0001)  # or all were renamed before the first was looked at
+    def rename(file: Path) -> Path:
+        return file.rename(root / "d/a/cur" / f"{file.name}:2,S")
 
-    rename(first)  # so the folder is looked through at once
+    # Its folder is looked through for it, and then it is removed, which tells us so.
+    torn = rename(first)
+    torn.write_bytes(b"torn")
     with ThreadPoolExecutor(1) as pool:
-        renaming = pool.submit(lambda: [rename(file) for file in reversed(others)])
-        missing = left.missing(0)
-        renaming.result()
+        looking = pool.submit(left.missing, 0)
+        while torn.exists() and not looking.done():
+            pass
+        for file in reversed(others):
+            rename(file)
+        (missing,) = looking.result()
 
-    assert missing == []
+    assert [Path(path).name.partition(":")[0] for path in missing.paths] == [first.name] * 2
 
 
 def test_a_name_that_is_taken_is_refused_and_the_journal_stays(root: Path) -> None:
@@ -279,7 +290,21 @@ def test_a_journal_in_use_is_nobody_elses(root: Path) -> None:
 
 def test_a_full_journal_begins_anew_and_has_what_is_not_synced_yet(root: Path) -> None:
     """More than three halves of it."""
-    run(root, "for _ in range(60):\n    deliver(*[30_000] * 32)\n    time.sleep(0.01)" + KILLED)
+    script = """
+def long(at):
+    with journal().open("rb") as file:
+        file.seek(at)
+        return int.from_bytes(file.read(8), "little")
+
+def one_half_is_free():
+    epochs = [long(half + 8) for half in (4096, 4096 + 2**24)]
+    return 0 in epochs or long(8) >= max(epochs)
+
+for _ in range(60):
+    deliver(*[30_000] * 32)
+    wait(one_half_is_free)
+"""
+    run(root, script + KILLED)
     for path in messages(root):
         path.unlink()
 
