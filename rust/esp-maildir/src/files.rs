@@ -56,7 +56,11 @@ fn parse(file: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn names(folder: BorrowedFd<'_>, part: &str) -> rustix::io::Result<Vec<(String, FileType)>> {
+/// The files in a part of a folder, without hidden ones; none where there is no such part.
+pub(crate) fn names(
+    folder: BorrowedFd<'_>,
+    part: &str,
+) -> rustix::io::Result<Vec<(String, FileType)>> {
     let opened = match open_folder(folder, part) {
         Err(Errno::NOENT) => return Ok(Vec::new()),
         result => result?,

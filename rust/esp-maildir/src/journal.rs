@@ -6,12 +6,13 @@
 //! that half is written anew. What a crash leaves is for `recover`.
 
 use crate::error::Failure;
+use crate::files::names;
 use crate::folder::open_folder;
 use crate::spool::{FILE_MODE, write_all};
 use crate::store::Shared;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, Dir, FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fdatasync, flock,
+    AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fdatasync, flock,
     fstatvfs, fsync, futimens, mkdirat, openat, statat, syncfs, unlinkat,
 };
 use rustix::io::{Errno, pwrite};
@@ -347,22 +348,9 @@ pub(crate) fn clock() -> i64 {
 /// # Errors
 /// When they cannot be looked for.
 pub(crate) fn journals(shared: &Shared) -> rustix::io::Result<Vec<String>> {
-    let folder = match open_folder(shared.root(), FOLDER) {
-        Err(Errno::NOENT) => return Ok(Vec::new()),
-        result => result?,
-    };
-    let mut paths = Vec::new();
-    for entry in Dir::new(folder)? {
-        let entry = entry?;
-        // A name that is not UTF-8 is none of ours.
-        if let Ok(name) = entry.file_name().to_str()
-            && !name.starts_with('.')
-        {
-            paths.push(format!("{FOLDER}/{name}"));
-        }
-    }
-    paths.retain(|path| path != LOCK);
-    Ok(paths)
+    let names = names(shared.root(), FOLDER)?.into_iter();
+    let paths = names.map(|(name, _)| format!("{FOLDER}/{name}"));
+    Ok(paths.filter(|path| path != LOCK).collect())
 }
 
 /// Since when files of any process may wait for their sync, by the clock; also those of a journal that was left.
