@@ -12,7 +12,9 @@ import redis.asyncio
 from structlog.testing import capture_logs
 
 from esp.core.errors import UnavailableError
-from esp.storage.wakeup import QUEUE, Wakeups, mark
+from esp.storage import wakeup as wakeup_module
+from esp.storage.postgres.outbox import Waiting
+from esp.storage.wakeup import BUSY, QUEUE, Wakeups, mark
 from esp.worker import scheduler as scheduler_module
 from esp.worker import server as worker_module
 from esp.worker.scheduler import SchedulerServer
@@ -79,6 +81,33 @@ async def test_wake_ups_merge_while_one_is_queued(url: str) -> None:
         await wakeups.close()
     assert await client.llen(f"rq:queue:{QUEUE}") == 1
     await client.aclose()
+
+
+async def test_while_many_ask_one_after_the_other_the_wake_up_waits_for_the_last(url: str) -> None:
+    wakeups = Wakeups(url)
+    async with redis.asyncio.from_url(url) as client, asyncio.timeout(20):
+        for _ in range(3):
+            for _ in range(BUSY):
+                wakeups.wake("index")
+            while wakeups._asked:  # until they were seen, and whether others follow is waited for
+                await asyncio.sleep(0.01)
+            assert await client.llen(f"rq:queue:{QUEUE}") == 0
+        while not await client.llen(f"rq:queue:{QUEUE}"):
+            await asyncio.sleep(0.01)
+    await wakeups.close()
+
+
+async def test_many_that_never_end_have_their_wake_up_after_the_longest_time(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeup_module, "LONGEST", 1.0)
+    wakeups = Wakeups(url)
+    async with redis.asyncio.from_url(url) as client, asyncio.timeout(20):
+        while not await client.llen(f"rq:queue:{QUEUE}"):
+            for _ in range(BUSY):
+                wakeups.wake("index")
+            await asyncio.sleep(0.01)
+    await wakeups.close()
 
 
 async def test_a_wake_up_during_the_work_is_not_lost(url: str) -> None:
@@ -221,9 +250,9 @@ async def test_a_lost_wake_up_whose_mark_stayed_is_sent_again(url: str) -> None:
 
 async def test_the_scheduler_wakes_for_what_is_due() -> None:
     woken: asyncio.Queue[str] = asyncio.Queue()
-    answers = iter([{"index": 3, "rename": 0}])
+    answers = iter([{"index": Waiting(3, 0.1), "rename": Waiting(0, 0.0)}])
 
-    async def due() -> dict[str, int]:
+    async def due() -> dict[str, Waiting]:
         return next(answers, {})
 
     scheduler = SchedulerServer(due, woken.put_nowait, {})
@@ -234,13 +263,30 @@ async def test_the_scheduler_wakes_for_what_is_due() -> None:
     assert woken.empty()
 
 
+async def test_the_scheduler_leaves_what_others_wake_for_to_them_until_they_seem_to_have_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    woken: asyncio.Queue[str] = asyncio.Queue()
+    answers = iter([{"index": Waiting(3, 19.9), "rename": Waiting(1, 0.0)}, {"index": Waiting(3, 20.0)}])
+
+    async def due() -> dict[str, Waiting]:
+        return next(answers, {})
+
+    monkeypatch.setattr(scheduler_module, "LOOK_EVERY", 0.0)
+    scheduler = SchedulerServer(due, woken.put_nowait, {}, patience={"index": 20.0})
+    await scheduler.start()
+    async with asyncio.timeout(10):
+        assert [await woken.get(), await woken.get()] == ["rename", "index"]
+    await scheduler.drain(1)
+
+
 async def test_the_scheduler_outlives_the_database_and_says_once_that_it_is_away_and_once_that_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks = 0
     over = asyncio.Event()
 
-    async def due() -> dict[str, int]:
+    async def due() -> dict[str, Waiting]:
         nonlocal looks
         looks += 1
         if looks <= 3:

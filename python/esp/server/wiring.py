@@ -43,7 +43,7 @@ from esp.storage.postgres import migrate, outbox
 from esp.storage.postgres.outbox import Topic
 from esp.storage.postgres.pool import Database
 from esp.storage.redis import Notifier, connect
-from esp.storage.wakeup import Wakeups
+from esp.storage.wakeup import LONGEST, Wakeups
 from esp.telemetry import lasting, log
 from esp.version import VERSION
 from esp.worker.scheduler import SchedulerServer
@@ -221,10 +221,14 @@ async def _scheduler(settings: Settings) -> AsyncIterator[Server]:
         database = await _database(settings, stack)
         wakeups = _wakeups(settings, stack)
 
-        async def due() -> dict[str, int]:
-            return {topic: waiting.rows for topic, waiting in (await outbox.waiting(database)).items()}
-
-        yield SchedulerServer(due, partial(wakeups.wake, force=True), PERIODIC, list(Topic))
+        yield SchedulerServer(
+            partial(outbox.waiting, database),
+            partial(wakeups.wake, force=True),
+            PERIODIC,
+            list(Topic),
+            # While much is delivered, those who deliver let its indexing wait.
+            {Topic.INDEX: LONGEST},
+        )
 
 
 _BUILDERS: dict[Role, Callable[[Settings], AbstractAsyncContextManager[Server]]] = {

@@ -1,11 +1,13 @@
 """Wake-ups of workers: RQ jobs that name a topic of the outbox and carry nothing else.
 
 The rows are in PostgreSQL; a lost wake-up only delays them until the scheduler looks. Under load the wake-ups of
-all processes merge: at most one is queued for a topic, and one process sends no more than three a second.
+all processes merge: at most one is queued for a topic, and one process sends no more than three a second; while it
+delivers without a pause, one in `LONGEST`, so that mail that arrives has the processors first.
 """
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterable
 
 import redis as blocking
@@ -18,6 +20,10 @@ from esp.telemetry import lasting, log, metrics
 QUEUE = "esp"
 GATHER = 0.3
 """Seconds. A wake-up costs some milliseconds of processor time in all, so a batch of work has to be worth it."""
+BUSY = 25
+"""As many calls within `GATHER` mean that more are coming, and better waited for."""
+LONGEST = 20.0
+"""Seconds that a wake-up waits for them to end."""
 _MARK_SECONDS = 60
 """A wake-up lost with its mark left behind blocks new ones no longer than this; the scheduler goes round it."""
 _FUNCTION = "esp.worker"
@@ -39,6 +45,8 @@ class Wakeups:
         self._client: redis.Redis | None = None
         self._queue: Queue | None = None
         self._wanted: dict[str, bool] = {}
+        self._asked = 0
+        """Calls of `wake` since somebody last looked."""
         self._event = asyncio.Event()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -46,6 +54,7 @@ class Wakeups:
     def wake(self, topic: str, *, force: bool = False) -> None:
         """Have a worker look at `topic` soon; `force` distrusts the note that one is queued already."""
         self._wanted[topic] = self._wanted.get(topic, False) or force
+        self._asked += 1
         self._event.set()
         if self._task is None:
             self._task = lasting.start("wake-ups", self._send_always)
@@ -66,11 +75,19 @@ class Wakeups:
     async def _send_always(self) -> None:
         while self._wanted or not self._closing.is_set():
             await self._event.wait()
+            await self._gather()
+            self._event.clear()
+            await self._send(self._take())
+
+    async def _gather(self) -> None:
+        """Return when few have called for `GATHER`, or after `LONGEST`."""
+        until = time.monotonic() + LONGEST
+        self._asked = BUSY
+        while self._asked >= BUSY and time.monotonic() < until and not self._closing.is_set():
+            self._asked = 0
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GATHER):
                     await self._closing.wait()
-            self._event.clear()
-            await self._send(self._take())
 
     def _take(self) -> list[tuple[str, bool]]:
         wanted, self._wanted = self._wanted, {}

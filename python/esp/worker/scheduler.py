@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from esp.core.errors import EspError
+from esp.storage.postgres.outbox import Waiting
 from esp.telemetry import lasting, log, metrics
 from esp.telemetry.outage import Outage
 
@@ -23,23 +24,26 @@ class SchedulerServer:
 
     def __init__(
         self,
-        due: Callable[[], Awaitable[Mapping[str, int]]],
+        due: Callable[[], Awaitable[Mapping[str, Waiting]]],
         wake: Callable[[str], None],
         periodic: Mapping[str, float],
         topics: Iterable[str] = (),
+        patience: Mapping[str, float] = {},
     ) -> None:
         """Make a scheduler.
 
         Args:
-            due: counts the outbox rows that are due, by topic.
+            due: tells which outbox rows are due, by topic.
             wake: sends a wake-up for a topic, even though one seems to be queued.
             periodic: topics without rows, and every how many seconds each is woken.
             topics: those whose count is reported also when it is zero.
+            patience: topics that others wake for, and after how many seconds they seem to have failed.
         """
         self._due = due
         self._wake = wake
         self._periodic = periodic
         self._topics = tuple(topics)
+        self._patience = patience
         self._task: asyncio.Task[None] | None = None
         self._outage = Outage()
 
@@ -76,7 +80,7 @@ class SchedulerServer:
         if self._outage.ends():
             _logger.warning("outbox_looked_at_again")
         for topic in {*self._topics, *due}:
-            count = due.get(topic, 0)
-            metrics.OUTBOX_DUE.labels(topic).set(count)
-            if count:
+            waiting = due.get(topic, Waiting(0, 0.0))
+            metrics.OUTBOX_DUE.labels(topic).set(waiting.rows)
+            if waiting.rows and waiting.oldest >= self._patience.get(topic, 0.0):
                 self._wake(topic)
