@@ -441,8 +441,10 @@ fn checksum(epoch: u64, body: &[u8]) -> u32 {
     sum.finalize()
 }
 
-/// Return the messages of a journal whose files may not be durable, in order.
-pub(crate) fn decoded(journal: &[u8]) -> Vec<Kept> {
+/// Return the messages of a journal whose files may not be durable, in order; of each half those before the first record
+/// that is torn. Octets that are no journal have none.
+#[must_use]
+pub fn kept_messages(journal: &[u8]) -> Vec<Kept> {
     let mut messages = Vec::new();
     let Some((header, halves)) = journal.split_at_checked(PAGE) else {
         return messages;

@@ -21,7 +21,7 @@ mod store;
 pub use deliver::{Body, Item, Stored, Target};
 pub use error::{Failure, Reason};
 pub use files::{Entry, Rename};
-pub use journal::Kept;
+pub use journal::{Kept, kept_messages};
 pub use recover::LeftJournals;
 pub use spool::Spool;
 pub use store::{Store, sync_file_system};

@@ -7,7 +7,7 @@
 use crate::deliver::Target;
 use crate::error::Failure;
 use crate::files::{Listed, Name, read_at};
-use crate::journal::{FOLDER, Kept, alone, decoded, journals};
+use crate::journal::{FOLDER, Kept, alone, journals, kept_messages};
 use crate::store::{Shared, Store};
 use rustix::fd::OwnedFd;
 use rustix::fs::{
@@ -85,7 +85,7 @@ impl LeftJournals {
         let file = file.as_ref().map_err(Clone::clone)?;
         let failure = |error| Failure::new("read journal", path, error);
         let size = u64::try_from(fstat(file).map_err(failure)?.st_size).unwrap_or_default();
-        let mut messages = decoded(&read_at(file, 0, size).map_err(failure)?);
+        let mut messages = kept_messages(&read_at(file, 0, size).map_err(failure)?);
         let bases = messages
             .iter()
             .flat_map(|message| &message.paths)
