@@ -82,12 +82,13 @@ class Wakeups:
     async def _gather(self) -> None:
         """Return when few have called for `GATHER`, or after `LONGEST`."""
         until = time.monotonic() + LONGEST
-        self._asked = BUSY
-        while self._asked >= BUSY and time.monotonic() < until and not self._closing.is_set():
+        while time.monotonic() < until and not self._closing.is_set():
             self._asked = 0
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GATHER):
                     await self._closing.wait()
+            if self._asked < BUSY:
+                return
 
     def _take(self) -> list[tuple[str, bool]]:
         wanted, self._wanted = self._wanted, {}
