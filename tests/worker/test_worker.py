@@ -100,7 +100,7 @@ async def test_while_many_ask_one_after_the_other_the_wake_up_waits_for_the_last
 async def test_many_that_never_end_have_their_wake_up_after_the_longest_time(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wakeup_module, "LONGEST", 1.0)
+    monkeypatch.setattr(wakeup_module, "LONGEST_STORM", 1.0)
     wakeups = Wakeups(url)
     async with redis.asyncio.from_url(url) as client, asyncio.timeout(20):
         while not await client.llen(f"rq:queue:{QUEUE}"):

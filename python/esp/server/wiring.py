@@ -43,7 +43,7 @@ from esp.storage.postgres import migrate, outbox
 from esp.storage.postgres.outbox import Topic
 from esp.storage.postgres.pool import Database
 from esp.storage.redis import Notifier, connect
-from esp.storage.wakeup import LONGEST, Wakeups
+from esp.storage.wakeup import LONGEST_STORM, Wakeups
 from esp.telemetry import lasting, log
 from esp.version import VERSION
 from esp.worker.scheduler import SchedulerServer
@@ -226,8 +226,8 @@ async def _scheduler(settings: Settings) -> AsyncIterator[Server]:
             partial(wakeups.wake, force=True),
             PERIODIC,
             list(Topic),
-            # While much is delivered, those who deliver let its indexing wait.
-            {Topic.INDEX: LONGEST},
+            # Those who deliver wake for it, late when they deliver much.
+            {Topic.INDEX: LONGEST_STORM},
         )
 
 

@@ -2,7 +2,7 @@
 
 The rows are in PostgreSQL; a lost wake-up only delays them until the scheduler looks. Under load the wake-ups of
 all processes merge: at most one is queued for a topic, and one process sends no more than three a second; while it
-delivers without a pause, one in `LONGEST`, so that mail that arrives has the processors first.
+delivers without a pause, one in `LONGEST_STORM`, so that mail that arrives has the processors first.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ GATHER = 0.3
 """Seconds. A wake-up costs some milliseconds of processor time in all, so a batch of work has to be worth it."""
 BUSY = 25
 """As many calls within `GATHER` mean that more are coming, and better waited for."""
-LONGEST = 20.0
-"""Seconds that a wake-up waits for them to end."""
+LONGEST_STORM = 20.0
+"""Seconds that a wake-up waits for them to end; the scheduler, too, leaves indexing alone for so long."""
 _MARK_SECONDS = 60
 """A wake-up lost with its mark left behind blocks new ones no longer than this; the scheduler goes round it."""
 _FUNCTION = "esp.worker"
@@ -80,8 +80,8 @@ class Wakeups:
             await self._send(self._take())
 
     async def _gather(self) -> None:
-        """Return when few have called for `GATHER`, or after `LONGEST`."""
-        until = time.monotonic() + LONGEST
+        """Return when few have called for `GATHER`, or after `LONGEST_STORM`."""
+        until = time.monotonic() + LONGEST_STORM
         while time.monotonic() < until and not self._closing.is_set():
             self._asked = 0
             with contextlib.suppress(TimeoutError):

@@ -12,7 +12,7 @@ from esp.telemetry import lasting, log, metrics
 from esp.telemetry.outage import Outage
 
 LOOK_EVERY = 5.0
-"""Seconds; how long work may be late when Redis lost its wake-up."""
+"""Seconds; how long work may be late when Redis lost its wake-up, beside the patience with its topic."""
 SETTLED = 600.0
 """Seconds from the start until the first periodic work: what clients want after a start comes first."""
 

@@ -26,6 +26,13 @@ fn journal(records: &[Vec<u8>]) -> Vec<u8> {
     [header, records.concat()].concat()
 }
 
+/// One with a single path.
+fn message(octets: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(octets.len()).unwrap().to_le_bytes();
+    let one = 1_u32.to_le_bytes();
+    [&5_i64.to_le_bytes()[..], &one, &one, b"p", &length, octets].concat()
+}
+
 fn octets_of(messages: &[Kept]) -> usize {
     messages.iter().map(|kept| kept.octets.len()).sum()
 }
@@ -36,6 +43,14 @@ fuzz_target!(|octets: &[u8]| {
     };
     assert!(octets_of(&kept_messages(rest)) <= rest.len());
     assert!(octets_of(&kept_messages(&journal(&[rest.to_vec()]))) <= rest.len());
+
+    let written = Kept {
+        paths: vec!["p".to_owned()],
+        modified: 5,
+        octets: rest.to_vec(),
+    };
+    let read = kept_messages(&journal(&[record(EPOCH, &message(rest))]));
+    assert_eq!(read, [written]);
 
     let parts = rest.chunks((rest.len() / 3).max(1));
     let mut records: Vec<_> = parts.map(|part| record(EPOCH, part)).collect();
