@@ -1,6 +1,8 @@
 """Accounts with mailboxes in a real database, and a store in a real folder."""
 
 import itertools
+import shutil
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from esp.config import sections
 from esp.core.change import AccountChange
 from esp.core.mailbox import MailboxId, ModSeq
 from esp.core.principal import AccountId
-from esp.native import Store
+from esp.native import DeliverItem, Store
 from esp.services.dispatch import Dispatch, Target
 from esp.storage.postgres.pool import Database
 from tests.support import stores
@@ -123,6 +125,22 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(root: Path) -> Store:
     return Store(root, 16, True, "mx.example.test")
+
+
+def journaled(root: Path, host: str = "mx.example.test") -> Store:
+    """Return a store that writes small messages while its caller does something else."""
+    store = Store(root, 16, True, host, journal=True)
+
+    def item() -> DeliverItem:
+        return DeliverItem(b"", b"made for the journal", ["scratch"], [None], 0)
+
+    deadline = time.monotonic() + 60
+    while (begun := store.begin([item()])) is None:
+        store.deliver([item()])
+        assert time.monotonic() < deadline and store.journal_failure is None
+    assert begun.failures() == [None]
+    shutil.rmtree(root / "scratch")
+    return store
 
 
 @pytest.fixture

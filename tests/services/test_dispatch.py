@@ -1,6 +1,7 @@
 """Dispatch on a real PostgreSQL and a real disk: what is answered with UIDs is there once, else nowhere."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,13 +11,22 @@ import pytest
 from esp.core.errors import MailboxChangedError, NotFoundError, OverQuotaError
 from esp.core.mailbox import MailboxId
 from esp.core.message import SystemFlag
+from esp.native import Store
 from esp.services import dispatch as dispatch_module
 from esp.services.dispatch import Dispatch, Incoming, Target
 from esp.storage.postgres.pool import Database
 from esp.telemetry import metrics
-from tests.services.conftest import Publications, add_box
+from tests.services.conftest import Publications, add_box, journaled
 
 BODY = b"From: a@example.test\r\nSubject: Hello\r\nMessage-ID: <1@example.test>\r\n\r\nHi\r\n"
+
+
+@pytest.fixture(params=["synced", "journaled"])
+def store(root: Path, store: Store, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Files before rows, and beside them."""
+    store = journaled(root) if request.param == "journaled" else store
+    yield store
+    store.close()
 
 
 def incoming(*targets: Target, body: bytes = BODY) -> Incoming:

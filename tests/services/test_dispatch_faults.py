@@ -18,7 +18,7 @@ from esp.services.checking import check
 from esp.services.dispatch import Dispatch, Incoming
 from esp.services.upkeep import Upkeep
 from esp.storage.postgres.pool import Database
-from tests.services.conftest import Publications, add_box, deadlock_once, messages, names
+from tests.services.conftest import Publications, add_box, deadlock_once, journaled, messages, names
 from tests.support import stores
 from tests.support.proxy import Proxy
 
@@ -26,11 +26,19 @@ BODY = b"Subject: x\r\n\r\nHello\r\n"
 HOST = "faulty.example.test"
 
 
+@pytest.fixture(params=["synced", "journaled"])
+def store(root: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Files before rows, and beside them."""
+    store = journaled(root, HOST) if request.param == "journaled" else Store(root, 4, True, HOST)
+    yield store
+    store.close()
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def faulty(
-    proxied: tuple[Proxy, Database], root: Path, publications: Publications
+    proxied: tuple[Proxy, Database], store: Store, publications: Publications
 ) -> AsyncIterator[Dispatch]:
-    dispatch = Dispatch(Store(root, 4, True, HOST), proxied[1], publications)
+    dispatch = Dispatch(store, proxied[1], publications)
     yield dispatch
     await dispatch.close()
 
@@ -135,6 +143,29 @@ async def test_a_message_that_the_database_cannot_take_keeps_no_other_out(
         await connection.execute("DROP FUNCTION refuse CASCADE")
     assert [isinstance(result, UnavailableError) for result in results] == [False, True, False]
     assert len(names(root, box)) == 2
+
+
+async def test_a_file_that_cannot_be_made_keeps_no_other_message_out(
+    dispatch: Dispatch, database: Database, root: Path
+) -> None:
+    first, second, third = [await add_box(database) for _ in range(3)]
+    (root / "example.test").mkdir()
+    (root / second.folder).write_text("no folder can be made here")
+
+    results = await asyncio.gather(
+        *(dispatch.deliver(Incoming(b"", BODY, (box.target(),))) for box in (first, second, third)),
+        dispatch.deliver(Incoming(b"", BODY, (first.target(), second.target()))),
+        return_exceptions=True,
+    )
+
+    assert [isinstance(result, UnavailableError) for result in results] == [False, True, False, True]
+    for box, count in ((first, 1), (second, 0), (third, 1)):
+        found = await messages(database, box)
+        assert len(found) == count
+        assert [file for _, file in found] == names(root, box)
+    # And the connection that was told so is good for more.
+    ((placed,),) = await asyncio.gather(dispatch.deliver(Incoming(b"", BODY, (first.target(),))))
+    assert placed.uid == 2
 
 
 async def test_a_client_that_goes_away_disturbs_nobody(

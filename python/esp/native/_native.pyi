@@ -1903,6 +1903,10 @@ class Store:
             ValueError: the path would leave the root.
         """
 
+    def begin(self, items: Sequence[DeliverItem]) -> Delivering | None:
+        """Do as `deliver`, in a thread, for messages that the journal takes; `None` when these are not such, and
+        nothing was done. Parses up to 1 MiB."""
+
     def deliver(self, items: Sequence[DeliverItem]) -> list[Stored | Failure]:
         """Parse and write every item durably, each into all its folders (one inode) or into none.
 
@@ -2050,6 +2054,35 @@ class Stored:
     @property
     def paths(self) -> list[str]:
         """One path for each folder, in order."""
+
+@final
+class Delivering:
+    """Messages whose files are being written by a thread (`Store.begin`)."""
+
+    @property
+    def stored(self) -> list[Stored]:
+        """What they are when they are there, in order."""
+    def finish(self, line: Line, success: bytes, failure: bytes) -> None:
+        """Have one or the other sent, by whether all files are durable: as soon as that is known, by the thread that
+        knows it; at once when it is known. Of two calls before that the last one counts."""
+    def failures(self) -> list[Failure | None]:
+        """Return why a message is not there, or `None`, for each in order. Blocks until nothing is under way any more;
+        what `finish` sends is sent after that."""
+
+@final
+class Line:
+    """A connection's socket for threads that do not wait for the GIL."""
+
+    def __new__(cls, descriptor: int) -> Self:
+        """Take a descriptor, for good: one that nobody else has, made by `os.dup`."""
+    def send(self, octets: bytes) -> int:
+        """Send what there is room for, and return how much that was; never blocks.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+    def shut(self) -> None:
+        """End the connection, also for whoever else has it."""
 
 @final
 class Failure:

@@ -1,14 +1,16 @@
 """What is done with a batch of messages: their files, their rows, and the way back.
 
 In: messages with their mailboxes, gathered by `dispatch`. Out: each is answered with its UIDs, or with an error, and
-then it is in no mailbox. Files come first, so a crash can leave a file without a row (an orphan, which `upkeep` puts
-aside) and never a row without a file. A connection to PostgreSQL lost during the commit leaves open whether the rows
+then it is in no mailbox. Files are durable before the rows are committed, so a crash can leave a file without a row (an
+orphan, which `upkeep` puts aside) and never a row without a file. Small messages have their rows written while their
+files are (`Written.files`). A connection to PostgreSQL lost during the commit leaves open whether the rows
 are there: that is looked up before anybody is answered, and while it cannot be, the files stay.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,20 +23,19 @@ from esp.core.errors import (
     UnavailableError,
 )
 from esp.core.mailbox import MailboxId, ModSeq
+from esp.core.message import FIRST_KEYWORD_BIT
 from esp.core.principal import AccountId
-from esp.native import DeliverItem, Failure, Spool, Store
+from esp.native import Delivering, DeliverItem, Failure, Spool, Store, Stored
 from esp.services import lost_commit
 from esp.services.hand import Hand
 from esp.services.lost_commit import UnknownOutcome
 from esp.storage import maildir
 from esp.storage.postgres import delivery
 from esp.storage.postgres.delivery import Delivery, Outcome, Place, Placed, Refused
+from esp.storage.postgres.holding import FilesFailed
 from esp.storage.postgres.imports import Imported
 from esp.storage.postgres.pool import Database
 from esp.telemetry.log import get_logger
-
-if TYPE_CHECKING:
-    import asyncio
 
 log = get_logger(__name__)
 
@@ -76,7 +77,7 @@ class Entry:
 
     __slots__ = ("delivery", "future", "incoming", "octets", "places")
 
-    def __init__(self, incoming: Incoming, future: "asyncio.Future[tuple[Placed, ...]]") -> None:
+    def __init__(self, incoming: Incoming, future: asyncio.Future[tuple[Placed, ...]]) -> None:
         self.incoming = incoming
         self.future = future
         self.octets = len(incoming.prefix)
@@ -102,6 +103,14 @@ class Entry:
             self.future.set_exception(error)
 
 
+class Written(NamedTuple):
+    """Messages that have their files, or will have."""
+
+    entries: list[Entry]
+    files: Delivering | None = None
+    """Until these are durable no rows may be committed; `None` when they are."""
+
+
 class Batches:
     """Carries batches out; several may be under way at once."""
 
@@ -119,11 +128,11 @@ class Batches:
         self._writer.close()
         self._unlinker.close()
 
-    async def write(self, batch: Sequence[Entry]) -> list[Entry]:
-        """Write the files of a batch, and return those entries that have them; the others have failed."""
+    async def write(self, batch: Sequence[Entry]) -> Written:
+        """Write the files of a batch, or begin to, and return those entries that have them; the others have failed."""
         now = datetime.now(UTC)
         now_nanoseconds = maildir.nanoseconds(now)
-        begun: list[tuple[Entry, datetime, list[str | None]]] = []
+        begun: list[_Begun] = []
         items: list[DeliverItem] = []
         for entry in batch:
             incoming = entry.incoming
@@ -139,18 +148,19 @@ class Batches:
                 continue
             begun.append((entry, when, letters))
             items.append(item)
+        results: Sequence[Stored | Failure]
         try:
-            results = await self._writer.do(self._store.deliver, items)
+            files = self._store.begin(items) if all(_is_plain(entry) for entry, _, _ in begun) else None
+            results = await self._writer.do(self._store.deliver, items) if files is None else files.stored
         except Exception:
             log.exception("dispatch_write_failed")
             for entry, _, _ in begun:
                 entry.fail(UnavailableError("Internal error"))
-            return []
+            return Written([])
         written: list[Entry] = []
         for (entry, when, letters), result in zip(begun, results, strict=True):
             if isinstance(result, Failure):
-                log.error("dispatch_file_failed", reason=result.reason, error=str(result))
-                entry.fail(file_error(result))
+                _fail(entry, result)
                 continue
             entry.delivery = Delivery(
                 result.base,
@@ -165,39 +175,50 @@ class Batches:
                 entry.incoming.imported,
             )
             written.append(entry)
-        return written
+        return Written(written, files)
 
-    async def place(self, batch: list[Entry]) -> None:
+    async def place(self, written: Written) -> None:
         """Answer every entry of the batch, one way or the other."""
-        outcome: Outcome | Refused = ()
+        batch, files = written
+        outcome: Outcome | Refused | None = ()
         try:
             batch = await self._with_keywords(batch)
             while batch:
-                outcome = await self._rows([_delivery(entry) for entry in batch])
-                if not isinstance(outcome, Refused):
+                outcome = await self._rows([_delivery(entry) for entry in batch], files)
+                if outcome is None:
+                    batch = await _with_files(batch, files)
+                elif isinstance(outcome, Refused):
+                    batch = await self._without(batch, outcome)
+                else:
                     break
-                batch = await self._without(batch, outcome)
+                files = None
         except UnknownOutcome as error:
             # 250 never came, so a copy that shows up after all is the lesser evil than one that is lost.
             log.error("dispatch_outcome_unknown", files=[_delivery(entry).file for entry in batch])
             for entry in batch:
                 entry.fail(error)
         except EspError as error:
-            await self._undo(batch, error)
+            await self._undo(await _with_files(batch, files), error)
         except Exception:
             log.exception("dispatch_rows_failed", messages=len(batch))
-            if len(batch) > 1:
-                # One that PostgreSQL cannot take must not keep the others out.
-                for entry in batch:
-                    await self.place([entry])
-            else:
-                await self._undo(batch, UnavailableError("Internal error"))
+            await self._apart(await _with_files(batch, files))
         else:
             # Not above: whatever went wrong here, the rows are there.
-            if batch and not isinstance(outcome, Refused):
-                for entry, placed in zip(batch, outcome, strict=True):
-                    entry.succeed(placed)
-                self._changed(list({p.mailbox: p.modseq for message in outcome for p in message}.items()))
+            if batch and isinstance(outcome, tuple):
+                self._tell(batch, outcome)
+
+    async def _apart(self, batch: list[Entry]) -> None:
+        """Answer each entry by itself: one that PostgreSQL cannot take must not keep the others out."""
+        if len(batch) == 1:
+            await self._undo(batch, UnavailableError("Internal error"))
+            return
+        for entry in batch:
+            await self.place(Written([entry]))
+
+    def _tell(self, batch: list[Entry], outcome: Outcome) -> None:
+        for entry, placed in zip(batch, outcome, strict=True):
+            entry.succeed(placed)
+        self._changed(list({p.mailbox: p.modseq for message in outcome for p in message}.items()))
 
     async def _with_keywords(self, batch: list[Entry]) -> list[Entry]:
         """Turn keywords into flag bits; entries whose mailbox takes no more of them fail."""
@@ -215,13 +236,19 @@ class Batches:
             left.append(entry)
         return left
 
-    async def _rows(self, deliveries: Sequence[Delivery]) -> Outcome | Refused:
-        return await lost_commit.written(
-            self._database,
-            deliveries,
-            lambda connection: delivery.place(connection, deliveries),
-            lambda outcome: outcome,
-        )
+    async def _rows(
+        self, deliveries: Sequence[Delivery], files: Delivering | None
+    ) -> Outcome | Refused | None:
+        """Return what became of the rows; `None`: nothing, since some of the files are not there."""
+        try:
+            return await lost_commit.written(
+                self._database,
+                deliveries,
+                lambda connection: delivery.place(connection, deliveries, files),
+                lambda outcome: outcome,
+            )
+        except FilesFailed:
+            return None
 
     async def _without(self, batch: list[Entry], refused: Refused) -> list[Entry]:
         """Answer those that stand in the way, and return the others."""
@@ -252,6 +279,36 @@ class Batches:
                 log.warning("dispatch_undo_failed", error=str(failure))
         for entry in batch:
             entry.fail(error)
+
+
+_Begun = tuple[Entry, datetime, list[str | None]]
+"""An entry, its internal date, and the letters of its file in each place."""
+
+
+def _is_plain(entry: Entry) -> bool:
+    """Tell whether its rows are written by one statement."""
+    incoming = entry.incoming
+    return incoming.imported is None and not any(
+        target.keywords or target.flags >> FIRST_KEYWORD_BIT for target in incoming.targets
+    )
+
+
+async def _with_files(batch: list[Entry], files: Delivering | None) -> list[Entry]:
+    """Wait until all files are there that will be, and return the entries that have theirs; the others fail."""
+    if files is None:
+        return batch
+    left: list[Entry] = []
+    for entry, failure in zip(batch, await asyncio.to_thread(files.failures), strict=True):
+        if failure is None:
+            left.append(entry)
+        else:
+            _fail(entry, failure)
+    return left
+
+
+def _fail(entry: Entry, failure: Failure) -> None:
+    log.error("dispatch_file_failed", reason=failure.reason, error=str(failure))
+    entry.fail(file_error(failure))
 
 
 def _unique(targets: Iterable[Target]) -> Iterable[Target]:

@@ -162,7 +162,7 @@ class Dispatch:
                 await self._rows.acquire()
             try:
                 middle = loop.time()
-                if written:
+                if written.entries:
                     await self._batches.place(written)
             finally:
                 self._rows.release()

@@ -47,7 +47,10 @@ MESSAGES_ACCEPTED_BYTES = _counter(
 
 DISPATCH_BATCH = _histogram("esp_dispatch_batch_messages", "Messages committed together.", _COUNTS)
 DISPATCH_STEP_SECONDS = _histogram(
-    "esp_dispatch_step_seconds", "Time of one step (files, rows) of a batch.", _FAST, "step"
+    "esp_dispatch_step_seconds",
+    "Time of one step (files, rows) of a batch; rows where both are one.",
+    _FAST,
+    "step",
 )
 DELIVERIES = _counter("esp_deliveries_total", "Messages placed in mailboxes, one for each mailbox.")
 DELIVERY_FAILURES = _counter(

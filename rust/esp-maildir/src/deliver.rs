@@ -2,13 +2,13 @@
 //!
 //! A message is written to a nameless file (`O_TMPFILE`), linked into every target folder, then synced: half a message
 //! never has a name while the machine stays up, and after a power cut a torn one has no row in the database, since its
-//! sync never returned. Small messages are written to a journal, and their files synced later (`journal`). The files of any
+//! sync never returned. Small messages are written to a journal, and their files synced later (`small`). The files of any
 //! other batch are synced by one syncfs(2), which covers their folders too; a few, or where that is unsafe or slow, one by
 //! one. The decisions and their figures: docs/adr/0004-durable-delivery.md and 0009-a-journal-for-small-messages.md.
 
 use crate::error::Failure;
 use crate::folder::is_below;
-use crate::journal::{FOLDER, Kept, LARGEST_MESSAGE, Message, clock};
+use crate::journal::Kept;
 use crate::map::Mapped;
 use crate::spool::{FILE_MODE, Spool, is_unsupported, open_nameless, write_all};
 use crate::store::{Shared, Store};
@@ -45,17 +45,7 @@ pub struct Item<B> {
 }
 
 impl<B: AsRef<[u8]>> Item<B> {
-    /// What it takes to write it, told in octets.
-    fn work(&self) -> u64 {
-        let more = u64::try_from(self.targets.len().saturating_sub(1)).unwrap_or(u64::MAX);
-        (FILE + self.size()).saturating_add(more.saturating_mul(NAME))
-    }
-
-    fn is_small(&self) -> bool {
-        matches!(self.body, Body::Memory(_)) && self.size() <= LARGEST_MESSAGE
-    }
-
-    fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         let body = match &self.body {
             Body::Memory(octets) => octets.as_ref().len() as u64,
             Body::Spool(spool) => spool.size(),
@@ -94,24 +84,25 @@ pub struct Stored<D> {
     pub paths: Vec<String>,
 }
 
-struct Written<D> {
-    stored: Stored<D>,
-    /// For the journal; none when it is not for it.
-    octets: Vec<u8>,
-    modified: i64,
+/// A message's file with all its names.
+pub(crate) struct Written {
+    paths: Vec<String>,
     files: Vec<OwnedFd>,
     temporary: Option<String>,
 }
 
-impl<D> Written<D> {
+impl Written {
     /// Whether a part of it is a copy, on another file system perhaps.
-    fn is_elsewhere(&self) -> bool {
+    pub(crate) fn is_elsewhere(&self) -> bool {
         self.files.len() > 1
     }
 }
 
+/// One for each message, in order.
+pub(crate) type Results = Vec<Result<Written, Failure>>;
+
 /// Where links are made from.
-enum Source {
+pub(crate) enum Source {
     Nameless(OwnedFd),
     Named(OwnedFd, String),
 }
@@ -137,19 +128,21 @@ impl Store {
         B: AsRef<[u8]> + Send + 'static,
         D: Send + 'static,
     {
-        if self.shared.is_poisoned() {
+        if self.is_poisoned() {
             return items
                 .iter()
                 .map(|_| Err(Failure::poisoned(".", None)))
                 .collect();
         }
-        let shared = Arc::clone(&self.shared);
-        let began = clock();
-        let small = self.shared.journaled && items.iter().all(Item::is_small);
-        let together = self.shared.sync && items.len() >= TOGETHER && self.shared.syncs_together();
-        let threads = if small || together || !self.shared.sync {
-            let octets: u64 = items.iter().map(Item::work).sum();
-            writers(octets)
+        if self.takes(&items) {
+            return self.deliver_small(items, inspect);
+        }
+        let together = self.syncs_together(items.len());
+        let work = items
+            .iter()
+            .map(|item| work(item.size(), item.targets.len()));
+        let threads = if together || !self.shared.sync {
+            writers(work.sum())
         } else {
             usize::MAX
         };
@@ -158,79 +151,58 @@ impl Store {
             .into_iter()
             .map(|item| (self.shared.unique(), item))
             .collect();
+        let shared = Arc::clone(&self.shared);
         let written = self.pool.map_with(threads, named, move |(unique, item)| {
-            shared.write(unique, item, inspect, small)
+            shared.write(&unique, item, inspect)
         });
-        let written: Vec<_> = written
+        let (stored, written): (Vec<_>, Results) = written
             .into_iter()
-            .map(|done| done.unwrap_or_else(|| Err(Failure::internal("parse", "."))))
-            .collect();
-        let synced = if !self.shared.sync || written.iter().all(Result::is_err) {
-            written
-        } else if written.iter().flatten().any(Written::is_elsewhere) {
-            self.sync_apart(written)
-        } else {
-            match small.then(|| self.keep(began, &written)) {
-                Some(Ok(true)) => written,
-                Some(Err(error)) => {
-                    let failure = self.shared.sync_failed(FOLDER, error);
-                    self.shared.take_all_back(written, &failure)
-                }
-                _ if together => self.sync_together(written),
-                _ => self.sync_apart(written),
-            }
-        };
-        synced
+            .map(|done| match done {
+                Some(Ok((stored, written))) => (Some(stored), Ok(written)),
+                Some(Err(failure)) => (None, Err(failure)),
+                None => (None, Err(Failure::internal("parse", "."))),
+            })
+            .unzip();
+        self.synced(written, together)
             .into_iter()
-            .map(|done| done.map(|written| self.shared.finish(written)))
+            .zip(stored)
+            .map(|(done, stored)| {
+                self.shared.finish(&done?);
+                stored.ok_or_else(|| Failure::internal("deliver", "."))
+            })
             .collect()
     }
 
-    fn sync_together<D>(
-        &self,
-        written: Vec<Result<Written<D>, Failure>>,
-    ) -> Vec<Result<Written<D>, Failure>> {
-        match self.shared.sync_together() {
-            Ok(()) => written,
-            Err(failure) => self.shared.take_all_back(written, &failure),
-        }
+    /// Whether the files of so many messages are synced by one syncfs(2).
+    pub(crate) fn syncs_together(&self, messages: usize) -> bool {
+        self.shared.sync && messages >= TOGETHER && self.shared.syncs_together()
     }
 
-    /// Write what is there to the journal, if there is one that has room.
-    fn keep<D>(
-        &self,
-        began: i64,
-        written: &[Result<Written<D>, Failure>],
-    ) -> rustix::io::Result<bool> {
-        // Without nameless files, one in a folder on another file system would not be seen.
-        if self.shared.without_nameless.load(Ordering::Relaxed) {
-            return Ok(false);
+    /// Sync what was written.
+    pub(crate) fn synced(&self, written: Results, together: bool) -> Results {
+        if !self.shared.sync || written.iter().all(Result::is_err) {
+            written
+        } else if together && !written.iter().flatten().any(Written::is_elsewhere) {
+            match self.shared.sync_together() {
+                Ok(()) => written,
+                Err(failure) => self.shared.take_all_back(written, &failure),
+            }
+        } else {
+            self.sync_apart(written)
         }
-        let messages = written.iter().flatten().map(|written| Message {
-            paths: &written.stored.paths,
-            modified: written.modified,
-            octets: &written.octets,
-        });
-        self.shared.journal.keep(&self.shared, began, messages)
     }
 
     /// Sync every file, then every folder that got a name.
-    fn sync_apart<D>(
-        &self,
-        written: Vec<Result<Written<D>, Failure>>,
-    ) -> Vec<Result<Written<D>, Failure>>
-    where
-        D: Send + 'static,
-    {
+    fn sync_apart(&self, written: Results) -> Results {
         let shared = Arc::clone(&self.shared);
         let synced = self
             .pool
-            .map(written, move |written: Result<Written<D>, Failure>| {
+            .map(written, move |written: Result<Written, Failure>| {
                 let written = written?;
                 match written.files.iter().try_for_each(fsync) {
                     Ok(()) => Ok(written),
                     Err(error) => {
-                        let path = written.stored.paths.first().map_or(".", String::as_str);
+                        let path = written.paths.first().map_or(".", String::as_str);
                         let failure = shared.sync_failed(path, error);
                         Err(shared.take_back(&written, failure))
                     }
@@ -246,7 +218,6 @@ impl Store {
             .map(|done| {
                 let written = done?;
                 match written
-                    .stored
                     .paths
                     .iter()
                     .find_map(|path| broken.get(parent(path)))
@@ -259,11 +230,11 @@ impl Store {
     }
 
     /// Sync each folder that got a name, once; return those where that failed.
-    fn sync_folders<D>(&self, written: &[Result<Written<D>, Failure>]) -> HashMap<String, Failure> {
+    fn sync_folders(&self, written: &[Result<Written, Failure>]) -> HashMap<String, Failure> {
         let folders: BTreeSet<&str> = written
             .iter()
             .flatten()
-            .flat_map(|written| &written.stored.paths)
+            .flat_map(|written| &written.paths)
             .map(|path| parent(path))
             .collect();
         let shared = Arc::clone(&self.shared);
@@ -284,14 +255,24 @@ impl Store {
     }
 }
 
+/// What it takes to write a message, told in octets.
+pub(crate) fn work(size: u64, targets: usize) -> u64 {
+    let more = u64::try_from(targets.saturating_sub(1)).unwrap_or(u64::MAX);
+    (FILE + size).saturating_add(more.saturating_mul(NAME))
+}
+
 /// How many threads write and parse so much when none of them waits for the disk: no more than there are cores, and
 /// none is woken for less work than waking costs.
-fn writers(octets: u64) -> usize {
+pub(crate) fn writers(octets: u64) -> usize {
     // Asked once: the answer comes from a dozen system calls.
     static CORES: LazyLock<usize> =
         LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
     let worth = usize::try_from(octets / WORTH_A_THREAD).unwrap_or(usize::MAX);
     worth.clamp(1, *CORES)
+}
+
+pub(crate) fn base(unique: &str, size: u64) -> String {
+    format!("{unique},S={size}")
 }
 
 fn parent(path: &str) -> &str {
@@ -311,7 +292,7 @@ impl Target {
     }
 }
 
-fn place(target: &Target, base: &str) -> String {
+pub(crate) fn place(target: &Target, base: &str) -> String {
     match &target.letters {
         None => format!("{}/new/{base}", target.folder),
         Some(letters) => format!("{}/cur/{base}:2,{letters}", target.folder),
@@ -321,18 +302,16 @@ fn place(target: &Target, base: &str) -> String {
 impl Shared {
     fn write<B: AsRef<[u8]>, D>(
         &self,
-        unique: String,
+        unique: &str,
         item: Item<B>,
         inspect: fn(&[u8]) -> D,
-        small: bool,
-    ) -> Result<Written<D>, Failure> {
+    ) -> Result<(Stored<D>, Written), Failure> {
         let Some(first) = item.targets.first() else {
             return Err(Failure::internal("deliver to no folder", "."));
         };
         item.targets.iter().try_for_each(Target::check)?;
         let prefix = item.prefix.as_ref();
         let failure = |error| Failure::new("write", &first.folder, error);
-        let mut kept = Vec::new();
         let (source, size, inspected) = match item.body {
             Body::Spool(spool) if spool.linkable && prefix.is_empty() => {
                 let size = spool.size();
@@ -340,7 +319,7 @@ impl Shared {
                 (Source::Nameless(spool.file), size, inspected)
             }
             Body::Spool(spool) => {
-                let source = self.create(&first.folder, &unique)?;
+                let source = self.create(&first.folder, unique)?;
                 let copied = write_all(source.file(), prefix)
                     .and_then(|()| copy(&spool.file, source.file(), spool.size()));
                 let size = prefix.len() as u64 + spool.size();
@@ -350,27 +329,58 @@ impl Shared {
                 (source, size, inspected)
             }
             Body::Memory(body) => {
-                let octets = if prefix.is_empty() && !small {
+                let joined;
+                let octets = if prefix.is_empty() {
                     body.as_ref()
                 } else {
-                    kept = [prefix, body.as_ref()].concat();
-                    &kept
+                    joined = [prefix, body.as_ref()].concat();
+                    &joined
                 };
                 let inspected = inspect(octets);
-                let source = self.create(&first.folder, &unique)?;
-                write_all(source.file(), octets)
-                    .map_err(|error| self.abandon(&source, failure(error)))?;
+                let source = self.write_source(&first.folder, unique, octets)?;
                 (source, octets.len() as u64, inspected)
             }
         };
-        let base = format!("{unique},S={size}");
-        let stamp = timestamps(item.modified);
-        futimens(source.file(), &stamp).map_err(|error| self.abandon(&source, failure(error)))?;
+        let base = base(unique, size);
+        let written = self.name(source, &base, &item.targets, size, item.modified)?;
+        let stored = Stored {
+            base,
+            inspected,
+            size,
+            paths: written.paths.clone(),
+        };
+        Ok((stored, written))
+    }
 
-        let mut paths = Vec::with_capacity(item.targets.len());
+    /// Make the file of octets in memory, which has no name yet.
+    pub(crate) fn write_source(
+        &self,
+        folder: &str,
+        unique: &str,
+        octets: &[u8],
+    ) -> Result<Source, Failure> {
+        let source = self.create(folder, unique)?;
+        write_all(source.file(), octets)
+            .map_err(|error| self.abandon(&source, Failure::new("write", folder, error)))?;
+        Ok(source)
+    }
+
+    /// Give a file its time and all its names.
+    pub(crate) fn name(
+        &self,
+        source: Source,
+        base: &str,
+        targets: &[Target],
+        size: u64,
+        modified: i64,
+    ) -> Result<Written, Failure> {
+        let stamp = timestamps(modified);
+        let failure = |error| Failure::new("write", base, error);
+        futimens(source.file(), &stamp).map_err(|error| self.abandon(&source, failure(error)))?;
+        let mut paths = Vec::with_capacity(targets.len());
         let mut copies = Vec::new();
-        for target in &item.targets {
-            let path = place(target, &base);
+        for target in targets {
+            let path = place(target, base);
             match self.link(&source, target, &path, size, &stamp) {
                 Ok(copy) => {
                     copies.extend(copy);
@@ -388,14 +398,7 @@ impl Shared {
         };
         copies.push(file);
         Ok(Written {
-            stored: Stored {
-                base,
-                inspected,
-                size,
-                paths,
-            },
-            octets: if small { kept } else { Vec::new() },
-            modified: item.modified,
+            paths,
             files: copies,
             temporary,
         })
@@ -519,16 +522,12 @@ impl Shared {
         }
     }
 
-    fn take_back<D>(&self, written: &Written<D>, failure: Failure) -> Failure {
-        self.undo(&written.stored.paths, written.temporary.as_deref());
+    fn take_back(&self, written: &Written, failure: Failure) -> Failure {
+        self.undo(&written.paths, written.temporary.as_deref());
         failure
     }
 
-    fn take_all_back<D>(
-        &self,
-        written: Vec<Result<Written<D>, Failure>>,
-        failure: &Failure,
-    ) -> Vec<Result<Written<D>, Failure>> {
+    pub(crate) fn take_all_back(&self, written: Results, failure: &Failure) -> Results {
         written
             .into_iter()
             .map(|done| done.and_then(|written| Err(self.take_back(&written, failure.clone()))))
@@ -548,20 +547,19 @@ impl Shared {
             targets,
             modified: message.modified,
         };
-        let written = self.write(unique, item, |_| (), false)?;
+        let (stored, written) = self.write(&unique, item, |_| ())?;
         if written.is_elsewhere()
             && let Err(error) = written.files.iter().try_for_each(fsync)
         {
-            let failure = Failure::new("sync", &written.stored.base, error);
+            let failure = Failure::new("sync", &stored.base, error);
             return Err(self.take_back(&written, failure));
         }
-        self.finish(written);
+        self.finish(&written);
         Ok(())
     }
 
-    fn finish<D>(&self, written: Written<D>) -> Stored<D> {
+    pub(crate) fn finish(&self, written: &Written) {
         self.undo(&[], written.temporary.as_deref());
-        written.stored
     }
 }
 

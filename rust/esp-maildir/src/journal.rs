@@ -1,7 +1,7 @@
 //! Small messages made durable by one write, before their own files are: docs/adr/0009-a-journal-for-small-messages.md.
 //!
 //! The journal is one file for each process that delivers, of a fixed size and filled with zeros before, so that a record costs
-//! one fdatasync(2) of octets alone, however many messages it has. Their Maildir files are made beforehand and not synced;
+//! one fdatasync(2) of octets alone, however many messages it has. Their Maildir files are made meanwhile and not synced;
 //! a thread does that for all of them at once, when half of the journal is full or its oldest record is `AGE` old. Then
 //! that half is written anew. What a crash leaves is for `recover`.
 
@@ -10,13 +10,14 @@ use crate::files::names;
 use crate::folder::open_folder;
 use crate::spool::{FILE_MODE, write_all};
 use crate::store::Shared;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fdatasync, flock,
     fstatvfs, fsync, futimens, mkdirat, openat, statat, syncfs, unlinkat,
 };
 use rustix::io::{Errno, pwrite};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -70,6 +71,8 @@ pub(crate) struct Journal {
     state: Mutex<State>,
     changed: Condvar,
     failure: OnceLock<Failure>,
+    /// Whether it is made and taken into use, for those who must not wait for the state.
+    ready: AtomicBool,
 }
 
 #[derive(Default)]
@@ -120,22 +123,27 @@ impl Journal {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether messages are written to it, as long as it has room. Waits for nobody.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
     /// Why there is none, although there should be. Waits for nobody.
     pub(crate) fn failure(&self) -> Option<&Failure> {
         self.failure.get()
     }
 
-    /// Make messages durable whose files have their names, and were made since `began`; `false` when there is no journal or
-    /// no room, and nothing was done.
+    /// Write messages down whose files will be made by the caller, beginning at `began`: until that is done no other
+    /// record is begun, and no files are synced. `None` when there is no journal or no room, and nothing was done.
     ///
     /// # Errors
-    /// When it could not be written: nobody knows what of it is durable.
-    pub(crate) fn keep<'a>(
+    /// When it could not be written.
+    pub(crate) fn begin<'a>(
         &self,
         shared: &Arc<Shared>,
         began: i64,
         messages: impl Iterator<Item = Message<'a>>,
-    ) -> Result<bool, Errno> {
+    ) -> Result<Option<Record<'_>>, Errno> {
         let mut state = self.lock();
         if matches!(state.phase, Phase::Unused) && !state.closing {
             self.start(shared, &mut state);
@@ -143,35 +151,33 @@ impl Journal {
         let oldest = state.due.or(state.since);
         let late = oldest.is_some_and(|begun| begun.at.elapsed() > LATE);
         if state.closing || late || !matches!(state.phase, Phase::Ready(_)) {
-            return Ok(false);
+            return Ok(None);
         }
         let mut record = encoded(messages);
-        if state.at + record.len() > HALF {
-            if state.due.is_some() || record.len() > HALF {
-                return Ok(false);
+        let length = record.len();
+        if state.at + length > HALF {
+            if state.due.is_some() || length > HALF {
+                return Ok(None);
             }
             state.turn();
             self.changed.notify_one();
         }
         seal(&mut record, state.epoch);
-        let first = state.since.is_none();
         let Phase::Ready(file) = &state.phase else {
-            return Ok(false);
+            return Ok(None);
         };
-        if first && state.due.is_none() {
+        if state.since.is_none() && state.due.is_none() {
             mark(file, began)?;
         }
-        write_at(file, PAGE + state.half * HALF + state.at, &record)?;
-        fdatasync(file)?;
-        state.at += record.len();
-        if first {
-            state.since = Some(Begun {
-                at: Instant::now(),
-                clock: began,
-            });
-            self.changed.notify_one();
-        }
-        Ok(true)
+        let at = PAGE + state.half * HALF + state.at;
+        write_at(file, at, &record)?;
+        start_writing(file, at, length);
+        Ok(Some(Record {
+            journal: self,
+            state,
+            length,
+            began,
+        }))
     }
 
     /// Sync what is still to be synced, and remove the journal; with `wait`, return when that is done.
@@ -179,6 +185,7 @@ impl Journal {
         let thread = {
             let mut state = self.lock();
             state.closing = true;
+            self.ready.store(false, Ordering::Relaxed);
             state.thread.take()
         };
         self.changed.notify_one();
@@ -248,6 +255,47 @@ impl Journal {
     }
 }
 
+/// Messages that are written down and not durable yet. Dropped, it never was.
+pub(crate) struct Record<'a> {
+    journal: &'a Journal,
+    state: MutexGuard<'a, State>,
+    length: usize,
+    began: i64,
+}
+
+impl Record<'_> {
+    /// Make its messages durable, whose files have their names.
+    ///
+    /// # Errors
+    /// When that failed: nobody knows what of it is durable.
+    pub(crate) fn keep(mut self) -> Result<(), Errno> {
+        let Phase::Ready(file) = &self.state.phase else {
+            return Err(Errno::BADF);
+        };
+        fdatasync(file)?;
+        self.state.at += self.length;
+        if self.state.since.is_none() {
+            self.state.since = Some(Begun {
+                at: Instant::now(),
+                clock: self.began,
+            });
+            self.journal.changed.notify_one();
+        }
+        Ok(())
+    }
+}
+
+/// Have the disk begin with octets that fdatasync(2) will wait for.
+fn start_writing(file: &OwnedFd, at: usize, length: usize) {
+    let (Ok(at), Ok(length)) = (i64::try_from(at), i64::try_from(length)) else {
+        return;
+    };
+    #[allow(unsafe_code)] // It looks at no memory of ours.
+    // Whether it can, or fails, does not matter: fdatasync(2) does it then, and tells.
+    let _ =
+        unsafe { libc::sync_file_range(file.as_raw_fd(), at, length, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
 fn run(shared: &Shared) {
     let journal = &shared.journal;
     let (path, root) = match make(shared) {
@@ -303,6 +351,10 @@ fn make(shared: &Shared) -> Result<(String, OwnedFd), Failure> {
     let mut state = shared.journal.lock();
     mark(&file, 0).map_err(failed)?;
     state.phase = Phase::Ready(file);
+    shared
+        .journal
+        .ready
+        .store(!state.closing, Ordering::Relaxed);
     drop(state);
     Ok((path, root))
 }

@@ -15,6 +15,7 @@ mod link;
 mod map;
 mod pool;
 mod recover;
+mod small;
 mod spool;
 mod store;
 
@@ -23,5 +24,6 @@ pub use error::{Failure, Reason};
 pub use files::{Entry, Rename};
 pub use journal::{Kept, kept_messages};
 pub use recover::LeftJournals;
+pub use small::{Begun, Writing};
 pub use spool::Spool;
 pub use store::{Store, sync_file_system};

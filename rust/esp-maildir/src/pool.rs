@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-type Job = Box<dyn FnOnce() + Send>;
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// A lock whose holder cannot panic half-way through a change, so a poisoned one is still good.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -40,19 +40,26 @@ impl Pool {
         }
     }
 
-    fn submit(&self, job: Job) {
+    /// Have a thread do it.
+    ///
+    /// # Errors
+    /// The job itself, when there is no thread and none can be had.
+    pub(crate) fn submit(&self, job: Job) -> Result<(), Job> {
         let mut queue = lock(&self.shared.queue);
-        queue.jobs.push_back(job);
-        if queue.idle < queue.jobs.len() && queue.threads < self.limit {
+        if queue.idle <= queue.jobs.len() && queue.threads < self.limit {
             let shared = Arc::clone(&self.shared);
             let spawned = thread::Builder::new()
                 .name("maildir".to_owned())
                 .spawn(move || work(&shared));
-            // Without a thread the caller of `map` does the work itself.
             queue.threads += usize::from(spawned.is_ok());
         }
+        if queue.threads == 0 {
+            return Err(job);
+        }
+        queue.jobs.push_back(job);
         drop(queue);
         self.shared.arrived.notify_one();
+        Ok(())
     }
 
     /// Apply `apply` to each item in parallel; `None` for one whose call panicked. The caller's thread takes part.
@@ -90,7 +97,8 @@ impl Pool {
         });
         for _ in 1..count.min(threads).min(self.limit) {
             let batch = Arc::clone(&batch);
-            self.submit(Box::new(move || batch.work()));
+            // Without a thread the caller does it all.
+            drop(self.submit(Box::new(move || batch.work())));
         }
         batch.work();
         let mut left = lock(&batch.left);

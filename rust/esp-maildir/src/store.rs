@@ -18,11 +18,16 @@ const SLOW: Duration = Duration::from_millis(250);
 /// Then files are synced one by one for so long.
 const APART: Duration = Duration::from_secs(30);
 
-/// All Maildirs below one root. Any number of processes may have one on the same root.
+/// All Maildirs below one root. Any number of processes may have one on the same root. Clones are the same one.
+#[derive(Clone)]
 pub struct Store {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) pool: Pool,
+    pub(crate) pool: Arc<Pool>,
+    _last: Arc<Last>,
 }
+
+/// Has the journal closed when nobody has the store any more; its own thread has the rest.
+struct Last(Arc<Shared>);
 
 pub(crate) struct Shared {
     root: OwnedFd,
@@ -83,9 +88,11 @@ impl Store {
             syncing: Mutex::new(()),
             apart_until: Mutex::new(None),
         };
+        let shared = Arc::new(shared);
         Ok(Self {
-            shared: Arc::new(shared),
-            pool: Pool::new(threads.max(1)),
+            pool: Arc::new(Pool::new(threads.max(1))),
+            _last: Arc::new(Last(Arc::clone(&shared))),
+            shared,
         })
     }
 
@@ -126,9 +133,9 @@ impl Store {
     }
 }
 
-impl Drop for Store {
+impl Drop for Last {
     fn drop(&mut self) {
-        self.shared.journal.close(false);
+        self.0.journal.close(false);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod front;
 mod imap;
+mod line;
 mod maildir;
 mod mime;
 mod smtp;

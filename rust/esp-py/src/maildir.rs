@@ -1,16 +1,17 @@
 //! The Python face of `esp-maildir`.
 
+use crate::line::{Line, Verdict};
 use crate::mime::Description;
 use esp_maildir::{
     Body, Failure as StoreFailure, Item, Kept, LeftJournals as Left, Reason, Rename,
-    Spool as StoreSpool, Store as Maildirs, Target,
+    Spool as StoreSpool, Store as Maildirs, Stored as StoredItem, Target, Writing,
 };
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Add this face's classes and functions to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -18,6 +19,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Spool>()?;
     module.add_class::<DeliverItem>()?;
     module.add_class::<Stored>()?;
+    module.add_class::<Delivering>()?;
+    module.add_class::<Line>()?;
     module.add_class::<Failure>()?;
     module.add_class::<Entry>()?;
     module.add_class::<LeftJournals>()?;
@@ -99,6 +102,22 @@ struct DeliverItem {
     item: Mutex<Option<Item<PyBackedBytes>>>,
 }
 
+impl DeliverItem {
+    fn lock(&self) -> MutexGuard<'_, Option<Item<PyBackedBytes>>> {
+        self.item.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take(items: &[Py<DeliverItem>]) -> PyResult<Vec<Item<PyBackedBytes>>> {
+    items
+        .iter()
+        .map(|item| {
+            let item = item.get().lock().take();
+            item.ok_or_else(|| PyValueError::new_err("an item was delivered before"))
+        })
+        .collect()
+}
+
 #[pymethods]
 impl DeliverItem {
     #[new]
@@ -154,6 +173,43 @@ struct Stored {
     description: Py<Description>,
     size: u64,
     paths: Vec<String>,
+}
+
+impl Stored {
+    fn new<'py>(
+        py: Python<'py>,
+        stored: StoredItem<esp_mime::Description>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let stored = Self {
+            base: stored.base,
+            description: Py::new(py, Description::new(py, stored.inspected))?,
+            size: stored.size,
+            paths: stored.paths,
+        };
+        Bound::new(py, stored)
+    }
+}
+
+#[pyclass(frozen, module = "esp.native")]
+struct Delivering {
+    #[pyo3(get)]
+    stored: Vec<Py<Stored>>,
+    writing: Arc<Writing>,
+    verdict: Arc<Verdict>,
+}
+
+#[pymethods]
+impl Delivering {
+    fn finish(&self, line: &Line, success: &[u8], failure: &[u8]) {
+        self.verdict.send(line, success.to_vec(), failure.to_vec());
+    }
+
+    fn failures(&self, py: Python<'_>) -> Vec<Option<Failure>> {
+        py.detach(|| self.writing.failures())
+            .into_iter()
+            .map(|failure| failure.map(Failure::from))
+            .collect()
+    }
 }
 
 #[pyclass(frozen, get_all, module = "esp.native")]
@@ -336,38 +392,45 @@ impl Store {
             .map_err(|failure| os_error(&failure))
     }
 
+    fn begin(&self, py: Python<'_>, items: Vec<Py<DeliverItem>>) -> PyResult<Option<Delivering>> {
+        let taken = take(&items)?;
+        let verdict = Arc::new(Verdict::default());
+        let given = Arc::clone(&verdict);
+        let begun = py.detach(|| {
+            self.store.begin(taken, esp_mime::describe, move |durable| {
+                given.give(durable)
+            })
+        });
+        match begun {
+            Ok(begun) => Ok(Some(Delivering {
+                stored: begun
+                    .stored
+                    .into_iter()
+                    .map(|stored| Ok(Stored::new(py, stored)?.unbind()))
+                    .collect::<PyResult<_>>()?,
+                writing: begun.writing,
+                verdict,
+            })),
+            Err(untouched) => {
+                for (item, back) in untouched.into_iter().zip(&items) {
+                    *back.get().lock() = Some(item);
+                }
+                Ok(None)
+            }
+        }
+    }
+
     fn deliver<'py>(
         &self,
         py: Python<'py>,
         items: Vec<Py<DeliverItem>>,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let mut taken = Vec::with_capacity(items.len());
-        for item in &items {
-            match item
-                .get()
-                .item
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take()
-            {
-                Some(item) => taken.push(item),
-                None => return Err(PyValueError::new_err("an item was delivered before")),
-            }
-        }
+        let taken = take(&items)?;
         let results = py.detach(|| self.store.deliver(taken, esp_mime::describe));
         results
             .into_iter()
             .map(|result| match result {
-                Ok(stored) => {
-                    let description = Py::new(py, Description::new(py, stored.inspected))?;
-                    let stored = Stored {
-                        base: stored.base,
-                        description,
-                        size: stored.size,
-                        paths: stored.paths,
-                    };
-                    Ok(Bound::new(py, stored)?.into_any())
-                }
+                Ok(stored) => Ok(Stored::new(py, stored)?.into_any()),
                 Err(failure) => Ok(Bound::new(py, Failure::from(failure))?.into_any()),
             })
             .collect()

@@ -1,6 +1,7 @@
 """The rows of a delivery batch: all of them in one statement, or none.
 
-In: messages whose files are durable, each with the mailboxes it goes to. Out: UIDs, or what stands in the way of whom.
+In: messages whose files are durable or will be by the commit, each with the mailboxes it goes to. Out: UIDs, or what
+stands in the way of whom.
 The work is in the function `deliver` of migration 0010: mailboxes are locked by rising id, one `UPDATE` gives each its
 UIDs and one mod-sequence for the whole batch, so readers that ask for `modseq > known` see all of it or nothing. One
 call costs half as much as the same statements one by one (docs/adr/0004-durable-delivery.md).
@@ -8,6 +9,7 @@ call costs half as much as the same statements one by one (docs/adr/0004-durable
 What a broken connection leaves unknown, `find` finds out.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -18,8 +20,9 @@ from esp.core.errors import LimitError, UnavailableError
 from esp.core.mailbox import MailboxId, ModSeq, Uid
 from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS, SystemFlag
 from esp.core.principal import AccountId
-from esp.native import Description
-from esp.storage.postgres import imports, outbox
+from esp.native import Delivering, Description
+from esp.storage.postgres import holding, imports, outbox
+from esp.storage.postgres.holding import FilesFailed
 from esp.storage.postgres.imports import Imported
 from esp.storage.postgres.lending import CLIENT_ERRORS
 from esp.storage.postgres.pool import Connection
@@ -99,8 +102,27 @@ _OUTDATED = """
 _DELIVER_WHERE_FOUND = f"{_DELIVER} WHERE NOT EXISTS ({_OUTDATED % (21, 22)})"
 
 
-async def place(connection: Connection, deliveries: Sequence[Delivery]) -> Outcome | Refused:
-    """Make every message of the batch visible in its mailboxes, in one transaction."""
+async def place(
+    connection: Connection, deliveries: Sequence[Delivery], files: Delivering | None = None
+) -> Outcome | Refused:
+    """Make every message of the batch visible in its mailboxes, in one transaction.
+
+    Args:
+        connection: by which it is done.
+        deliveries: the batch.
+        files: those of the messages, when they are not durable yet: they have to be before the commit. Not for messages
+            that are imported or have keywords, which take more than one statement.
+
+    Raises:
+        FilesFailed: some of the files are not there, and nothing was done.
+    """
+    if files is not None:
+        if not holding.can_hold(connection):
+            if any(await asyncio.to_thread(files.failures)):
+                raise FilesFailed
+        else:
+            with holding.committed_with(files, connection):
+                return await _place(connection, deliveries)
     notes = [(one.places[0].account, one.imported) for one in deliveries if one.imported is not None]
     with_keywords = any(there.flags >> FIRST_KEYWORD_BIT for one in deliveries for there in one.places)
     if not notes and not with_keywords:

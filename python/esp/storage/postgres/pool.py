@@ -15,6 +15,7 @@ import asyncpg
 
 from esp.config import sections
 from esp.core.errors import EspError, StorageFullError, UnavailableError
+from esp.storage.postgres import holding
 from esp.storage.postgres.lending import CLIENT_ERRORS, Lending
 from esp.telemetry.log import get_logger
 
@@ -176,6 +177,7 @@ async def _pool(settings: sections.Database, *, durable: bool) -> "asyncpg.Pool[
     milliseconds = str(int(settings.timeout * 1000))
     return await asyncpg.create_pool(
         settings.dsn,
+        connect=holding.connect,
         # One at first, so that a server that cannot be reached is told at once, and none that the pool keeps by itself
         # (asyncpg 0.32): it would make a new one for each that we end, and with the server away log a traceback each
         # time it tried.

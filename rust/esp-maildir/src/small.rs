@@ -1,0 +1,278 @@
+//! Small messages: written to the journal, and to files that are synced later (docs/adr/0009-a-journal-for-small-messages.md).
+//!
+//! What their files will be is known before these are there, so whoever delivers can do something else meanwhile
+//! (docs/adr/0010-rows-beside-files.md).
+
+use crate::deliver::{Body, Item, Results, Stored, Target, Written, base, place, work, writers};
+use crate::error::Failure;
+use crate::journal::{FOLDER, LARGEST_MESSAGE, Message, clock};
+use crate::store::{Shared, Store};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// More octets at once are inspected in threads, not while the caller waits.
+const MOST: u64 = 1024 * 1024;
+
+/// A message whose file has its names already, but is not there.
+struct Whole {
+    unique: String,
+    base: String,
+    paths: Vec<String>,
+    targets: Vec<Target>,
+    octets: Vec<u8>,
+    modified: i64,
+}
+
+/// Messages on their way to the disk.
+pub struct Begun<D> {
+    /// What they are once they are there: one for each item, in order.
+    pub stored: Vec<Stored<D>>,
+    /// Tells whether they are.
+    pub writing: Arc<Writing>,
+}
+
+/// The files of a delivery under way.
+#[derive(Default)]
+pub struct Writing {
+    failures: Mutex<Option<Vec<Option<Failure>>>>,
+    done: Condvar,
+}
+
+impl Writing {
+    /// Wait until nothing is under way any more, and return why a message is not there, or `None`, for each in order.
+    #[must_use]
+    pub fn failures(&self) -> Vec<Option<Failure>> {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(failures) = &*failures {
+                return failures.clone();
+            }
+            failures = self
+                .done
+                .wait(failures)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn end(&self, failures: Vec<Option<Failure>>) {
+        *self.failures.lock().unwrap_or_else(PoisonError::into_inner) = Some(failures);
+        self.done.notify_all();
+    }
+}
+
+impl Store {
+    /// Do as [`Store::deliver`] does, in a thread, and return at once. In the end that thread calls `then`, with whether all
+    /// of it is durable.
+    ///
+    /// # Errors
+    /// The items, when they are not for this, and nothing was done: it is for messages that a journal takes.
+    pub fn begin<B, D>(
+        &self,
+        items: Vec<Item<B>>,
+        inspect: fn(&[u8]) -> D,
+        then: impl FnOnce(bool) + Send + 'static,
+    ) -> Result<Begun<D>, Vec<Item<B>>>
+    where
+        B: AsRef<[u8]>,
+    {
+        let octets: u64 = items.iter().map(Item::size).sum();
+        if !self.shared.journal.is_ready()
+            || self.is_poisoned()
+            || octets > MOST
+            || !self.takes(&items)
+        {
+            return Err(items);
+        }
+        let inspected = catch_unwind(AssertUnwindSafe(|| {
+            let inspected = items.iter().map(|item| inspected(item, inspect));
+            inspected.collect::<Vec<_>>()
+        }));
+        let Ok(inspected) = inspected else {
+            // The other way tells which of them cannot be parsed.
+            return Err(items);
+        };
+        let (whole, stored) = items
+            .into_iter()
+            .zip(inspected)
+            .map(|(item, inspected)| named(self.shared.unique(), item, inspected))
+            .unzip();
+        let writing = Arc::new(Writing::default());
+        let told = Arc::clone(&writing);
+        let store = self.clone();
+        let job = Box::new(move || {
+            let failures = store.write_small(whole);
+            let durable = failures.iter().all(Option::is_none);
+            // First, so that nobody who hears of `then` has to wait.
+            told.end(failures);
+            then(durable);
+        });
+        if let Err(job) = self.pool.submit(job) {
+            job();
+        }
+        Ok(Begun { stored, writing })
+    }
+
+    /// Whether a journal takes all of these, as long as it has room.
+    pub(crate) fn takes<B: AsRef<[u8]>>(&self, items: &[Item<B>]) -> bool {
+        self.shared.journaled && items.iter().all(is_small)
+    }
+
+    pub(crate) fn deliver_small<B, D>(
+        &self,
+        items: Vec<Item<B>>,
+        inspect: fn(&[u8]) -> D,
+    ) -> Vec<Result<Stored<D>, Failure>>
+    where
+        B: AsRef<[u8]> + Send + 'static,
+        D: Send + 'static,
+    {
+        let octets = items.iter().map(Item::size).sum();
+        let items = items
+            .into_iter()
+            .map(|item| (self.shared.unique(), item))
+            .collect();
+        let prepared = self
+            .pool
+            .map_with(writers(octets), items, move |(unique, item)| {
+                let inspected = inspected(&item, inspect);
+                named(unique, item, inspected)
+            });
+        let (whole, stored): (Vec<_>, Vec<_>) = prepared.into_iter().map(Option::unzip).unzip();
+        let mut failures = self
+            .write_small(whole.into_iter().flatten().collect())
+            .into_iter();
+        stored
+            .into_iter()
+            .map(|stored| {
+                let stored = stored.ok_or_else(|| Failure::internal("parse", "."))?;
+                match failures.next() {
+                    Some(None) => Ok(stored),
+                    Some(Some(failure)) => Err(failure),
+                    None => Err(Failure::internal("deliver", ".")),
+                }
+            })
+            .collect()
+    }
+
+    /// Make messages durable, and return why one is not, in order.
+    fn write_small(&self, messages: Vec<Whole>) -> Vec<Option<Failure>> {
+        if self.is_poisoned() {
+            return messages
+                .iter()
+                .map(|_| Some(Failure::poisoned(".", None)))
+                .collect();
+        }
+        let together = self.syncs_together(messages.len());
+        let octets = messages
+            .iter()
+            .map(|message| work(message.octets.len() as u64, message.targets.len()));
+        let threads = writers(octets.sum());
+        let messages = Arc::new(messages);
+        let noted = messages.iter().map(|message| Message {
+            paths: &message.paths,
+            modified: message.modified,
+            octets: &message.octets,
+        });
+        let record = match self.shared.journal.begin(&self.shared, clock(), noted) {
+            Ok(record) => record,
+            Err(error) => {
+                let failure = self.shared.sync_failed(FOLDER, error);
+                return vec![Some(failure); messages.len()];
+            }
+        };
+        let shared = Arc::clone(&self.shared);
+        let written: Results = {
+            let messages = Arc::clone(&messages);
+            let numbers = (0..messages.len()).collect();
+            let write = move |number: usize| shared.write_whole(messages.get(number)?);
+            let written = self.pool.map_with(threads, numbers, write);
+            let written = written.into_iter().map(Option::flatten);
+            written
+                .map(|done| done.unwrap_or_else(|| Err(Failure::internal("write", "."))))
+                .collect()
+        };
+        // Without nameless files, one in a folder on another file system would not be seen.
+        let elsewhere = self.shared.without_nameless.load(Ordering::Relaxed)
+            || written.iter().flatten().any(Written::is_elsewhere);
+        let kept = match record.filter(|_| !elsewhere && written.iter().any(Result::is_ok)) {
+            Some(record) => match record.keep() {
+                Ok(()) => written,
+                Err(error) => {
+                    let failure = self.shared.sync_failed(FOLDER, error);
+                    self.shared.take_all_back(written, &failure)
+                }
+            },
+            None => self.synced(written, together),
+        };
+        kept.into_iter()
+            .map(|done| done.map(|written| self.shared.finish(&written)).err())
+            .collect()
+    }
+}
+
+impl Shared {
+    fn write_whole(&self, message: &Whole) -> Option<Result<Written, Failure>> {
+        let folder = &message.targets.first()?.folder;
+        let size = message.octets.len() as u64;
+        Some(
+            self.write_source(folder, &message.unique, &message.octets)
+                .and_then(|source| {
+                    self.name(
+                        source,
+                        &message.base,
+                        &message.targets,
+                        size,
+                        message.modified,
+                    )
+                }),
+        )
+    }
+}
+
+fn is_small<B: AsRef<[u8]>>(item: &Item<B>) -> bool {
+    matches!(item.body, Body::Memory(_))
+        && item.size() <= LARGEST_MESSAGE
+        && !item.targets.is_empty()
+        && item.targets.iter().all(|target| target.check().is_ok())
+}
+
+/// All octets of a message in memory, and what the inspection found.
+fn inspected<B: AsRef<[u8]>, D>(item: &Item<B>, inspect: fn(&[u8]) -> D) -> (Vec<u8>, D) {
+    let body = match &item.body {
+        Body::Memory(body) => body.as_ref(),
+        Body::Spool(_) => &[],
+    };
+    let octets = [item.prefix.as_ref(), body].concat();
+    let inspected = inspect(&octets);
+    (octets, inspected)
+}
+
+fn named<B, D>(
+    unique: String,
+    item: Item<B>,
+    (octets, inspected): (Vec<u8>, D),
+) -> (Whole, Stored<D>) {
+    let size = octets.len() as u64;
+    let base = base(&unique, size);
+    let paths: Vec<_> = item
+        .targets
+        .iter()
+        .map(|target| place(target, &base))
+        .collect();
+    let stored = Stored {
+        base: base.clone(),
+        inspected,
+        size,
+        paths: paths.clone(),
+    };
+    let whole = Whole {
+        unique,
+        base,
+        paths,
+        targets: item.targets,
+        octets,
+        modified: item.modified,
+    };
+    (whole, stored)
+}
