@@ -1,19 +1,23 @@
 """Dispatch between stores that fail: nothing that was answered is lost, nothing that was refused appears."""
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 
 from esp.config import sections
 from esp.core.errors import EspError, StorageFullError, UnavailableError
-from esp.native import Store
+from esp.native import DeliverItem, Failure, Line, Store, Stored
+from esp.services import batch, lost_commit
 from esp.services import dispatch as dispatch_module
-from esp.services import lost_commit
 from esp.services.checking import check
 from esp.services.dispatch import Dispatch, Incoming
 from esp.services.upkeep import Upkeep
@@ -166,6 +170,75 @@ async def test_a_file_that_cannot_be_made_keeps_no_other_message_out(
     # And the connection that was told so is good for more.
     ((placed,),) = await asyncio.gather(dispatch.deliver(Incoming(b"", BODY, (first.target(),))))
     assert placed.uid == 2
+
+
+class Stalled:
+    """A store whose disk hangs: files are known to be durable some seconds late."""
+
+    def __init__(self, store: Store, seconds: float) -> None:
+        self._store, self._seconds = store, seconds
+        self.begun = 0
+        self.held = False
+
+    def begin(self, items: list[DeliverItem]) -> "Stalled | None":
+        delivering = self._store.begin(items)
+        if delivering is None:
+            return None
+        self.begun += 1
+        self._delivering, self._until = delivering, time.monotonic() + self._seconds
+        return self
+
+    @property
+    def stored(self) -> list[Stored]:
+        return self._delivering.stored
+
+    def finish(self, line: Line, success: bytes, failure: bytes) -> None:
+        self.held = True
+
+        def send() -> None:
+            with contextlib.suppress(OSError):
+                line.send(success)
+
+        threading.Timer(self._until - time.monotonic(), send).start()
+
+    def failures(self) -> list[Failure | None]:
+        time.sleep(max(0, self._until - time.monotonic()))
+        return self._delivering.failures()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+
+@pytest.mark.parametrize("seconds", [1.5, 9.0])
+async def test_a_disk_that_hangs_longer_than_the_database_waits_makes_mail_late_only(
+    database_settings: sections.Database,
+    database: Database,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+) -> None:
+    box = await add_box(database)
+    opened = await Database.open(msgspec.structs.replace(database_settings, timeout=1.0))
+    whole = journaled(root)
+    monkeypatch.setattr(batch, "Delivering", Stalled)
+    stalled = Stalled(whole, seconds)
+    dispatch = Dispatch(stalled, opened, Publications())  # type: ignore[arg-type]
+
+    delivering = asyncio.gather(*(dispatch.deliver(Incoming(b"", BODY, (box.target(),))) for _ in range(3)))
+    while not stalled.held:
+        await asyncio.sleep(0.01)
+    # The mailbox is locked, but no longer than we wait for PostgreSQL.
+    async with database.transaction() as tx:
+        await tx.execute("SELECT 1 FROM mailbox WHERE id = $1 FOR UPDATE", box.mailbox)
+    assert seconds < 5 or not delivering.done()
+    placed = await delivering
+
+    assert stalled.begun == 1
+    assert sorted(place.uid for (place,) in placed) == [1, 2, 3]
+    assert sorted(file for _, file in await messages(database, box)) == names(root, box)
+    await dispatch.close()
+    await opened.close()
+    whole.close()
 
 
 async def test_a_client_that_goes_away_disturbs_nobody(

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +15,7 @@ import uvloop
 
 from esp.native import Delivering, DeliverItem, Line, Store
 from esp.storage.postgres import holding
-from esp.storage.postgres.holding import FilesFailed
+from esp.storage.postgres.holding import NotHeldError
 from tests.smtp.conftest import make_certificate
 
 from .conftest import Server
@@ -22,17 +24,22 @@ LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_even
 
 
 class Files:
-    """Files that are durable, or are not, when the test says so."""
+    """Files that are durable, or are not, when the test says so, or from the beginning."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool | None = None) -> None:
         self.asked = asyncio.Event()
+        self._durable = durable
 
-    def finish(self, line: Line, success: bytes, failure: bytes) -> None:
+    def finish(self, line: Line, success: bytes, failure: bytes) -> bytes | None:
         self._line, self._success, self._failure = line, success, failure
         self.asked.set()
+        return None if self._durable is None else self._end(self._durable)
+
+    def _end(self, durable: bool) -> bytes:
+        return self._success if durable else self._failure
 
     def end(self, *, durable: bool) -> None:
-        octets = self._success if durable else self._failure
+        octets = self._end(durable)
         assert self._line.send(octets) == len(octets)
 
 
@@ -54,7 +61,6 @@ async def insert(
     octets: bytes,
     timeout: float | None = None,
 ) -> int:
-    assert holding.can_hold(holder)
     with holding.committed_with(files, holder):  # type: ignore[arg-type]
         count: int = await holder.fetchval(
             "INSERT INTO held VALUES ($1) RETURNING length(octets)", octets, timeout=timeout
@@ -114,7 +120,7 @@ def test_a_statement_whose_files_fail_is_undone_and_the_connection_goes_on(
 
             files.end(durable=False)
 
-            with pytest.raises(FilesFailed):
+            with pytest.raises(NotHeldError):
                 await inserting
             assert await count(other) == 0
             assert await holder.fetchval("INSERT INTO held VALUES ('y') RETURNING 7") == 7
@@ -122,6 +128,81 @@ def test_a_statement_whose_files_fail_is_undone_and_the_connection_goes_on(
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(act())
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_a_statement_that_has_to_be_prepared_anew_is_held_back_as_well(
+    server: Server, durable: bool
+) -> None:
+    async with two(server.dsn()) as (holder, other):
+        await other.execute(
+            """
+            CREATE OR REPLACE FUNCTION hold(octets bytea, OUT one int) LANGUAGE plpgsql AS
+            $$ BEGIN INSERT INTO held VALUES (octets); one := 1; END $$
+            """
+        )
+        statement = "SELECT * FROM hold($1)"
+        with holding.committed_with(Files(durable=True), holder):  # type: ignore[arg-type]
+            await holder.fetchrow(statement, b"1")
+        await other.execute(
+            """
+            DROP FUNCTION hold;
+            CREATE FUNCTION hold(octets bytea, OUT one int, OUT two int) LANGUAGE plpgsql AS
+            $$ BEGIN INSERT INTO held VALUES (octets); one := 1; two := 2; END $$
+            """
+        )
+        failure = contextlib.nullcontext() if durable else pytest.raises(NotHeldError)
+        with failure, holding.committed_with(Files(durable=durable), holder):  # type: ignore[arg-type]
+            row = await holder.fetchrow(statement, b"2")
+            # PostgreSQL refuses what was prepared, and asyncpg does it all again.
+            assert row is not None and len(row) == 2
+
+        assert await count(other) == 1 + durable
+        await other.execute("DROP FUNCTION hold")
+
+
+@pytest.mark.parametrize("rows", ["fetch", "fetchrow"])
+async def test_a_statement_whose_time_is_over_before_its_files_are_there_is_undone(
+    server: Server, rows: str
+) -> None:
+    async with two(server.dsn()) as (holder, other):
+        await holder.execute("SET statement_timeout = 300")
+        files = Files()
+
+        async def insert() -> None:
+            with holding.committed_with(files, holder):  # type: ignore[arg-type]
+                await getattr(holder, rows)("INSERT INTO held VALUES ('x') RETURNING 1")
+
+        inserting = asyncio.create_task(insert())
+        await files.asked.wait()
+        await asyncio.sleep(0.6)
+        files.end(durable=True)
+
+        # Whether the limit holds for a statement whose rows were all fetched is PostgreSQL's; it is one or the other.
+        undone = await asyncio.gather(inserting, return_exceptions=True)
+        assert [type(error) for error in undone] in ([NotHeldError], [type(None)])
+        assert await count(other) == (undone == [None])
+        assert await holder.fetchval("SELECT 1") == 1
+
+
+async def test_a_server_that_reads_nothing_does_not_stop_the_loop(server: Server, tmp_path: Path) -> None:
+    store = Store(tmp_path, 2, True, "mx", journal=True)
+    async with two(server.dsn()) as (holder, other):
+        await holder.fetchval("SELECT length($1::bytea)", b"")
+        while (files := store.begin([DeliverItem(b"", b"x", ["a"], [None], 0)])) is None:
+            await asyncio.to_thread(store.deliver, [DeliverItem(b"", b"x", ["a"], [None], 0)])
+        assert files.failures() == [None]
+        os.kill(holder.get_server_pid(), signal.SIGSTOP)
+        try:
+            inserting = asyncio.create_task(insert(holder, files, bytes(20_000_000)))
+            for _ in range(20):
+                await asyncio.wait_for(asyncio.sleep(0.01), 5)
+            assert not inserting.done()
+        finally:
+            os.kill(holder.get_server_pid(), signal.SIGCONT)
+        assert await inserting == 20_000_000
+        assert await count(other) == 1
+    store.close()
 
 
 async def test_an_error_of_the_statement_itself_is_told_when_the_files_are_there(server: Server) -> None:
@@ -230,12 +311,13 @@ def test_connections_over_tcp_work_with_tls_and_can_hold_without(
             door(server, context if tls else None) as port,
             two(f"postgresql://esp@127.0.0.1:{port}/postgres") as (holder, other),
         ):
-            assert holding.can_hold(holder) != tls
+            files = Files()
+            inserting = asyncio.create_task(insert(holder, files, b"x"))
             if tls:
+                with pytest.raises(NotHeldError):
+                    await inserting
                 await holder.execute("INSERT INTO held VALUES ('x')")
             else:
-                files = Files()
-                inserting = asyncio.create_task(insert(holder, files, b"x"))
                 await files.asked.wait()
                 await carried_out(other)
                 assert await count(other) == 0

@@ -2062,9 +2062,12 @@ class Delivering:
     @property
     def stored(self) -> list[Stored]:
         """What they are when they are there, in order."""
-    def finish(self, line: Line, success: bytes, failure: bytes) -> None:
-        """Have one or the other sent, by whether all files are durable: as soon as that is known, by the thread that
-        knows it; at once when it is known. Of two calls before that the last one counts."""
+    def finish(self, line: Line, success: bytes, failure: bytes) -> bytes | None:
+        """Have one or the other sent as soon as it is known whether all files are durable, by the thread that knows it.
+
+        When it is known already, nothing is sent, and what would be is returned. Of several calls before that the last
+        one counts. A line that does not take it all is shut.
+        """
     def failures(self) -> list[Failure | None]:
         """Return why a message is not there, or `None`, for each in order. Blocks until nothing is under way any more;
         what `finish` sends is sent after that."""
@@ -2074,7 +2077,11 @@ class Line:
     """A connection's socket for threads that do not wait for the GIL."""
 
     def __new__(cls, descriptor: int) -> Self:
-        """Take a descriptor, for good: one that nobody else has, made by `os.dup`."""
+        """Have a descriptor of our own for the socket of this one.
+
+        Raises:
+            OSError: it is none, or there are too many.
+        """
     def send(self, octets: bytes) -> int:
         """Send what there is room for, and return how much that was; never blocks.
 

@@ -8,6 +8,7 @@ are there: that is looked up before anybody is answered, and while it cannot be,
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -32,9 +33,9 @@ from esp.services.lost_commit import UnknownOutcome
 from esp.storage import maildir
 from esp.storage.postgres import delivery
 from esp.storage.postgres.delivery import Delivery, Outcome, Place, Placed, Refused
-from esp.storage.postgres.holding import FilesFailed
+from esp.storage.postgres.holding import NotHeldError
 from esp.storage.postgres.imports import Imported
-from esp.storage.postgres.pool import Database
+from esp.storage.postgres.pool import Connection, Database
 from esp.telemetry.log import get_logger
 
 log = get_logger(__name__)
@@ -86,7 +87,7 @@ class Entry:
         targets = incoming.targets
         self.places = targets if len(targets) == 1 else tuple(_unique(targets))
         self.delivery: Delivery | None = None
-        """As soon as its files are there."""
+        """As soon as it is known what its files are."""
 
     def succeed(self, placed: tuple[Placed, ...]) -> None:
         """Tell where it is."""
@@ -132,7 +133,7 @@ class Batches:
         """Write the files of a batch, or begin to, and return those entries that have them; the others have failed."""
         now = datetime.now(UTC)
         now_nanoseconds = maildir.nanoseconds(now)
-        begun: list[_Begun] = []
+        begun: list[_Prepared] = []
         items: list[DeliverItem] = []
         for entry in batch:
             incoming = entry.incoming
@@ -186,7 +187,7 @@ class Batches:
             while batch:
                 outcome = await self._rows([_delivery(entry) for entry in batch], files)
                 if outcome is None:
-                    batch = await _with_files(batch, files)
+                    batch = await self._with_files(batch, files)
                 elif isinstance(outcome, Refused):
                     batch = await self._without(batch, outcome)
                 else:
@@ -198,10 +199,10 @@ class Batches:
             for entry in batch:
                 entry.fail(error)
         except EspError as error:
-            await self._undo(await _with_files(batch, files), error)
+            await self._undo(await self._with_files(batch, files), error)
         except Exception:
             log.exception("dispatch_rows_failed", messages=len(batch))
-            await self._apart(await _with_files(batch, files))
+            await self._apart(await self._with_files(batch, files))
         else:
             # Not above: whatever went wrong here, the rows are there.
             if batch and isinstance(outcome, tuple):
@@ -239,16 +240,31 @@ class Batches:
     async def _rows(
         self, deliveries: Sequence[Delivery], files: Delivering | None
     ) -> Outcome | Refused | None:
-        """Return what became of the rows; `None`: nothing, since some of the files are not there."""
+        """Return what became of the rows; `None`: nothing, and the files have to be there first."""
+        tries = itertools.count()
+
+        async def place(connection: Connection) -> Outcome | Refused:
+            if next(tries) and files is not None:
+                # Rolled back, lost or timed out: mailboxes are not locked again for as long as a disk hangs.
+                raise NotHeldError
+            return await delivery.place(connection, deliveries, files)
+
         try:
-            return await lost_commit.written(
-                self._database,
-                deliveries,
-                lambda connection: delivery.place(connection, deliveries, files),
-                lambda outcome: outcome,
-            )
-        except FilesFailed:
+            return await lost_commit.written(self._database, deliveries, place, lambda outcome: outcome)
+        except NotHeldError:
             return None
+
+    async def _with_files(self, batch: list[Entry], files: Delivering | None) -> list[Entry]:
+        """Wait until all files are there that will be, and return the entries that have theirs; the others fail."""
+        if files is None:
+            return batch
+        left: list[Entry] = []
+        for entry, failure in zip(batch, await self._writer.do(Delivering.failures, files), strict=True):
+            if failure is None:
+                left.append(entry)
+            else:
+                _fail(entry, failure)
+        return left
 
     async def _without(self, batch: list[Entry], refused: Refused) -> list[Entry]:
         """Answer those that stand in the way, and return the others."""
@@ -281,7 +297,7 @@ class Batches:
             entry.fail(error)
 
 
-_Begun = tuple[Entry, datetime, list[str | None]]
+_Prepared = tuple[Entry, datetime, list[str | None]]
 """An entry, its internal date, and the letters of its file in each place."""
 
 
@@ -291,19 +307,6 @@ def _is_plain(entry: Entry) -> bool:
     return incoming.imported is None and not any(
         target.keywords or target.flags >> FIRST_KEYWORD_BIT for target in incoming.targets
     )
-
-
-async def _with_files(batch: list[Entry], files: Delivering | None) -> list[Entry]:
-    """Wait until all files are there that will be, and return the entries that have theirs; the others fail."""
-    if files is None:
-        return batch
-    left: list[Entry] = []
-    for entry, failure in zip(batch, await asyncio.to_thread(files.failures), strict=True):
-        if failure is None:
-            left.append(entry)
-        else:
-            _fail(entry, failure)
-    return left
 
 
 def _fail(entry: Entry, failure: Failure) -> None:

@@ -171,7 +171,7 @@ impl Journal {
         }
         let at = PAGE + state.half * HALF + state.at;
         write_at(file, at, &record)?;
-        start_writing(file, at, length);
+        start_writing(file, at, length)?;
         Ok(Some(Record {
             journal: self,
             state,
@@ -286,14 +286,21 @@ impl Record<'_> {
 }
 
 /// Have the disk begin with octets that fdatasync(2) will wait for.
-fn start_writing(file: &OwnedFd, at: usize, length: usize) {
+fn start_writing(file: &OwnedFd, at: usize, length: usize) -> rustix::io::Result<()> {
     let (Ok(at), Ok(length)) = (i64::try_from(at), i64::try_from(length)) else {
-        return;
+        return Err(Errno::FBIG);
     };
     #[allow(unsafe_code)] // It looks at no memory of ours.
-    // Whether it can, or fails, does not matter: fdatasync(2) does it then, and tells.
-    let _ =
+    let done =
         unsafe { libc::sync_file_range(file.as_raw_fd(), at, length, libc::SYNC_FILE_RANGE_WRITE) };
+    if done == 0 {
+        return Ok(());
+    }
+    match Errno::from_io_error(&std::io::Error::last_os_error()) {
+        Some(error @ (Errno::IO | Errno::NOSPC | Errno::DQUOT)) => Err(error),
+        // Where it is not possible, fdatasync(2) does it all.
+        _ => Ok(()),
+    }
 }
 
 fn run(shared: &Shared) {

@@ -24,6 +24,6 @@ pub use error::{Failure, Reason};
 pub use files::{Entry, Rename};
 pub use journal::{Kept, kept_messages};
 pub use recover::LeftJournals;
-pub use small::{Begun, Writing};
+pub use small::{Underway, Writing};
 pub use spool::Spool;
 pub use store::{Store, sync_file_system};

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// More octets at once are inspected in threads, not while the caller waits.
-const MOST: u64 = 1024 * 1024;
+const MOST_INSPECTED: u64 = 1024 * 1024;
 
 /// A message whose file has its names already, but is not there.
 struct Whole {
@@ -25,7 +25,7 @@ struct Whole {
 }
 
 /// Messages on their way to the disk.
-pub struct Begun<D> {
+pub struct Underway<D> {
     /// What they are once they are there: one for each item, in order.
     pub stored: Vec<Stored<D>>,
     /// Tells whether they are.
@@ -72,14 +72,15 @@ impl Store {
         items: Vec<Item<B>>,
         inspect: fn(&[u8]) -> D,
         then: impl FnOnce(bool) + Send + 'static,
-    ) -> Result<Begun<D>, Vec<Item<B>>>
+    ) -> Result<Underway<D>, Vec<Item<B>>>
     where
         B: AsRef<[u8]>,
     {
         let octets: u64 = items.iter().map(Item::size).sum();
-        if !self.shared.journal.is_ready()
+        if items.is_empty()
+            || !self.shared.journal.is_ready()
             || self.is_poisoned()
-            || octets > MOST
+            || octets > MOST_INSPECTED
             || !self.takes(&items)
         {
             return Err(items);
@@ -92,7 +93,7 @@ impl Store {
             // The other way tells which of them cannot be parsed.
             return Err(items);
         };
-        let (whole, stored) = items
+        let (whole, stored): (Vec<_>, Vec<_>) = items
             .into_iter()
             .zip(inspected)
             .map(|(item, inspected)| named(self.shared.unique(), item, inspected))
@@ -101,7 +102,9 @@ impl Store {
         let told = Arc::clone(&writing);
         let store = self.clone();
         let job = Box::new(move || {
-            let failures = store.write_small(whole);
+            let count = whole.len();
+            let failures = catch_unwind(AssertUnwindSafe(|| store.write_small(whole)))
+                .unwrap_or_else(|_| vec![Some(Failure::internal("write", ".")); count]);
             let durable = failures.iter().all(Option::is_none);
             // First, so that nobody who hears of `then` has to wait.
             told.end(failures);
@@ -110,7 +113,7 @@ impl Store {
         if let Err(job) = self.pool.submit(job) {
             job();
         }
-        Ok(Begun { stored, writing })
+        Ok(Underway { stored, writing })
     }
 
     /// Whether a journal takes all of these, as long as it has room.

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A peer that reads nothing for so many seconds will not read any more.
@@ -17,21 +17,30 @@ pub(crate) struct Line(Arc<OwnedFd>);
 #[pymethods]
 impl Line {
     #[new]
-    fn new(descriptor: i32) -> Self {
-        #[allow(unsafe_code)] // `os.dup()` made it for us: nobody else has it.
-        Self(Arc::new(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+    fn new(descriptor: i32) -> PyResult<Self> {
+        if descriptor < 0 {
+            return Err(os_error(Errno::BADF));
+        }
+        #[allow(unsafe_code)] // For as long as the call, in which Python keeps it.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        descriptor
+            .try_clone_to_owned()
+            .map(|own| Self(Arc::new(own)))
+            .map_err(|error| PyOSError::new_err(error.to_string()))
+    }
+
+    fn send(&self, octets: &[u8]) -> PyResult<usize> {
+        send_some(&self.0, octets).map_err(os_error)
     }
 
     fn shut(&self) {
         // One that is shut already is what was wanted.
         let _ = shutdown(&self.0, Shutdown::Both);
     }
+}
 
-    fn send(&self, octets: &[u8]) -> PyResult<usize> {
-        send_some(&self.0, octets).map_err(|error| {
-            PyOSError::new_err((error.raw_os_error(), "The connection takes nothing"))
-        })
-    }
+fn os_error(error: Errno) -> PyErr {
+    PyOSError::new_err((error.raw_os_error(), "The connection takes nothing"))
 }
 
 /// Send as much as there is room for.
@@ -45,7 +54,6 @@ fn send_some(socket: &OwnedFd, octets: &[u8]) -> Result<usize, Errno> {
     }
 }
 
-/// Send it all, waiting for room; whoever reads the connection learns that it was lost.
 fn send_all(socket: &OwnedFd, mut octets: &[u8]) -> Result<(), Errno> {
     let patience = Timespec {
         tv_sec: PATIENCE,
@@ -54,8 +62,12 @@ fn send_all(socket: &OwnedFd, mut octets: &[u8]) -> Result<(), Errno> {
     while !octets.is_empty() {
         let sent = send_some(socket, octets)?;
         octets = octets.get(sent..).unwrap_or_default();
-        if sent == 0 && poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&patience))? == 0 {
-            return Err(Errno::TIMEDOUT);
+        if sent == 0 {
+            match poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&patience)) {
+                Ok(0) => return Err(Errno::TIMEDOUT),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(())
@@ -69,44 +81,53 @@ pub(crate) struct Verdict(Mutex<State>);
 enum State {
     #[default]
     Open,
-    Awaited {
-        line: Arc<OwnedFd>,
-        success: Vec<u8>,
-        failure: Vec<u8>,
-    },
+    Awaited(Arc<OwnedFd>, Ends),
     Given(bool),
 }
 
+struct Ends {
+    success: Vec<u8>,
+    failure: Vec<u8>,
+}
+
+impl Ends {
+    fn by(self, succeeded: bool) -> Vec<u8> {
+        if succeeded {
+            self.success
+        } else {
+            self.failure
+        }
+    }
+}
+
 impl Verdict {
-    /// Send one or the other: when the verdict is given, or now, if it was.
-    pub(crate) fn send(&self, line: &Line, success: Vec<u8>, failure: Vec<u8>) {
+    /// Have one or the other sent when the verdict is given; if it was, return that one.
+    pub(crate) fn finish(
+        &self,
+        line: &Line,
+        success: Vec<u8>,
+        failure: Vec<u8>,
+    ) -> Option<Vec<u8>> {
+        let ends = Ends { success, failure };
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let State::Given(succeeded) = *state else {
-            *state = State::Awaited {
-                line: Arc::clone(&line.0),
-                success,
-                failure,
-            };
-            return;
-        };
-        drop(state);
-        let octets = if succeeded { success } else { failure };
-        let _ = send_all(&line.0, &octets);
+        if let State::Given(succeeded) = *state {
+            return Some(ends.by(succeeded));
+        }
+        *state = State::Awaited(Arc::clone(&line.0), ends);
+        None
     }
 
     /// Give it.
     pub(crate) fn give(&self, succeeded: bool) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *state, State::Given(succeeded));
-        drop(state);
-        if let State::Awaited {
-            line,
-            success,
-            failure,
-        } = before
+        let before = {
+            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *state, State::Given(succeeded))
+        };
+        if let State::Awaited(line, ends) = before
+            && send_all(&line, &ends.by(succeeded)).is_err()
         {
-            let octets = if succeeded { success } else { failure };
-            let _ = send_all(&line, &octets);
+            // So that whoever reads it learns that nothing more will come.
+            let _ = shutdown(&line, Shutdown::Both);
         }
     }
 }

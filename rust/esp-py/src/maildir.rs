@@ -200,8 +200,16 @@ struct Delivering {
 
 #[pymethods]
 impl Delivering {
-    fn finish(&self, line: &Line, success: &[u8], failure: &[u8]) {
-        self.verdict.send(line, success.to_vec(), failure.to_vec());
+    fn finish<'py>(
+        &self,
+        py: Python<'py>,
+        line: &Line,
+        success: &[u8],
+        failure: &[u8],
+    ) -> Option<Bound<'py, PyBytes>> {
+        self.verdict
+            .finish(line, success.to_vec(), failure.to_vec())
+            .map(|octets| PyBytes::new(py, &octets))
     }
 
     fn failures(&self, py: Python<'_>) -> Vec<Option<Failure>> {

@@ -9,7 +9,6 @@ call costs half as much as the same statements one by one (docs/adr/0004-durable
 What a broken connection leaves unknown, `find` finds out.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +21,6 @@ from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS, SystemFlag
 from esp.core.principal import AccountId
 from esp.native import Delivering, Description
 from esp.storage.postgres import holding, imports, outbox
-from esp.storage.postgres.holding import FilesFailed
 from esp.storage.postgres.imports import Imported
 from esp.storage.postgres.lending import CLIENT_ERRORS
 from esp.storage.postgres.pool import Connection
@@ -54,7 +52,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One message whose file is durable in all its places."""
+    """One message with a file in all its places, durable by the commit."""
 
     file: str
     """The Maildir base name."""
@@ -114,15 +112,12 @@ async def place(
             that are imported or have keywords, which take more than one statement.
 
     Raises:
-        FilesFailed: some of the files are not there, and nothing was done.
+        NotHeldError: nothing was done, since it could not be in this way; `Delivering.failures` tells which files are
+            there.
     """
     if files is not None:
-        if not holding.can_hold(connection):
-            if any(await asyncio.to_thread(files.failures)):
-                raise FilesFailed
-        else:
-            with holding.committed_with(files, connection):
-                return await _place(connection, deliveries)
+        with holding.committed_with(files, connection):
+            return await _place(connection, deliveries)
     notes = [(one.places[0].account, one.imported) for one in deliveries if one.imported is not None]
     with_keywords = any(there.flags >> FIRST_KEYWORD_BIT for one in deliveries for there in one.places)
     if not notes and not with_keywords:

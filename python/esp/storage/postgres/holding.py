@@ -10,7 +10,7 @@ they cannot be, it sends something that PostgreSQL refuses before it, which undo
 """
 
 import asyncio
-import os
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -22,15 +22,15 @@ from esp.native import Delivering, Line
 if TYPE_CHECKING:
     from esp.storage.postgres.pool import Connection
 
-_BIND = ord("B")
+_BIND, _TERMINATE = b"BX"
 _SYNC = b"S\0\0\0\4"
 _PORTAL = b"files that are not durable\0"
 _ABORT = b"E" + (4 + len(_PORTAL) + 4).to_bytes(4) + _PORTAL + bytes(4) + _SYNC
 """An Execute of a portal that never was. The rest until the Sync is passed over, and all of it rolled back."""
 
 
-class FilesFailed(Exception):  # noqa: N818 - an outcome
-    """The statement was undone, since the files that it was about are not durable."""
+class NotHeldError(Exception):
+    """The statement was undone, or not begun: its files are not durable, or were not soon enough."""
 
 
 async def connect(*arguments: Any, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
@@ -44,74 +44,76 @@ async def connect(*arguments: Any, **options: Any) -> "asyncpg.Connection[asyncp
     return connection
 
 
-def can_hold(connection: "Connection") -> bool:
-    """Tell whether a commit can wait on this connection."""
-    return isinstance(_transport(connection), _Transport)
-
-
 @contextmanager
 def committed_with(files: Delivering, connection: "Connection") -> Iterator[None]:
-    """Have the one statement of the block committed when the files are durable.
+    """Have the statements of the block committed when the files are durable, each by itself.
 
     Raises:
-        FilesFailed: they are not, and it was undone.
+        NotHeldError: they are not, or were not before PostgreSQL's time for the statement was over, or this connection
+            cannot wait.
     """
-    transport = _transport(connection)
-    transport.hold(files)
+    transport = connection._transport  # type: ignore[union-attr]
+    if not isinstance(transport, _Transport):
+        raise NotHeldError
+    transport.files = files
     try:
         yield
-    except asyncpg.InvalidCursorNameError as error:
-        raise FilesFailed from error
-    except asyncpg.PostgresError:
-        raise  # an answer
-    except BaseException:
-        # Whatever else is sent now would commit the statement.
-        connection.terminate()
+    except (asyncpg.InvalidCursorNameError, asyncpg.QueryCanceledError) as error:
+        raise NotHeldError from error
+    except BaseException as error:
+        if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.PostgresConnectionError):
+            # No answer, so it may be held still: whatever else is sent would commit it.
+            transport.shut()
+            with contextlib.suppress(asyncpg.InterfaceError):  # the pool has it no more
+                connection.terminate()
         raise
     finally:
-        transport.hold(None)
-
-
-def _transport(connection: "Connection") -> Any:
-    return connection._transport  # type: ignore[union-attr]
+        transport.files = None
 
 
 class _Transport:
-    """What asyncpg writes to. All but `write` is as it was."""
+    """What asyncpg writes to. All but this is as it was."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._files: Delivering | None = None
+        self.plain = transport
+        self.files: Delivering | None = None
+        """What commits wait for, from now on."""
         self._line: Line | None = None
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def hold(self, files: Delivering | None) -> None:
-        """Hold the next statement's commit back until these are durable."""
-        self._files = files
+        return getattr(self.plain, name)
 
     def write(self, data: memoryview) -> None:
-        """Write, or hold the end back."""
-        if self._files is None or data[0] != _BIND:
-            self._transport.write(data)
-            return
-        files, self._files = self._files, None
-        if data[-len(_SYNC) :] != _SYNC or self._transport.get_write_buffer_size():
-            # Rows before files would be a lost message; asyncpg ends the connection.
+        """Write, but for the Sync behind a Bind."""
+        if self.files is None or data[0] not in (_BIND, _TERMINATE):
+            self.plain.write(data)
+        elif data[0] == _BIND:
+            self._hold(self.files, data)
+        # A Terminate would stand behind a part of the statement, perhaps. What follows it ends the connection as well.
+
+    def _hold(self, files: Delivering, data: memoryview) -> None:
+        if data[-len(_SYNC) :] != _SYNC or self.plain.get_write_buffer_size():
+            # Rows before files would be a lost message.
             raise RuntimeError("The commit cannot be held back")
         if self._line is None:
-            self._line = Line(os.dup(self._transport.get_extra_info("socket").fileno()))
+            self._line = Line(self.plain.get_extra_info("socket").fileno())
         statement = bytes(data[: -len(_SYNC)])
-        # Not by way of the loop, which would write later than the thread may.
+        # Not by way of the loop, which may write later than the thread.
         rest = statement[self._line.send(statement) :]
-        files.finish(self._line, rest + _SYNC, rest + _ABORT)
+        known = files.finish(self._line, rest + _SYNC, rest + _ABORT)
+        if known is not None:
+            self.plain.write(known)
 
     def abort(self) -> None:
-        """End the connection now; the thread may have it still."""
+        """End the connection now, which the thread may have still."""
+        self.shut()
+        self.plain.abort()
+
+    def shut(self) -> None:
+        """Let nothing more be sent by the thread."""
         if self._line is not None:
             self._line.shut()
-        self._transport.abort()
+            self._line = None
 
 
 class _Made(asyncio.Protocol):
@@ -152,7 +154,7 @@ class _Loop:
         return await _made(self._loop.create_unix_connection(lambda: _Made(factory()), *where, **how))
 
     async def start_tls(self, transport: _Transport, *how: Any, **options: Any) -> asyncio.Transport | None:
-        return await self._loop.start_tls(transport._transport, *how, **options)
+        return await self._loop.start_tls(transport.plain, *how, **options)
 
 
 async def _made(connecting: Awaitable[tuple[asyncio.Transport, _Made]]) -> _Connected:

@@ -197,6 +197,10 @@ async def _pool(settings: sections.Database, *, durable: bool) -> "asyncpg.Pool[
             "statement_timeout": milliseconds,
             # A process that stopped in the middle must not hold its rows for ever.
             "idle_in_transaction_session_timeout": milliseconds,
+            # Nor must a machine that lost its power or its network, whose transaction waits for a message (`holding`).
+            "tcp_keepalives_idle": "10",
+            "tcp_keepalives_interval": "5",
+            "tcp_keepalives_count": "3",
             # Compiling costs more than any of our statements.
             "jit": "off",
             "timezone": "UTC",
