@@ -17,6 +17,7 @@ from esp.native import Delivering, DeliverItem, Line, Store
 from esp.storage.postgres import holding
 from esp.storage.postgres.holding import NotHeldError
 from tests.smtp.conftest import make_certificate
+from tests.support.proxy import tcp_door
 
 from .conftest import Server
 
@@ -268,36 +269,6 @@ def test_a_statement_larger_than_the_socket_takes_is_sent_to_its_end(
         runner.run(act())
 
 
-@asynccontextmanager
-async def door(server: Server, tls: ssl.SSLContext | None) -> AsyncIterator[int]:
-    """A port that leads to the server, which itself has none; with TLS as a server that has it, else as it answers."""
-
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while octets := await reader.read(65536):
-                writer.write(octets)
-                await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner = await asyncio.open_unix_connection(server.path / "run" / ".s.PGSQL.5432")
-        if tls is not None:
-            await reader.readexactly(8)  # SSLRequest
-            writer.write(b"S")
-            await writer.drain()
-            await writer.start_tls(tls)
-        await asyncio.gather(pass_on(reader, inner[1]), pass_on(inner[0], writer))
-
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield listening.sockets[0].getsockname()[1]
-    finally:
-        listening.close()
-
-
 @LOOPS
 @pytest.mark.parametrize("tls", [True, False])
 def test_connections_over_tcp_work_with_tls_and_can_hold_without(
@@ -308,7 +279,7 @@ def test_connections_over_tcp_work_with_tls_and_can_hold_without(
         context.load_cert_chain(*make_certificate(tmp_path))
         # Without a certificate to look for, asyncpg asks for TLS, and takes what it gets (sslmode=prefer).
         async with (
-            door(server, context if tls else None) as port,
+            tcp_door(server.path / "run" / ".s.PGSQL.5432", context if tls else None) as port,
             two(f"postgresql://esp@127.0.0.1:{port}/postgres") as (holder, other),
         ):
             files = Files()

@@ -1,8 +1,12 @@
-"""A connection to PostgreSQL that is lost at the worst moment."""
+"""Ways to PostgreSQL that lose the connection at the worst moment, or have TLS."""
 
 import asyncio
 import contextlib
+import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
+
+_SYNC = b"S\0\0\0\4"
 
 
 class Proxy:
@@ -41,6 +45,9 @@ class Proxy:
         try:
             while octets := await reader.read(1 << 20):
                 if self.cut and all(mark in octets for mark in self.marks):
+                    while self.cut != "before" and not octets.endswith(_SYNC):
+                        # A commit that is held back (`esp.storage.postgres.holding`) comes a little later.
+                        octets += await reader.read(1 << 20)
                     await self._cut(octets, upstream, upstream_reader, writer, back)
                     return
                 upstream.write(octets)
@@ -80,3 +87,33 @@ class Proxy:
         while octets := await reader.read(1 << 20):
             writer.write(octets)
         writer.close()
+
+
+@contextlib.asynccontextmanager
+async def tcp_door(server: Path, tls: ssl.SSLContext | None) -> AsyncIterator[int]:
+    """A port that leads to the server, which itself has none; with TLS as a server that has it, else as it answers."""
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while octets := await reader.read(65536):
+                writer.write(octets)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner = await asyncio.open_unix_connection(server)
+        if tls is not None:
+            await reader.readexactly(8)  # SSLRequest
+            writer.write(b"S")
+            await writer.drain()
+            await writer.start_tls(tls)
+        await asyncio.gather(pass_on(reader, inner[1]), pass_on(inner[0], writer))
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        listening.close()

@@ -33,7 +33,7 @@ from esp.services.lost_commit import UnknownOutcome
 from esp.storage import maildir
 from esp.storage.postgres import delivery
 from esp.storage.postgres.delivery import Delivery, Outcome, Place, Placed, Refused
-from esp.storage.postgres.holding import NotHeldError
+from esp.storage.postgres.holding import CannotHoldError, NotHeldError
 from esp.storage.postgres.imports import Imported
 from esp.storage.postgres.pool import Connection, Database
 from esp.telemetry.log import get_logger
@@ -120,6 +120,8 @@ class Batches:
         self._store = store
         self._database = database
         self._changed = changed
+        self._beside = True
+        """Whether rows can be written while files are, as far as is known."""
         # Of a batch; the store has threads of its own for its files.
         self._writer = Hand("dispatch")
         self._unlinker = Hand("dispatch-undo")
@@ -151,7 +153,8 @@ class Batches:
             items.append(item)
         results: Sequence[Stored | Failure]
         try:
-            files = self._store.begin(items) if all(_is_plain(entry) for entry, _, _ in begun) else None
+            beside = self._beside and all(_is_plain(entry) for entry, _, _ in begun)
+            files = self._store.begin(items) if beside else None
             results = await self._writer.do(self._store.deliver, items) if files is None else files.stored
         except Exception:
             log.exception("dispatch_write_failed")
@@ -251,7 +254,8 @@ class Batches:
 
         try:
             return await lost_commit.written(self._database, deliveries, place, lambda outcome: outcome)
-        except NotHeldError:
+        except NotHeldError as error:
+            self._beside = self._beside and not isinstance(error, CannotHoldError)
             return None
 
     async def _with_files(self, batch: list[Entry], files: Delivering | None) -> list[Entry]:
@@ -259,7 +263,8 @@ class Batches:
         if files is None:
             return batch
         left: list[Entry] = []
-        for entry, failure in zip(batch, await self._writer.do(Delivering.failures, files), strict=True):
+        failures = await self._writer.do(lambda writing: writing.failures(), files)
+        for entry, failure in zip(batch, failures, strict=True):
             if failure is None:
                 left.append(entry)
             else:

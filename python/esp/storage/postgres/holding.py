@@ -33,6 +33,10 @@ class NotHeldError(Exception):
     """The statement was undone, or not begun: its files are not durable, or were not soon enough."""
 
 
+class CannotHoldError(NotHeldError):
+    """Nor would any other be on a connection like this one."""
+
+
 async def connect(*arguments: Any, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
     """Do as `asyncpg.connect`; statements of the connection can be held back, unless it has TLS."""
     loop = options.pop("loop", None) or asyncio.get_running_loop()
@@ -49,12 +53,12 @@ def committed_with(files: Delivering, connection: "Connection") -> Iterator[None
     """Have the statements of the block committed when the files are durable, each by itself.
 
     Raises:
-        NotHeldError: they are not, or were not before PostgreSQL's time for the statement was over, or this connection
-            cannot wait.
+        NotHeldError: they are not, or were not before PostgreSQL's time for the statement was over.
+        CannotHoldError: the connection has TLS.
     """
     transport = connection._transport  # type: ignore[union-attr]
     if not isinstance(transport, _Transport):
-        raise NotHeldError
+        raise CannotHoldError
     transport.files = files
     try:
         yield
