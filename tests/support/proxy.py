@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-_SYNC = b"S\0\0\0\4"
+_BIND, _SYNC = b"B", b"S\0\0\0\4"
 
 
 class Proxy:
@@ -45,9 +45,10 @@ class Proxy:
         try:
             while octets := await reader.read(1 << 20):
                 if self.cut and all(mark in octets for mark in self.marks):
-                    while self.cut != "before" and not octets.endswith(_SYNC):
+                    if self.cut != "before" and octets.startswith(_BIND):
                         # A commit that is held back (`esp.storage.postgres.holding`) comes a little later.
-                        octets += await reader.read(1 << 20)
+                        while not octets.endswith(_SYNC) and (more := await reader.read(1 << 20)):
+                            octets += more
                     await self._cut(octets, upstream, upstream_reader, writer, back)
                     return
                 upstream.write(octets)
