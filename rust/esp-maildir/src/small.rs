@@ -110,7 +110,7 @@ impl Store {
             told.end(failures);
             then(durable);
         });
-        if let Err(job) = self.pool.submit(job) {
+        if let Err(job) = self.writers.submit(job) {
             job();
         }
         Ok(Underway { stored, writing })
@@ -278,4 +278,92 @@ fn named<B, D>(
         modified: item.modified,
     };
     (whole, stored)
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::time::{Duration, Instant};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn item(octets: &'static [u8]) -> Item<&'static [u8]> {
+        Item {
+            prefix: b"",
+            body: Body::Memory(octets),
+            targets: vec![Target {
+                folder: "a".to_owned(),
+                letters: None,
+            }],
+            modified: 0,
+        }
+    }
+
+    /// A store with one thread, and a journal that is in use.
+    fn store(name: &str) -> (std::path::PathBuf, Store) {
+        let name = format!("esp-small-{}-{name}", std::process::id());
+        let root = std::env::temp_dir().join(name);
+        std::fs::create_dir(&root).unwrap();
+        let store = Store::open(&root, 1, true, "mx", true).unwrap();
+        let began = Instant::now();
+        while !store.shared.journal.is_ready() {
+            assert!(store.journal_failure().is_none() && began.elapsed() < LONG);
+            assert!(
+                store
+                    .deliver(vec![item(b"x")], |_| ())
+                    .iter()
+                    .all(Result::is_ok)
+            );
+        }
+        (root, store)
+    }
+
+    #[test]
+    fn what_is_begun_waits_for_nothing_else_that_the_store_does() {
+        let (root, store) = store("busy");
+        let (release, blocked) = channel::<()>();
+        let (running, runs) = channel();
+        let busy = Box::new(move || {
+            running.send(()).unwrap();
+            let _ = blocked.recv_timeout(LONG);
+        });
+        assert!(store.pool.submit(busy).is_ok());
+        runs.recv().unwrap();
+
+        let (told, verdict) = channel();
+        let then = move |durable| told.send(durable).unwrap();
+        let Ok(underway) = store.begin(vec![item(b"y")], |octets| octets.len(), then) else {
+            panic!("a small message, and a journal");
+        };
+
+        assert_eq!(underway.writing.failures(), [None]);
+        assert!(verdict.recv().unwrap());
+        // The thread is busy still.
+        assert!(release.send(()).is_ok());
+        assert_eq!(
+            underway.stored.first().map(|stored| stored.inspected),
+            Some(1)
+        );
+        store.close();
+        std::fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn one_that_cannot_be_parsed_keeps_no_other_out() {
+        let (root, store) = store("parse");
+        let inspect = |octets: &[u8]| assert_ne!(octets, b"poison");
+        let items = || vec![item(b"a"), item(b"poison"), item(b"b")];
+
+        let Err(items) = store.begin(items(), inspect, |_| ()) else {
+            panic!("one of them cannot be parsed");
+        };
+        let results = store.deliver(items, inspect);
+
+        let there: Vec<_> = results.iter().map(Result::is_ok).collect();
+        assert_eq!(there, [true, false, true]);
+        store.close();
+        std::fs::remove_dir_all(root).unwrap();
+    }
 }

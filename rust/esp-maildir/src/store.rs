@@ -18,11 +18,16 @@ const SLOW: Duration = Duration::from_millis(250);
 /// Then files are synced one by one for so long.
 const APART: Duration = Duration::from_secs(30);
 
+/// So many deliveries at once are begun by who has a journal.
+const WRITERS: usize = 2;
+
 /// All Maildirs below one root. Any number of processes may have one on the same root. Clones are the same one.
 #[derive(Clone)]
 pub struct Store {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Arc<Pool>,
+    /// For what was begun, which must not wait behind thousands of links: mailboxes are locked meanwhile.
+    pub(crate) writers: Arc<Pool>,
     _last: Arc<Last>,
 }
 
@@ -91,6 +96,7 @@ impl Store {
         let shared = Arc::new(shared);
         Ok(Self {
             pool: Arc::new(Pool::new(threads.max(1))),
+            writers: Arc::new(Pool::new(WRITERS)),
             _last: Arc::new(Last(Arc::clone(&shared))),
             shared,
         })
