@@ -14,6 +14,8 @@ class Result:
         """Whether it is told in UIDs."""
         self.members: list[object] = []
         """UIDs, or messages as the view has them."""
+        self.cancelled = False
+        """Whether CANCELUPDATE is under way: from when on nothing more is told of it, the client cannot know."""
 
     def begin(self, messages: Sequence[object], found: Sequence[int]) -> None:
         """Take what the search has found."""
@@ -44,7 +46,9 @@ class Result:
     def check_without(self, message: object, uid: int | None) -> None:
         """See that a message that goes has left the result before (RFC 5267 §4.3.2)."""
         gone: object = uid if self.uid else message
-        check(gone is None or not self._has(gone), "an expunge of what is still in a result")
+        check(
+            self.cancelled or gone is None or not self._has(gone), "an expunge of what is still in a result"
+        )
 
     def _has(self, member: object) -> bool:
         return any(_same(each, member) for each in self.members)

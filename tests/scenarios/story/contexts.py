@@ -34,6 +34,7 @@ async def update(scene: Scene, actor: Actor) -> None:
     view = actor.view
     if view.results and (len(view.results) >= MOST or scene.chance.random() < 0.2):
         tag = scene.chance.choice(sorted(view.results))
+        view.results[tag].cancelled = True
         await actor.ok(f'CANCELUPDATE "{tag}"'.encode(), Request("CANCELUPDATE"))
         del view.results[tag]
         return
