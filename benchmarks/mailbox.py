@@ -109,6 +109,23 @@ def large(bench: Bench) -> None:
             timed("EXPUNGE of all", server, connection, "EXPUNGE")
         server.tree.settle(20)
 
+    writer = Writer(5)
+    messages = [writer.message(each, 4096) for each in range(count // 10)]
+    for number, server in enumerate(bench.turns(3)):
+        grown = f"Grown{number}"
+        with ImapConnection(server.imap_port) as connection:
+            connection.login(_USER)
+            _create(connection, grown)
+            connection.command(f"SELECT {_LARGE}")
+            connection.command(f"COPY 1:* {grown}")
+        for sessions in (1, 10):
+            server.tree.settle(10, calm=0.75)
+            name = f"APPEND of 4 KiB to it, {sessions} session{'s' if sessions > 1 else ''}"
+            rate = Metric(title, name, "messages/s", wanted=3)
+            seconds = fill(server.imap_port, [_USER] * sessions, grown, messages)
+            add(rate, server.name, len(messages) / seconds)
+        server.tree.settle(20)
+
 
 def huge(bench: Bench) -> None:
     """100,000 messages (20,000 in a quick run), copied from the large mailbox."""

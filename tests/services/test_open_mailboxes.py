@@ -1,19 +1,23 @@
 """The index of a mailbox so large that two connections read it."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from esp.config import sections
 from esp.core.errors import UnavailableError
 from esp.core.mailbox import Mailbox
+from esp.core.message import SystemFlag
 from esp.native import ContentCache, FetchItems, SequenceSet, View
 from esp.services import open_mailboxes as open_mailboxes_module
 from esp.services.open_mailboxes import WORTH_HALVING, OpenMailbox, OpenMailboxes
 from esp.storage.postgres import mailboxes
+from esp.storage.postgres import messages as messages_sql
 from esp.storage.postgres.pool import Connection, Database
 from esp.storage.redis import Notifier, connect
 from tests.services.conftest import add_box
@@ -43,14 +47,22 @@ async def add_large(database: Database) -> Mailbox:
         return await mailboxes.by_id(tx, box.mailbox)
 
 
-def sizes(opened: OpenMailbox) -> bytes:
-    items = FetchItems("(UID RFC822.SIZE)")
-    fetch = View(opened.index).fetch(SequenceSet("1:*"), items, uid=False, contents=ContentCache())
+def fetched(opened: OpenMailbox, numbers: str, items: str) -> bytes:
+    wanted = FetchItems(items)
+    fetch = View(opened.index).fetch(SequenceSet(numbers), wanted, uid=False, contents=ContentCache())
     out = bytearray()
     while (piece := fetch.step(1 << 20)) is not None:
         assert isinstance(piece, bytes)
         out += piece
     return bytes(out)
+
+
+def sizes(opened: OpenMailbox) -> bytes:
+    return fetched(opened, "1:*", "(UID RFC822.SIZE)")
+
+
+def last_flags(opened: OpenMailbox) -> bytes:
+    return fetched(opened, "*", "(UID FLAGS MODSEQ)").partition(b"FETCH ")[2].strip()
 
 
 EXPECTED = b"".join(
@@ -121,6 +133,61 @@ async def test_whoever_is_cancelled_while_halves_are_read_leaves_both(database: 
         assert lending.now == 0
     await opened.refresh()
     assert sizes(opened) == EXPECTED
+
+
+@pytest.mark.parametrize("halves", [True, False])
+async def test_what_changes_between_the_statements_is_told_as_of_one_moment(
+    database: Database, monkeypatch: pytest.MonkeyPatch, halves: bool
+) -> None:
+    """Of one mod-sequence all processes tell the same (RFC 7162 §3.1)."""
+    mailbox = await add_large(database)
+    opened = OpenMailbox(database, mailbox, "nowhere")
+    uid = UIDS[-1]
+    if not halves:
+        await opened.refresh()
+        uid += 1
+        async with database.transaction() as tx:
+            await tx.execute(
+                """
+                INSERT INTO message (account_id, mailbox_id, uid, content_id, modseq, flags, size, internal_date, file)
+                VALUES ($1, $2, $3, $3, 3, 0, $3, now(), 'name')
+                """,
+                mailbox.account,
+                mailbox.id,
+                uid,
+            )
+            await tx.execute(
+                "UPDATE mailbox SET uidnext = $2, highest_modseq = 3 WHERE id = $1", mailbox.id, uid + 1
+            )
+    before = 2 if halves else 3
+    read = messages_sql.copy_rows
+    # The first reading, whole or of halves, finds a message that is newer than the mailbox was; the second one has a
+    # change made meanwhile that it must not see.
+    changing = {0: SystemFlag.FLAGGED, 2 if halves else 1: SystemFlag.SEEN}
+    calls = itertools.count()
+    turn = asyncio.Lock()  # neither half is read before the change
+
+    async def read_late(*args: Any, **kwargs: Any) -> None:
+        async with turn:
+            if (flag := changing.pop(next(calls), None)) is not None:
+                await add(flag)
+        await read(*args, **kwargs)
+
+    async def add(flag: SystemFlag) -> None:
+        async with database.transaction() as tx:
+            locked = (await mailboxes.lock(tx, [mailbox.id]))[mailbox.id]
+            await messages_sql.set_flags(tx, locked, [uid], "add", flag)
+
+    monkeypatch.setattr(messages_sql, "copy_rows", read_late)
+    opened.heard(before)
+    await opened.refresh()
+    assert last_flags(opened) == b"(UID %d FLAGS (\\Flagged) MODSEQ (%d))" % (uid, before + 1)
+    assert opened.index.modseq == before + 1
+    assert opened.index.messages == len(UIDS) + (not halves)
+    assert not changing
+
+    await opened.refresh(ask=True)
+    assert last_flags(opened) == b"(UID %d FLAGS (\\Flagged \\Seen) MODSEQ (%d))" % (uid, before + 2)
 
 
 @pytest.fixture

@@ -856,6 +856,10 @@ class MailboxIndex:
         Raises:
             ValueError: a text is not what it should be, or the stream that was fed is not complete.
         """
+    @property
+    def fed_modseq(self) -> int:
+        """The greatest mod-sequence of the rows that were fed since the last commit, 0 of none: above what `commit` is
+        to be told, they are of a later moment."""
     def abandon(self) -> None:
         """Drop what was fed since the last commit."""
     def load_heads(self, copy: bytes) -> None:

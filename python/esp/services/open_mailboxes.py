@@ -178,17 +178,21 @@ class OpenMailbox:
             async with self._database.connection() as connection:
                 if self._maybe_kept and not index.modseq:
                     await self._begin_with_kept(connection)
-                known = ModSeq(index.modseq)
-                state = await mailboxes_sql.state(connection, self.mailbox, known)
-                uids, after = self._lacking(state, known)
-                # Before a session is told of them, so that none in another process has them too.
-                index.leave_recent(state.first_recent)
-                if state.first_recent < state.uidnext and index.takes_recent:
-                    await self._take_recent(connection)
+                state, uids, after = await self._lacking(connection)
                 if 0 < len(uids) < WORTH_HALVING:
                     await self._copy(connection, self._feed, uids, after)
+                await self._settle_recent(connection, state)
             if len(uids) >= WORTH_HALVING:
                 await self._read_halves(uids, after)
+            if index.fed_modseq > state.modseq:
+                # A message was changed between the statements, which seldom happens. All sessions must be told the same
+                # of a mod-sequence (RFC 7162 §3.1), so the lot is read again as it is at one moment.
+                index.abandon()
+                async with self._database.connection() as connection:
+                    async with connection.transaction(isolation="repeatable_read", readonly=True):
+                        state, uids, after = await self._lacking(connection)
+                        await self._copy(connection, self._feed, uids, after)
+                    await self._settle_recent(connection, state)
         except BaseException:
             index.abandon()
             raise
@@ -217,16 +221,22 @@ class OpenMailbox:
         else:
             self.index.commit(modseq=kept.modseq, uidnext=kept.uidnext, keywords=(), complete=True)
 
-    def _lacking(self, state: State, known: ModSeq) -> tuple[range, int]:
-        """Return the UIDs of what `state` does not tell, and the mod-sequence after which it was changed.
-
-        The messages are read a moment later than `state`; `MailboxIndex.commit` takes that into account.
-        """
+    async def _lacking(self, connection: Connection) -> tuple[State, range, int]:
+        """Return how far the mailbox is, of which UIDs that does not tell all, and the mod-sequence after which those
+        were changed."""
+        known = ModSeq(self.index.modseq)
+        state = await mailboxes_sql.state(connection, self.mailbox, known)
         if known and state.remembers(known):
-            return range(self.index.uidnext, state.uidnext), 0
+            return state, range(self.index.uidnext, state.uidnext), 0
         if known and state.changed_horizon is None and known >= state.expunged_horizon:
-            return range(state.uidnext), known
-        return range(state.uidnext), 0
+            return state, range(state.uidnext), known
+        return state, range(state.uidnext), 0
+
+    async def _settle_recent(self, connection: Connection, state: State) -> None:
+        # Before a session is told of the messages, so that none in another process has them too.
+        self.index.leave_recent(state.first_recent)
+        if state.first_recent < state.uidnext and self.index.takes_recent:
+            await self._take_recent(connection)
 
     async def _read_halves(self, uids: range, after: int) -> None:
         """Feed the rows, read by two connections at once."""

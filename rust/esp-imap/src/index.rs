@@ -151,6 +151,14 @@ impl MailboxIndex {
         Ok(())
     }
 
+    /// The greatest mod-sequence of what was fed since the last commit.
+    #[must_use]
+    pub fn fed_modseq(&self) -> i64 {
+        let pending = self.pending();
+        let modseqs = pending.rows.iter().map(|(_, row)| row.modseq);
+        modseqs.max().unwrap_or_default()
+    }
+
     /// Make what was fed visible.
     ///
     /// # Errors
@@ -164,7 +172,7 @@ impl MailboxIndex {
             changed,
             complete,
         } = state;
-        let mut pending = std::mem::take(&mut *self.pending());
+        let pending = std::mem::take(&mut *self.pending());
         if pending.copy.incomplete() {
             return Err(CopyError("it is cut"));
         }
@@ -173,11 +181,6 @@ impl MailboxIndex {
             .iter()
             .map(|text| Change::parse(text).ok_or(CopyError("changed is no change")))
             .collect::<Result<Vec<_>, _>>()?;
-        for (_, row) in &mut pending.rows {
-            // It was read a moment later than `modseq`. What came between will come again, and is done a second time
-            // without harm; but nobody may be told of a mod-sequence before all below it (RFC 7162 §3.2).
-            row.modseq = row.modseq.min(modseq);
-        }
         let mut table = self.write();
         if complete && table.uids.len() > 0 {
             let fed: HashSet<u32> = pending.rows.iter().map(|(uid, _)| *uid).collect();

@@ -450,7 +450,7 @@ fn change() -> impl Strategy<Value = (i64, i64, Vec<bool>)> {
 }
 
 proptest! {
-    /// Rows are read a moment after the state they are read for: what came between is told again.
+    /// Rows are read a moment after the state they are read for, and again when they are newer.
     #[test]
     fn an_index_that_does_what_was_done_has_what_the_database_has(
         changes in prop::collection::vec(change(), 1..12),
@@ -486,9 +486,16 @@ proptest! {
             let modseq = i64::try_from(at).unwrap() + 1;
             // One message more each time, until there are six, as if they were new.
             let upto = (number * 2).min(6);
-            let new: Vec<Message> = moments[(at + late).min(last)][read as usize..upto as usize].to_vec();
+            let at_once = moments[at][read as usize..upto as usize].to_vec();
+            let later = moments[(at + late).min(last)][read as usize..upto as usize].to_vec();
             read = upto;
-            prop_assert_eq!(index.feed(&rows(&new)), Ok(()));
+            prop_assert_eq!(index.feed(&rows(&later)), Ok(()));
+            prop_assert_eq!(index.fed_modseq() > modseq, later != at_once);
+            if later != at_once {
+                index.abandon();
+                prop_assert_eq!(index.fed_modseq(), 0);
+                prop_assert_eq!(index.feed(&rows(&at_once)), Ok(()));
+            }
             let changed: Vec<String> = told
                 .iter()
                 .filter(|(of, _)| known > 0 && known < *of && *of <= modseq)

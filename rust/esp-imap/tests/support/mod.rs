@@ -6,7 +6,7 @@ use esp_imap::{MailboxIndex, MailboxState};
 
 const EPOCH: i64 = 946_684_800_000_000;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     pub uid: u32,
     pub modseq: i64,

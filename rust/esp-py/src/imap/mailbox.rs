@@ -91,6 +91,11 @@ impl MailboxIndex {
         .map_err(invalid)
     }
 
+    #[getter]
+    fn fed_modseq(&self) -> i64 {
+        self.0.fed_modseq()
+    }
+
     fn abandon(&self) {
         self.0.abandon();
     }
