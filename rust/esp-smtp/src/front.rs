@@ -23,9 +23,8 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
-pub use self::dialogue::{Conversation, Terms, Transaction};
-use self::dialogue::{Counts, Dialogue, Turn};
-use self::known::Known;
+pub use self::dialogue::{Conversation, Counts, Dialogue, Terms, Transaction, Turn};
+pub use self::known::Known;
 use crate::path::Path;
 use crate::reader::Message;
 
@@ -218,7 +217,7 @@ impl<R: Send + Sync + 'static> Front<R> {
             bounds,
             census,
             numbers,
-            known: Known::new(),
+            known: Known::default(),
             counts: Counts::default(),
             entered: AtomicU64::new(0),
             answers: Mutex::default(),

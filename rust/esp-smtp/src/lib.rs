@@ -4,7 +4,7 @@
 //! command, refused line, part of a large message and whole message. It does not decide whether a command is welcome
 //! and does not reply; commands that are rare come out as lines.
 //!
-//! The [`Front`] has the sockets of a door, and answers what needs no decision.
+//! The [`Front`] has the sockets of a door, and answers what needs no decision; its [`Dialogue`]s know no sockets.
 //!
 //! A line ends at CR LF and nowhere else (RFC 5321 §2.3.8), so `<LF>.<LF>` and its kin never end a message.
 
@@ -23,7 +23,8 @@ mod reader;
 pub use command::{Body, Command, Mail, Notify, Problem, Rcpt, Ret, parse};
 pub use content::{Content, Fault, Rules};
 pub use front::{
-    Bounds, Census, Conversation, Crowded, Departure, Front, Notice, Terms, Transaction,
+    Bounds, Census, Conversation, Counts, Crowded, Departure, Dialogue, Front, Known, Notice,
+    Terms, Transaction, Turn,
 };
 pub use path::{Path, path};
 pub use reader::{Event, Limits, Message, Reader};

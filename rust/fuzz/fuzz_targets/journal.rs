@@ -68,5 +68,12 @@ fuzz_target!(|octets: &[u8]| {
     let place = usize::from(at) * 257 % records[torn].len();
     records[torn][place] ^= octet.max(1);
     let left = kept_messages(&journal(&records));
-    assert_eq!(left, if torn + 1 < records.len() { before } else { kept });
+    assert_eq!(
+        left,
+        if torn + 1 < records.len() {
+            before
+        } else {
+            kept
+        }
+    );
 });

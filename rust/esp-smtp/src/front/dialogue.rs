@@ -51,7 +51,7 @@ enum Success {
 
 /// How many replies were given.
 #[derive(Debug, Default)]
-pub(super) struct Counts([AtomicU64; 8]);
+pub struct Counts([AtomicU64; 8]);
 
 /// Verb and code of each success, in the order of [`Success`].
 const SUCCESSES: [(&str, &str); 8] = [
@@ -73,7 +73,7 @@ impl Counts {
     }
 
     /// Verb, code and number of the replies given since the last call.
-    pub(super) fn take(&self) -> Vec<(&'static str, &'static str, u64)> {
+    pub fn take(&self) -> Vec<(&'static str, &'static str, u64)> {
         SUCCESSES
             .iter()
             .zip(&self.0)
@@ -94,13 +94,14 @@ pub struct Transaction<R> {
 
 /// How a turn ended.
 #[derive(Debug)]
-pub(super) enum Turn<R> {
+pub enum Turn<R> {
     /// The client is to go on.
     Listen,
     /// More has come already, but others come first.
     Again,
-    /// Somebody has to say whether this recipient is taken: `accept` or `leave`.
+    /// Somebody has to say whether this recipient is taken: with `accept`, or the session has to go on.
     Recipient {
+        /// The recipient; its domain in lower case.
         path: Path,
         /// What the message is said to have, in octets; at least 1.
         size: u64,
@@ -115,7 +116,7 @@ pub(super) enum Turn<R> {
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Dialogue<R> {
+pub struct Dialogue<R> {
     terms: Arc<Terms>,
     reader: Reader,
     hello: Option<String>,
@@ -125,7 +126,8 @@ pub(super) struct Dialogue<R> {
     asked: Option<Rcpt>,
     /// Whether a message's octets come.
     receiving: bool,
-    pub(super) out: Vec<u8>,
+    /// Replies that are to be sent.
+    pub out: Vec<u8>,
 }
 
 /// What a session has to know to go on.
@@ -144,7 +146,9 @@ pub struct Conversation<R> {
 }
 
 impl<R> Dialogue<R> {
-    pub(super) fn new(terms: Arc<Terms>) -> Self {
+    /// A connection that is about to be greeted.
+    #[must_use]
+    pub fn new(terms: Arc<Terms>) -> Self {
         Self {
             reader: Reader::new(Arc::clone(&terms.limits)),
             out: terms.greeting.clone(),
@@ -158,27 +162,30 @@ impl<R> Dialogue<R> {
     }
 
     /// Take octets from the network.
-    pub(super) fn feed(&mut self, octets: &[u8]) {
+    pub fn feed(&mut self, octets: &[u8]) {
         self.reader.feed(octets);
     }
 
     /// Octets that wait to be read as commands.
-    pub(super) const fn buffered(&self) -> usize {
+    #[must_use]
+    pub const fn buffered(&self) -> usize {
         self.reader.buffered()
     }
 
     /// What the client calls itself, and whether it said `EHLO` or `LHLO`.
-    pub(super) fn greeting(&self) -> (String, bool) {
+    #[must_use]
+    pub fn greeting(&self) -> (String, bool) {
         (self.hello.clone().unwrap_or_default(), self.extended)
     }
 
     /// Whether a message's octets come.
-    pub(super) const fn receiving(&self) -> bool {
+    #[must_use]
+    pub const fn receiving(&self) -> bool {
         self.receiving
     }
 
     /// Answer what has come, up to what somebody else has to answer; replies are added to `out`.
-    pub(super) fn turn(&mut self, known: &Known<R>, counts: &Counts, now: Instant) -> Turn<R> {
+    pub fn turn(&mut self, known: &Known<R>, counts: &Counts, now: Instant) -> Turn<R> {
         for _ in 0..AT_ONCE {
             if self.out.len() > REPLIES_AT_ONCE {
                 return Turn::Again;
@@ -244,13 +251,14 @@ impl<R> Dialogue<R> {
     }
 
     /// The recipient that was asked for is taken.
-    pub(super) fn accept(&mut self, value: Arc<R>, counts: &Counts) {
+    pub fn accept(&mut self, value: Arc<R>, counts: &Counts) {
         self.asked = None;
         self.add(value, counts);
     }
 
     /// The session is to answer, also what is being asked.
-    pub(super) fn into_conversation(mut self) -> Conversation<R> {
+    #[must_use]
+    pub fn into_conversation(mut self) -> Conversation<R> {
         if let Some(rcpt) = self.asked.take() {
             self.reader.unread(Event::Command(Command::Rcpt(rcpt)));
         }

@@ -11,7 +11,7 @@ const CAPACITY: usize = 20_000;
 
 /// What is known of recipients, by path, for as long as was said.
 #[derive(Debug)]
-pub(super) struct Known<R>(Mutex<HashMap<Path, Entry<R>>>);
+pub struct Known<R>(Mutex<HashMap<Path, Entry<R>>>);
 
 #[derive(Debug)]
 struct Entry<R> {
@@ -20,13 +20,16 @@ struct Entry<R> {
     until: Instant,
 }
 
-impl<R> Known<R> {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(HashMap::new()))
+impl<R> Default for Known<R> {
+    fn default() -> Self {
+        Self(Mutex::default())
     }
+}
 
+impl<R> Known<R> {
     /// What is known of a recipient that has room for so many octets.
-    pub(super) fn get(&self, path: &Path, size: u64, now: Instant) -> Option<Arc<R>> {
+    #[must_use]
+    pub fn get(&self, path: &Path, size: u64, now: Instant) -> Option<Arc<R>> {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries
             .get(path)
@@ -34,7 +37,8 @@ impl<R> Known<R> {
             .map(|entry| Arc::clone(&entry.value))
     }
 
-    pub(super) fn put(&self, path: Path, value: Arc<R>, room: u64, until: Instant, now: Instant) {
+    /// Remember a recipient that has room for so many octets.
+    pub fn put(&self, path: Path, value: Arc<R>, room: u64, until: Instant, now: Instant) {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= CAPACITY {
             entries.retain(|_, entry| now < entry.until);
@@ -45,7 +49,8 @@ impl<R> Known<R> {
         entries.insert(path, Entry { value, room, until });
     }
 
-    pub(super) fn forget(&self) {
+    /// Know nobody any more.
+    pub fn forget(&self) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -68,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_recipient_is_known_for_its_time_and_up_to_its_room() {
-        let known = Known::new();
+        let known = Known::default();
         let now = Instant::now();
         let until = now + Duration::from_secs(1);
         known.put(path("alice"), Arc::new(1), 100, until, now);
@@ -82,7 +87,7 @@ mod tests {
 
     #[test]
     fn those_who_are_known_no_more_make_room() {
-        let known = Known::new();
+        let known = Known::default();
         let now = Instant::now();
         let (soon, late) = (now + Duration::from_secs(1), now + Duration::from_secs(9));
         for number in 0..CAPACITY {
