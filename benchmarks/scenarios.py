@@ -26,6 +26,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "append": mailbox.append,
     "logins": sessions.logins,
     "mailbox": mailbox.large,
+    "mailbox-append": mailbox.grown,
     "mailbox-huge": mailbox.huge,
     "idle": sessions.idle,
     "light": light.run,
