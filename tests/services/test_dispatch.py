@@ -89,7 +89,7 @@ async def test_flags_keywords_and_internal_date_are_kept(
     when = datetime(2001, 2, 3, 4, 5, 6, 789012, tzinfo=UTC)
     target = box.target(SystemFlag.SEEN | SystemFlag.FLAGGED, "$Junk", "work")
 
-    await dispatch.deliver(Incoming(b"", BODY, (box.target(0, "WORK"),)))
+    await dispatch.deliver(Incoming(b"", BODY, (box.target(0, "WORK", "Work"),)))
     await dispatch.deliver(Incoming(b"", BODY, (target,), when))
 
     async with database.connection() as connection:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from esp.core.errors import AlreadyExistsError, NotFoundError
+from esp.core.errors import AlreadyExistsError, LimitError, NotFoundError
 from esp.core.mailbox import Mailbox, MailboxId
-from esp.core.message import FIRST_KEYWORD_BIT, SystemFlag
+from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS, SystemFlag
 from esp.core.principal import AccountId
 from esp.storage.postgres import mailboxes, messages, outbox
 from esp.storage.postgres.pool import Connection, Database
@@ -246,6 +246,40 @@ async def test_copies_keep_flags_and_translate_keywords(database: Database) -> N
     after = await fresh(database, target.id)
     assert (after.messages, after.unseen, after.octets, after.uidnext) == (3, 2, 300, 4)
     assert after.highest_modseq == copied.modseq
+
+
+async def test_keywords_are_one_whatever_their_case_and_indexes_look_for_new_ones(database: Database) -> None:
+    mailbox = await new_mailbox(database, await new_account(database), "A")
+    async with database.connection() as connection:
+        bits = await mailboxes.keyword_bits(connection, {mailbox.id: ["Work", "work", "$Junk"]})
+        known = await mailboxes.by_id(connection, mailbox.id)
+        again = await mailboxes.keyword_bits(connection, {mailbox.id: ["WORK"]})
+        after = await mailboxes.by_id(connection, mailbox.id)
+    first = 1 << FIRST_KEYWORD_BIT
+    assert bits == {mailbox.id: {"Work": first, "work": first, "$Junk": first << 1}}
+    assert again == {mailbox.id: {"WORK": first}}
+    assert len(known.keywords) == 2
+    assert known.highest_modseq == mailbox.highest_modseq + 1
+    assert after == known
+
+
+async def test_a_mailbox_has_so_many_keywords_and_no_more(database: Database) -> None:
+    mailbox = await new_mailbox(database, await new_account(database), "A")
+    words = [f"word{number}" for number in range(MAX_KEYWORDS)]
+    async with database.connection() as connection:
+        await mailboxes.keyword_bits(connection, {mailbox.id: words})
+        with pytest.raises(LimitError):
+            await mailboxes.keyword_bits(connection, {mailbox.id: ["more"]})
+        bits = await mailboxes.keyword_bits(connection, {mailbox.id: [words[-1]]})
+    assert bits == {mailbox.id: {words[-1]: 1 << 62}}
+
+
+async def test_a_deleted_mailbox_knows_no_keywords(database: Database) -> None:
+    mailbox = await new_mailbox(database, await new_account(database), "A")
+    async with database.transaction() as tx:
+        await mailboxes.delete(tx, mailbox.id)
+    async with database.connection() as connection:
+        assert await mailboxes.keyword_bits(connection, {mailbox.id: ["work"]}) == {}
 
 
 async def test_what_is_said_about_octets_stays_while_a_copy_needs_it(database: Database) -> None:

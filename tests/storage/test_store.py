@@ -107,7 +107,9 @@ def test_a_file_renamed_by_another_program_is_read_renamed_linked_and_removed(
 
 @pytest.mark.parametrize("folder", ["../out", "a/../../out", "/etc", "", "a//b", "a\0b"])
 def test_no_folder_is_outside_the_root(store: Store, root: Path, folder: str) -> None:
-    assert isinstance(deliver(store, BODY, "a/b", folder), Failure)
+    result = deliver(store, BODY, "a/b", folder)
+    assert isinstance(result, Failure)
+    assert "(os error 0)" not in str(result)
     assert not files(root.parent)
     with pytest.raises((ValueError, OSError)):
         store.make_folder(folder)
@@ -171,6 +173,28 @@ def test_after_a_failed_sync_nothing_is_accepted_and_nothing_is_left(root: Path)
 
     assert results == ["stored"] * 3 + ["poisoned"] * 8
     assert len(files(root)) == 3 * 2
+
+
+LINK = """
+import sys
+from esp.native import DeliverItem, Store
+
+store = Store(sys.argv[1], 1, True, "mx")
+(first,) = store.deliver([DeliverItem(b"", b"x", ["a/b"], [None], 0)])
+failed = store.deliver([DeliverItem(b"", b"x", ["a/b"], [None], 0) for _ in range(4)])
+again = store.deliver([DeliverItem(b"", b"x", ["a/b"], [None], 0)])
+print(*{str(failure) for failure in [*failed, *again]}, sep="\\n")
+try:
+    store.link(first.paths, "a/c", store.names([1]), [None])
+except OSError as error:
+    print(error.errno, error.filename)
+"""
+
+
+def test_after_a_failed_sync_nothing_is_linked_either(root: Path) -> None:
+    told = strace.run(LINK, root, options=["-o", "/dev/null", "-e", "inject=syncfs:error=EIO"])
+
+    assert told.splitlines() == ["sync .: Input/output error (os error 5)", f"{errno.EIO} a/c"]
 
 
 SYNC = """

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from esp.core.errors import InvalidError, TooLargeError
 from esp.native import AppendHead, Arrival, MessageSection, Spool
-from esp.services.messages import file_errors
+from esp.services.file_failures import file_errors
 
 WRITE_SIZE = 512 * 1024
 """Octets gathered for one write in a thread."""

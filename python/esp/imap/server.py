@@ -19,10 +19,11 @@ from esp.services import certificates
 from esp.services.annotations import Annotations
 from esp.services.appends import Appends
 from esp.services.authentication import Authentication
+from esp.services.file_failures import file_errors
 from esp.services.indexing import Indexing
 from esp.services.listening import BACKLOG, listener
 from esp.services.mailboxes import Mailboxes
-from esp.services.messages import Messages, file_errors
+from esp.services.messages import Messages
 from esp.services.open_mailboxes import OpenMailbox, OpenMailboxes
 from esp.services.presence import Presence
 from esp.services.quotas import Quotas

@@ -16,8 +16,7 @@ import msgspec
 from esp.core.errors import EspError, NotFoundError, OverQuotaError
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
 from esp.native import DeliverItem, Failure, Spool, Store, Stored
-from esp.services import lost_commit
-from esp.services.batch import file_error
+from esp.services import file_failures, lost_commit
 from esp.services.dispatch import Dispatch, Incoming, Notifier, Target
 from esp.services.lost_commit import UnknownOutcome
 from esp.services.messages import removal_of
@@ -155,10 +154,10 @@ class Appends:
         if not keywords:
             return {}
         async with self._database.connection() as connection:
-            known = await delivery.keyword_bits(connection, {mailbox.id: keywords})
+            known = await mailboxes_sql.keyword_bits(connection, {mailbox.id: keywords})
         if mailbox.id not in known:
             raise NotFoundError("Mailbox does not exist")
-        return {word: 1 << bit for word, bit in known[mailbox.id].items()}
+        return known[mailbox.id]
 
     async def _write(
         self,
@@ -178,7 +177,7 @@ class Appends:
         for result in results:
             if isinstance(result, Failure):
                 await self._remove(stored)
-                raise file_error(result)
+                raise file_failures.meaning_of(result)
         return stored
 
     async def _rows(

@@ -11,6 +11,8 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 from typing import NamedTuple
 
 import msgspec
@@ -20,18 +22,18 @@ from esp.core.errors import (
     MailboxChangedError,
     NotFoundError,
     OverQuotaError,
-    StorageFullError,
     UnavailableError,
 )
 from esp.core.mailbox import MailboxId, ModSeq
 from esp.core.message import FIRST_KEYWORD_BIT
 from esp.core.principal import AccountId
 from esp.native import Delivering, DeliverItem, Failure, Spool, Store, Stored
-from esp.services import lost_commit
+from esp.services import file_failures, lost_commit
 from esp.services.hand import Hand
 from esp.services.lost_commit import UnknownOutcome
 from esp.storage import maildir
 from esp.storage.postgres import delivery
+from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres.delivery import Delivery, Outcome, Place, Placed, Refused
 from esp.storage.postgres.holding import CannotHoldError, NotHeldError
 from esp.storage.postgres.imports import Imported
@@ -232,7 +234,7 @@ class Batches:
             if wanted:
                 try:
                     async with self._database.connection() as connection:
-                        bits = await delivery.keyword_bits(connection, wanted)
+                        bits = await mailboxes_sql.keyword_bits(connection, wanted)
                 except EspError as error:
                     await self._undo([entry], error)
                     continue
@@ -316,7 +318,7 @@ def _is_plain(entry: Entry) -> bool:
 
 def _fail(entry: Entry, failure: Failure) -> None:
     log.error("dispatch_file_failed", reason=failure.reason, error=str(failure))
-    entry.fail(file_error(failure))
+    entry.fail(file_failures.meaning_of(failure))
 
 
 def _unique(targets: Iterable[Target]) -> Iterable[Target]:
@@ -329,21 +331,10 @@ def _delivery(entry: Entry) -> Delivery:
     return entry.delivery
 
 
-def file_error(failure: Failure) -> EspError:
-    """Return what a message's sender is told of a file that could not be written."""
-    if failure.reason == "full":
-        return StorageFullError("The disk is full")
-    if failure.reason == "poisoned":
-        return UnavailableError("The disk failed; mail is refused until it was looked at")
-    return UnavailableError("The message could not be written")
-
-
 def _add_bits(entry: Entry, bits: dict[MailboxId, dict[str, int]]) -> None:
     before = _delivery(entry)
     places = tuple(
-        msgspec.structs.replace(
-            place, flags=place.flags | sum(1 << bit for bit in bits[place.mailbox].values())
-        )
+        msgspec.structs.replace(place, flags=reduce(or_, bits[place.mailbox].values(), place.flags))
         if place.mailbox in bits
         else place
         for place in before.places

@@ -11,7 +11,7 @@ where a crash or a full disk was in the way.
 from collections.abc import Sequence
 
 from esp.core.mailbox import Mailbox, MailboxId
-from esp.services.messages import file_errors
+from esp.services.file_failures import file_errors
 from esp.storage import maildir
 from esp.storage.maildir import Maildirs, PreparedCard
 from esp.storage.postgres import mailboxes as sql

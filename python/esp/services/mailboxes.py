@@ -28,8 +28,9 @@ from esp.services import access
 from esp.services.access import Reached, Room
 from esp.services.announcing import Announcer
 from esp.services.describing import describe
+from esp.services.file_failures import file_errors
 from esp.services.lookup import Lookup
-from esp.services.messages import Messages, file_errors, removal_of
+from esp.services.messages import Messages, removal_of
 from esp.storage.maildir import Maildirs, folder_stem
 from esp.storage.postgres import acl, outbox
 from esp.storage.postgres import annotations as annotations_sql

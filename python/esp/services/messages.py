@@ -6,27 +6,24 @@ expunges of very many go in pieces (`TOGETHER`), each a transaction: whoever is 
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from errno import EDQUOT, ENOSPC
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from esp.core.errors import (
     EspError,
-    LimitError,
     NotFoundError,
     OverQuotaError,
-    StorageFullError,
     UnavailableError,
 )
 from esp.core.mailbox import ContentId, Mailbox, MailboxId, ModSeq, Uid
-from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS
+from esp.core.message import FIRST_KEYWORD_BIT
 from esp.core.principal import AccountId
 from esp.core.rights import allows_keywords
 from esp.native import MessageSection
 from esp.services.announcing import Announcer
+from esp.services.file_failures import file_errors
 from esp.storage import maildir
 from esp.storage.maildir import Maildirs
 from esp.storage.postgres import directory, outbox
@@ -88,7 +85,7 @@ class Messages:
         """
         async with self._database.transaction() as tx:
             locked = await _lock(tx, mailbox)
-            await _add_keywords(tx, locked, keywords)
+            await mailboxes_sql.add_keywords(tx, locked, keywords)
 
     async def store(
         self,
@@ -327,17 +324,6 @@ class Messages:
         return {copy.row.uid for copy, found in zip(copies, there, strict=True) if found}
 
 
-@contextmanager
-def file_errors() -> Iterator[None]:
-    """Raise what a failure of the mail storage means in place of it."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {ENOSPC, EDQUOT}:
-            raise StorageFullError("The disk is full") from error
-        raise UnavailableError("The mail storage does not answer") from error
-
-
 class _FilesGoneError(EspError):
     """A message that exists has no file."""
 
@@ -383,17 +369,6 @@ async def _check_quota(connection: Connection, account: AccountId, rows: Sequenc
         raise OverQuotaError("The account has no room for this")
 
 
-async def _add_keywords(tx: Connection, mailbox: Mailbox, keywords: Sequence[str]) -> tuple[str, ...]:
-    """Have a locked mailbox know keywords, and return all it knows then."""
-    known = {keyword.lower() for keyword in mailbox.keywords}
-    new = [keyword for keyword in dict.fromkeys(keywords) if keyword.lower() not in known]
-    if len(mailbox.keywords) + len(new) > MAX_KEYWORDS:
-        raise LimitError("The mailbox has too many keywords")
-    if new:
-        await mailboxes_sql.add_keywords(tx, mailbox.id, new)
-    return (*mailbox.keywords, *new)
-
-
 async def _reread(tx: Connection, source: Mailbox, copies: "list[_Copy]") -> "list[_Copy]":
     """Return copies of messages as they are now; those expunged meanwhile are left out."""
     now = {row.uid: row for row in await sql.rows(tx, source, [copy.row.uid for copy in copies])}
@@ -408,8 +383,10 @@ async def _add_copies(
         used |= copy.row.flags
     bit_of = {keyword: 1 << (FIRST_KEYWORD_BIT + n) for n, keyword in enumerate(source.keywords)}
     carried = [keyword for keyword, bit in bit_of.items() if used & bit] if allows_keywords(settable) else []
-    known = target.keywords if source.id == target.id else await _add_keywords(tx, target, carried)
-    target_bit = {keyword.lower(): 1 << (FIRST_KEYWORD_BIT + n) for n, keyword in enumerate(known)}
+    known = (
+        target.keywords if source.id == target.id else await mailboxes_sql.add_keywords(tx, target, carried)
+    )
+    target_bit = mailboxes_sql.bits_of(known)
     bits = (
         []
         if not carried

@@ -4,7 +4,6 @@ The verbs of a transaction come as typed events of the native reader. The rare o
 command table of aiosmtpd's class, whose syntax and session they use.
 """
 
-import errno
 import unicodedata
 from base64 import b64encode
 from collections.abc import Callable, Coroutine
@@ -15,7 +14,7 @@ from aiosmtpd.smtp import Session, syntax
 
 from esp.core.address import Address, parse_domain
 from esp.core.envelope import MailParameters, Recipient
-from esp.core.errors import AddressSyntaxError, EspError, InvalidError, StorageFullError, UnavailableError
+from esp.core.errors import AddressSyntaxError, EspError, InvalidError
 from esp.core.sasl import Challenge, decoded
 from esp.native import (
     SmtpBdat,
@@ -29,6 +28,7 @@ from esp.native import (
     SmtpRcpt,
     SmtpVerb,
 )
+from esp.services import file_failures
 from esp.services.reception import Transaction
 from esp.smtp.connection import SmtpConnection, Waiting
 from esp.smtp.delivery import deliver
@@ -227,7 +227,7 @@ class SmtpSession(SmtpConnection):
             await self.loop.run_in_executor(None, self._spool.write, octets)
         except OSError as error:
             self.log.warning("spool_failed", error=str(error))
-            self._spool_error = _spool_error(error)
+            self._spool_error = file_failures.meaning_of(error)
 
     async def _on_message(self, message: SmtpMessage) -> None:
         transaction = cast("Transaction", self._transaction)
@@ -462,10 +462,3 @@ def path_of(local_part: str, domain: str) -> Address | None:
 def parameters_of(mail: SmtpMail) -> MailParameters:
     """Return what a delivery has to know of MAIL's parameters."""
     return MailParameters(mail.size or 0, mail.body == "8BITMIME", mail.smtputf8)
-
-
-def _spool_error(error: OSError) -> EspError:
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-    failure = StorageFullError("Out of disk space") if full else UnavailableError("Storage failed")
-    failure.__cause__ = error
-    return failure

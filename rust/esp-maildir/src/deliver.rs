@@ -129,10 +129,7 @@ impl Store {
         D: Send + 'static,
     {
         if self.is_poisoned() {
-            return items
-                .iter()
-                .map(|_| Err(Failure::poisoned(".", None)))
-                .collect();
+            return items.iter().map(|_| Err(Failure::poisoned("."))).collect();
         }
         if self.takes(&items) {
             return self.deliver_small(items, inspect);

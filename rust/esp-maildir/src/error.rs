@@ -44,13 +44,19 @@ impl Failure {
         }
     }
 
-    pub(crate) fn poisoned(path: &str, errno: Option<Errno>) -> Self {
+    /// A sync failed, with this error.
+    pub(crate) fn sync(path: &str, errno: Errno) -> Self {
         Self {
             reason: Reason::Poisoned,
             operation: "sync",
             path: path.to_owned(),
-            errno: errno.map_or(0, Errno::raw_os_error),
+            errno: errno.raw_os_error(),
         }
+    }
+
+    /// A sync failed earlier.
+    pub(crate) fn poisoned(path: &str) -> Self {
+        Self::sync(path, Errno::IO)
     }
 
     pub(crate) fn internal(operation: &'static str, path: &str) -> Self {

@@ -312,7 +312,7 @@ fn run(shared: &Shared) {
     while let Some(epoch) = journal.next_due() {
         if let Err(error) = syncfs(&root).and_then(|()| still_there(&root, &path)) {
             // The journal stays: what it holds is brought back at the next start.
-            journal.fail(Failure::poisoned(&path, Some(error)));
+            journal.fail(Failure::sync(&path, error));
             return shared.poison();
         }
         journal.synced(epoch);

@@ -30,7 +30,7 @@ impl Store {
         letters: &[Option<String>],
     ) -> Result<Vec<bool>, Failure> {
         if self.shared.is_poisoned() {
-            return Err(Failure::poisoned(folder, None));
+            return Err(Failure::poisoned(folder));
         }
         let mut paths = Vec::with_capacity(sources.len());
         let linked = self

@@ -163,7 +163,7 @@ impl Store {
         if self.is_poisoned() {
             return messages
                 .iter()
-                .map(|_| Some(Failure::poisoned(".", None)))
+                .map(|_| Some(Failure::poisoned(".")))
                 .collect();
         }
         let together = self.syncs_together(messages.len());

@@ -182,7 +182,7 @@ impl Shared {
         let started = Instant::now();
         let one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_poisoned() {
-            return Err(Failure::poisoned(".", None));
+            return Err(Failure::poisoned("."));
         }
         syncfs(self.root()).map_err(|error| self.sync_failed(".", error))?;
         drop(one);
@@ -228,7 +228,7 @@ impl Shared {
             return Failure::new("sync", path, error);
         }
         self.poison();
-        Failure::poisoned(path, Some(error))
+        Failure::sync(path, error)
     }
 
     pub(crate) fn poison(&self) {

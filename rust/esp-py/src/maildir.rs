@@ -6,7 +6,7 @@ use esp_maildir::{
     Body, Failure as StoreFailure, Item, Kept, LeftJournals as Left, Reason, Rename,
     Spool as StoreSpool, Store as Maildirs, Stored as StoredItem, Target, Writing,
 };
-use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
@@ -35,18 +35,16 @@ fn sync_file_system(py: Python<'_>, path: PathBuf) -> PyResult<()> {
 }
 
 fn os_error(failure: &StoreFailure) -> PyErr {
+    if failure.errno == 0 {
+        return PyValueError::new_err(failure.to_string());
+    }
     let text = format!(
         "{}: {}",
         failure.operation,
         std::io::Error::from_raw_os_error(failure.errno)
     );
-    match failure.reason {
-        Reason::Missing => {
-            PyFileNotFoundError::new_err((failure.errno, text, failure.path.clone()))
-        }
-        _ if failure.errno == 0 => PyValueError::new_err(failure.to_string()),
-        _ => PyOSError::new_err((failure.errno, text, failure.path.clone())),
-    }
+    // Python makes it a `FileNotFoundError` where it is one.
+    PyOSError::new_err((failure.errno, text, failure.path.clone()))
 }
 
 #[pyclass(frozen, module = "esp.native")]
@@ -220,32 +218,29 @@ impl Delivering {
     }
 }
 
-#[pyclass(frozen, get_all, module = "esp.native")]
+#[pyclass(frozen, module = "esp.native")]
 struct Failure {
+    #[pyo3(get)]
     reason: &'static str,
+    #[pyo3(get)]
     operation: &'static str,
+    #[pyo3(get)]
     path: String,
+    #[pyo3(get)]
     errno: i32,
+    text: String,
 }
 
 #[pymethods]
 impl Failure {
-    fn __str__(&self) -> String {
-        let Self {
-            operation,
-            path,
-            errno,
-            ..
-        } = self;
-        format!(
-            "{operation} {path}: {}",
-            std::io::Error::from_raw_os_error(*errno)
-        )
+    fn __str__(&self) -> &str {
+        &self.text
     }
 }
 
 impl From<StoreFailure> for Failure {
     fn from(failure: StoreFailure) -> Self {
+        let text = failure.to_string();
         let StoreFailure {
             reason,
             operation,
@@ -263,6 +258,7 @@ impl From<StoreFailure> for Failure {
             operation,
             path,
             errno,
+            text,
         }
     }
 }

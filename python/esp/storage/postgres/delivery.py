@@ -9,15 +9,15 @@ call costs half as much as the same statements one by one (docs/adr/0004-durable
 What a broken connection leaves unknown, `find` finds out.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import msgspec
 
-from esp.core.errors import LimitError, UnavailableError
+from esp.core.errors import UnavailableError
 from esp.core.mailbox import MailboxId, ModSeq, Uid
-from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS, SystemFlag
+from esp.core.message import FIRST_KEYWORD_BIT, SystemFlag
 from esp.core.principal import AccountId
 from esp.native import Delivering, Description
 from esp.storage.postgres import holding, imports, outbox
@@ -236,41 +236,6 @@ def _finite(moment: datetime) -> datetime:
 def _text(value: str | None) -> str | None:
     # PostgreSQL's text has every character but this one.
     return value.replace("\0", "") if value is not None else None
-
-
-async def keyword_bits(
-    connection: Connection, wanted: Mapping[MailboxId, Iterable[str]]
-) -> dict[MailboxId, dict[str, int]]:
-    """Return the flag bit of each keyword in its mailbox, given to it now where it has none.
-
-    A bit once given keeps its keyword for ever, so this needs not be in the transaction of the delivery. A deleted
-    mailbox has no entry. Keywords that differ in case only are one (RFC 9051 §2.3.2).
-
-    Raises:
-        LimitError: a mailbox has all the keywords it can have.
-    """
-    bits: dict[MailboxId, dict[str, int]] = {}
-    for mailbox in sorted(wanted):
-        names = {name.lower(): name for name in wanted[mailbox]}
-        async with connection.transaction():
-            row = await connection.fetchrow(
-                "SELECT keywords FROM mailbox WHERE id = $1 FOR NO KEY UPDATE", mailbox
-            )
-            if row is None:
-                continue
-            known: list[str] = [name.lower() for name in row["keywords"]]
-            new = [lower for lower in names if lower not in known]
-            if len(known) + len(new) > MAX_KEYWORDS:
-                raise LimitError(f"A mailbox can have {MAX_KEYWORDS} keywords")
-            if new:
-                await connection.execute(
-                    "UPDATE mailbox SET keywords = keywords || $2::text[] WHERE id = $1",
-                    mailbox,
-                    [names[lower] for lower in new],
-                )
-        places = {lower: FIRST_KEYWORD_BIT + n for n, lower in enumerate([*known, *new])}
-        bits[mailbox] = {name: places[name.lower()] for name in wanted[mailbox]}
-    return bits
 
 
 async def find(connection: Connection, session: int, deliveries: Sequence[Delivery]) -> Outcome | None:

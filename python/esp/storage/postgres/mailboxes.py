@@ -4,14 +4,15 @@ Every change of a mailbox or of its messages locks the mailbox's row first (`loc
 so within one mailbox changes happen one after another and mod-sequences become visible in their order (RFC 7162 §3.1).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
 import msgspec
 
-from esp.core.errors import AlreadyExistsError, NotFoundError
+from esp.core.errors import AlreadyExistsError, LimitError, NotFoundError
 from esp.core.mailbox import DELIMITER, Mailbox, MailboxId, ModSeq, SpecialUse, Uid
+from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS
 from esp.core.principal import AccountId
 from esp.storage.postgres.pool import Connection
 
@@ -283,16 +284,60 @@ async def delete(tx: Connection, mailbox: MailboxId) -> None:
     await tx.execute("DELETE FROM mailbox WHERE id = $1", mailbox)
 
 
-async def add_keywords(tx: Connection, mailbox: MailboxId, keywords: Sequence[str]) -> None:
-    """Append keywords to a locked mailbox's; their places give the bits of `core.message`."""
-    # A mod-sequence of its own: so that indexes look.
-    await tx.execute(
-        """
-        UPDATE mailbox SET keywords = keywords || $2::text[], highest_modseq = highest_modseq + 1 WHERE id = $1
-        """,
-        mailbox,
-        list(keywords),
-    )
+async def add_keywords(tx: Connection, mailbox: Mailbox, keywords: Iterable[str]) -> tuple[str, ...]:
+    """Have a locked mailbox know keywords, and return all that it knows then; their places give their bits.
+
+    Those that differ in case only are one (RFC 9051 §2.3.2).
+
+    Raises:
+        LimitError: they would be too many.
+    """
+    known = {keyword.lower() for keyword in mailbox.keywords}
+    new: dict[str, str] = {}
+    for keyword in keywords:
+        if keyword.lower() not in known:
+            new.setdefault(keyword.lower(), keyword)
+    if len(known) + len(new) > MAX_KEYWORDS:
+        raise LimitError(f"A mailbox can have {MAX_KEYWORDS} keywords")
+    if new:
+        # A mod-sequence of its own: so that indexes look.
+        await tx.execute(
+            """
+            UPDATE mailbox SET keywords = keywords || $2::text[], highest_modseq = highest_modseq + 1 WHERE id = $1
+            """,
+            mailbox.id,
+            list(new.values()),
+        )
+    return (*mailbox.keywords, *new.values())
+
+
+async def keyword_bits(
+    connection: Connection, wanted: Mapping[MailboxId, Iterable[str]]
+) -> dict[MailboxId, dict[str, int]]:
+    """Return each keyword as a flag set of its mailbox, given a bit there now where it has none.
+
+    A bit once given keeps its keyword for ever, so this needs not be in the transaction of the delivery. A deleted
+    mailbox has no entry.
+
+    Raises:
+        LimitError: a mailbox has all the keywords it can have.
+    """
+    bits: dict[MailboxId, dict[str, int]] = {}
+    for mailbox in sorted(wanted):
+        async with connection.transaction():
+            try:
+                locked = (await lock(connection, [mailbox]))[mailbox]
+            except NotFoundError:
+                continue
+            known = await add_keywords(connection, locked, wanted[mailbox])
+        places = bits_of(known)
+        bits[mailbox] = {keyword: places[keyword.lower()] for keyword in wanted[mailbox]}
+    return bits
+
+
+def bits_of(keywords: Iterable[str]) -> dict[str, int]:
+    """Return the flag set of each of a mailbox's keywords, which are in lower case then."""
+    return {keyword.lower(): 1 << bit for bit, keyword in enumerate(keywords, FIRST_KEYWORD_BIT)}
 
 
 async def advance(tx: Connection, mailbox: MailboxId) -> ModSeq:
