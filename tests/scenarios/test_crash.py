@@ -1,4 +1,4 @@
-"""Processes die at any moment: what was answered 250 is there exactly once, what was refused is not (SPEC 2.7)."""
+"""Processes die at any moment: what was answered 250 is there exactly once, what was refused is not."""
 
 import asyncio
 import imaplib

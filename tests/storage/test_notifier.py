@@ -6,10 +6,11 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from esp.config import sections
+from esp.core.change import Changes
 from esp.core.mailbox import MailboxId, ModSeq
 from esp.core.principal import AccountId
 from esp.storage import redis
-from esp.storage.redis import Changes, Notifier
+from esp.storage.redis import Notifier
 from tests.support import stores
 
 

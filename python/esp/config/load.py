@@ -23,8 +23,6 @@ from esp.core.errors import EspError
 
 ENVIRONMENT_PREFIX = "ESP_"
 SYSTEM_FILE = Path("/etc/esp/esp.yaml")
-_TRUE = {"true", "yes", "on", "1"}
-_FALSE = {"false", "no", "off", "0"}
 
 Problem = tuple[str, str]
 """Where (a dotted path, or the name of a variable), and what is wrong and allowed."""

@@ -1,9 +1,14 @@
 """What processes tell each other of accounts and mailboxes."""
 
+from collections.abc import Sequence
+
 import msgspec
 
-from esp.core.mailbox import MailboxId
+from esp.core.mailbox import MailboxId, ModSeq
 from esp.core.principal import AccountId
+
+Changes = Sequence[tuple[MailboxId, ModSeq]]
+"""Mailboxes, and the mod-sequences they are at now."""
 
 EVERYBODY = AccountId(0)
 """No account has this id."""

@@ -27,7 +27,6 @@ class MailParameters(msgspec.Struct, frozen=True):
 
     size: int = 0
     """As declared (RFC 1870); 0 when it was not."""
-    eight_bit: bool = False
     smtputf8: bool = False
 
 

@@ -11,6 +11,8 @@ MailboxId = NewType("MailboxId", int)
 ContentId = NewType("ContentId", int)
 Uid = NewType("Uid", int)
 ModSeq = NewType("ModSeq", int)
+GONE = ModSeq(2**63 - 1)
+"""Told of a mailbox that was deleted: later than anything a session knows, so all look and find it gone."""
 
 DELIMITER = "/"
 

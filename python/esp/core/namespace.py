@@ -7,7 +7,6 @@ Shared Folders/team@example.test/INBOX     what belongs to an account that nobod
 
 import msgspec
 
-from esp.core.errors import DeniedError
 from esp.core.mailbox import DELIMITER
 
 OTHER_USERS = "Other Users"
@@ -40,13 +39,3 @@ def place(name: str) -> Place:
 def shown(owner: str, name: str, *, shared: bool) -> str:
     """Return the name by which others know an account's mailbox."""
     return DELIMITER.join((SHARED if shared else OTHER_USERS, owner.replace(DELIMITER, _LOOKALIKE), name))
-
-
-def check_own(name: str) -> None:
-    """Refuse to an account a name that would hide its mailbox behind those of others.
-
-    Raises:
-        DeniedError: the name is in a namespace of others.
-    """
-    if place(name).owner is not None:
-        raise DeniedError(f"{name.partition(DELIMITER)[0]} has the mailboxes of others")

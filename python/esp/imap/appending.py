@@ -15,7 +15,7 @@ from esp.core.mailbox_name import canonical
 from esp.core.quota import Quota
 from esp.core.rights import Rights, allows_keywords, settable_flags
 from esp.imap.composing import Composition, UnknownEncodingError
-from esp.imap.responses import UID_REQUIRED, Refusal, response_for, text
+from esp.imap.responses import UID_REQUIRED, Refusal, bad_when, response_for, text
 from esp.imap.storing import MAILBOX_MISSING, target_of, writable
 from esp.imap.urls import message_url
 from esp.native import (
@@ -272,10 +272,8 @@ async def _replaced(session: "Session", message: SequenceSet, *, uid: bool) -> R
     await session.refresh()
     if session.uidonly and not uid:
         raise Refusal(f"BAD {UID_REQUIRED}")
-    try:
+    with bad_when(ValueError):
         uids = selected.view.uids(message, uid=uid)
-    except ValueError as error:
-        raise Refusal(f"BAD {error}") from error
     if not uids:
         raise Refusal(_NOT_THERE)
     return Replaced(selected.opened.mailbox, Uid(uids[0]))

@@ -23,7 +23,7 @@ from esp.native import (
     ContinueRequest,
     RawLine,
 )
-from esp.services.certificates import binding_of
+from esp.services.certificates import HANDSHAKE_TIMEOUT, binding_of
 
 if TYPE_CHECKING:
     from esp.core.sasl import ChannelBinding
@@ -34,7 +34,6 @@ READ_AHEAD = 256 * 1024
 """Octets fed and not yet handled before reading pauses."""
 WRITE_HIGH = 256 * 1024
 WRITE_LOW = 64 * 1024
-HANDSHAKE_TIMEOUT = 30.0
 INFLATED_AT_ONCE = 64 * 1024
 GATHERED = 64 * 1024
 """Octets written that are sent without waiting for more."""
@@ -354,9 +353,9 @@ class Connection(asyncio.Protocol):
         finally:
             self._task = None
 
-    async def _guarded(self, answer: "asyncio.Future[None] | object") -> None:
+    async def _guarded(self, answer: Awaitable[None]) -> None:
         try:
-            await answer  # type: ignore[misc]
+            await answer
         except ConnectionError:
             self.close()
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from esp.core.message import SystemFlag
 from esp.imap.enabling import enable_condstore
-from esp.imap.responses import SOME_EXPUNGED, Refusal
+from esp.imap.responses import SOME_EXPUNGED, Refusal, bad_when
 from esp.native import Command, Fetch, FetchArguments, FetchItems, SequenceSet, encode_set
 from esp.telemetry.log import get_logger
 
@@ -40,10 +40,8 @@ async def fetch(session: "Session", command: Command) -> str:
         session.tell(uid=True)
         expunged = await selected.opened.expunged_since(items.changed_since)
         session.connection.write(selected.view.vanished_earlier(expunged, uids=arguments.set))
-    try:
+    with bad_when(ValueError):
         fetching = selected.view.fetch(arguments.set, items, uid=command.uid, contents=session.door.contents)
-    except ValueError as error:
-        raise Refusal(f"BAD {error}") from error
     if fetching.unseen:
         await session.door.messages.store(
             selected.opened.mailbox, fetching.unseen, "add", int(SystemFlag.SEEN)

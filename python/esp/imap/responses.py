@@ -1,5 +1,8 @@
 """What errors are called on the wire: one table from `core.errors` to response codes (RFC 5530, RFC 3501 §7.1)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from esp.core.annotation import LONGEST_VALUE
 from esp.core.errors import (
     AccountDisabledError,
@@ -59,6 +62,19 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a fault
     def __init__(self, response: str) -> None:
         super().__init__(response)
         self.response = response
+
+
+@contextmanager
+def bad_when(error: type[ValueError | InvalidError]) -> Iterator[None]:
+    """Answer BAD instead of raising `error`, whose text says what is wrong with the command.
+
+    Raises:
+        Refusal: `error` was raised.
+    """
+    try:
+        yield
+    except error as raised:
+        raise Refusal(f"BAD {text(str(raised))}") from raised
 
 
 def response_for(error: EspError) -> str:

@@ -35,7 +35,6 @@ from esp.storage.postgres.pool import Database
 from esp.telemetry import metrics
 from esp.telemetry.log import get_logger
 
-HANDSHAKE_TIMEOUT = 30.0
 MOST_CONNECTIONS_PER_ADDRESS = 1000
 """Of one process; not for `security.limit_exempt_networks`."""
 
@@ -135,7 +134,7 @@ class ImapServer:
                 self._connection,
                 sock=listener(self.settings.address, wanted),
                 ssl=self.tls if secure else None,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT if secure else None,
+                ssl_handshake_timeout=certificates.HANDSHAKE_TIMEOUT if secure else None,
                 backlog=BACKLOG,
             )
             self._servers.append(server)

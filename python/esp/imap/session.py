@@ -93,7 +93,7 @@ class Session:
 
     @property
     def may_show_password(self) -> bool:
-        """Whether a password may come over this connection (SPEC §0)."""
+        """Whether a password may come over this connection (RFC 3501 §6.2.3)."""
         return self.connection.secure or self.trusted
 
     def capabilities(self) -> str:

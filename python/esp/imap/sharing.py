@@ -1,26 +1,15 @@
 """Commands about access control lists (RFC 4314)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from esp.core import rights
 from esp.core.errors import InvalidError
 from esp.core.rights import LETTERS, Rights
-from esp.imap.responses import Refusal, text
+from esp.imap.responses import bad_when
 from esp.native import AclArguments, Command, MailboxArguments, encode_mailbox, encode_string
 
 if TYPE_CHECKING:
     from esp.imap.session import Session
-
-
-@contextmanager
-def _bad_when_invalid() -> Iterator[None]:
-    """RFC 4314 §3 and §3.1: an unknown right, and an identifier that is none, are errors of syntax."""
-    try:
-        yield
-    except InvalidError as error:
-        raise Refusal(f"BAD {text(error.detail)}") from error
 
 
 async def set_acl(session: "Session", command: Command) -> str:
@@ -28,7 +17,7 @@ async def set_acl(session: "Session", command: Command) -> str:
     arguments = command.arguments
     assert isinstance(arguments, AclArguments)
     assert arguments.rights is not None
-    with _bad_when_invalid():
+    with bad_when(InvalidError):  # RFC 4314 §3, §3.1: an unknown right, an identifier that is none
         changed = await session.door.sharing.change(
             session.owner, arguments.mailbox, arguments.identifier, arguments.rights
         )
@@ -40,7 +29,7 @@ async def delete_acl(session: "Session", command: Command) -> str:
     """DELETEACL."""
     arguments = command.arguments
     assert isinstance(arguments, AclArguments)
-    with _bad_when_invalid():
+    with bad_when(InvalidError):  # RFC 4314 §3, §3.1: an unknown right, an identifier that is none
         changed = await session.door.sharing.revoke(session.owner, arguments.mailbox, arguments.identifier)
     session.door.open_mailboxes.heard(changed.mailbox, changed.modseq)
     return "OK DELETEACL completed"
@@ -63,7 +52,7 @@ async def list_rights(session: "Session", command: Command) -> str:
     """LISTRIGHTS: no rights are tied together here, so each is a string of its own."""
     arguments = command.arguments
     assert isinstance(arguments, AclArguments)
-    with _bad_when_invalid():
+    with bad_when(InvalidError):  # RFC 4314 §3, §3.1: an unknown right, an identifier that is none
         found = await session.door.sharing.grantable(session.owner, arguments.mailbox, arguments.identifier)
     # RFC 4314 §2.1.1: the virtual rights stand by themselves, being tied to nothing.
     optional = [letter for letter, right in LETTERS if right in found.optional] + ["c", "d"]

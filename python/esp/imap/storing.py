@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 from esp.core.errors import NoPermissionError, NotFoundError, UnavailableError
 from esp.core.rights import Rights, allows_keywords, settable_flags
 from esp.imap.enabling import enable_condstore
-from esp.imap.responses import SOME_EXPUNGED, Refusal
+from esp.imap.responses import SOME_EXPUNGED, Refusal, bad_when
 from esp.imap.selected import Selected
 from esp.native import (
     Command,
@@ -123,7 +123,7 @@ async def copy(session: "Session", command: Command) -> str:
     except MessagesGoneError as error:
         raise Refusal(_SOME_GONE) from error
     session.placed(target.mailbox.id, copied.copies)
-    await _hear(session, selected, target)
+    await _refresh_if_possible(selected)
     return f"OK {_copyuid(copied)}{'UID ' if command.uid else ''}COPY completed"
 
 
@@ -151,7 +151,7 @@ async def move(session: "Session", command: Command) -> str:
             session.untagged(f"OK {_copyuid(moved)}Moved")
         session.placed(target.mailbox.id, moved.copies)
         gone += moved.sources
-    await _hear(session, selected, target)
+    await _refresh_if_possible(selected)
     session.tell(uid=command.uid, own=True)
     return f"OK {_highest(session, selected, gone)}{'UID ' if command.uid else ''}MOVE completed"
 
@@ -174,7 +174,7 @@ def _highest(session: "Session", selected: Selected, gone: Sequence[int]) -> str
     return f"[HIGHESTMODSEQ {selected.view.told}] " if session.condstore and gone else ""
 
 
-async def _hear(session: "Session", selected: Selected, target: Reached) -> None:
+async def _refresh_if_possible(selected: Selected) -> None:
     try:
         await selected.opened.refresh(ask=True)
     except UnavailableError:
@@ -218,7 +218,7 @@ async def _keyword_bits(
 
 
 def _plan(selected: Selected, command: Command, arguments: StoreArguments, bits: int) -> StorePlan:
-    try:
+    with bad_when(ValueError):
         return selected.view.store(
             arguments.set,
             uid=command.uid,
@@ -226,15 +226,11 @@ def _plan(selected: Selected, command: Command, arguments: StoreArguments, bits:
             bits=bits,
             unchanged_since=arguments.unchanged_since,
         )
-    except ValueError as error:
-        raise Refusal(f"BAD {error}") from error
 
 
 def _uids(selected: Selected, wanted: SequenceSet, *, uid: bool) -> list[int]:
-    try:
+    with bad_when(ValueError):
         return selected.view.uids(wanted, uid=uid)
-    except ValueError as error:
-        raise Refusal(f"BAD {error}") from error
 
 
 def writable(session: "Session", need: Rights) -> Selected:

@@ -699,9 +699,6 @@ class FetchItems:
     def reads_files(self) -> bool:
         """Whether some item is made from the message's octets: then `Fetch.step` blocks on the disk."""
     @property
-    def sets_seen(self) -> bool:
-        """Whether some item sets `\\Seen` (`BODY[…]`, `BINARY[…]`, `RFC822`, `RFC822.TEXT`)."""
-    @property
     def modseq(self) -> bool:
         """Whether `MODSEQ` or `CHANGEDSINCE` is used, which enables CONDSTORE (RFC 7162 §3.1)."""
     @property
@@ -1113,7 +1110,8 @@ class Fetch:
 
     @property
     def unseen(self) -> list[int]:
-        """UIDs on which this FETCH sets `\\Seen`: not seen now, items with `sets_seen`, view not read-only.
+        """UIDs on which this FETCH sets `\\Seen`: not seen now, the view not read-only, and some item sets it
+        (`BODY[…]`, `BINARY[…]`, `RFC822`, `RFC822.TEXT`).
 
         When the index has them seen by the time they are rendered, their response has FLAGS (RFC 3501
         §6.4.5).
@@ -1785,9 +1783,6 @@ class Indexed:
     @property
     def base_subject(self) -> str:
         """The subject without the marks of replies and forwards (RFC 5256 §2.1), its case kept."""
-    @property
-    def is_reply(self) -> bool:
-        """Whether the subject had such a mark."""
 
 def describe(data: bytes) -> Description:
     """Describe a message."""
@@ -1797,12 +1792,6 @@ def body_section(data: bytes, spec: str) -> bytes | None:
 
     Raises:
         ValueError: `spec` is not a section.
-    """
-
-def decoded_part(data: bytes, path: Sequence[int]) -> bytes | None:
-    """Return a part without its transfer encoding, for `BINARY[path]` (RFC 3516).
-
-    `None` when there is no such part or nobody knows its encoding.
     """
 
 def search_text(data: bytes) -> tuple[str, str]:

@@ -71,7 +71,6 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._hurry = False
         self._reload = asyncio.Event()
-        self._background: set[asyncio.Task[None]] = set()
         self._announced = False
         self._failed = False
 

@@ -8,20 +8,15 @@ import asyncio
 
 from esp.core.address import Address
 from esp.core.errors import InvalidError
-from esp.core.mailbox import DEFAULT_MAILBOXES, ModSeq
+from esp.core.mailbox import DEFAULT_MAILBOXES, GONE
 from esp.core.principal import AccountId, DomainId, Principal
 from esp.services.announcing import Announcer
-from esp.services.directory import Directory
 from esp.services.passwords import Passwords
 from esp.storage.maildir import Maildirs, account_folder
 from esp.storage.postgres import directory as rows
 from esp.storage.postgres.directory import AccountRow, NewPassword
 from esp.storage.postgres.pool import Connection, Database
 
-__all__ = ["Accounts", "Directory"]
-
-GONE = ModSeq(2**63 - 1)
-"""Published for the mailboxes of a removed account: later than anything a session knows."""
 _MOST_LOOKALIKES = 100
 
 

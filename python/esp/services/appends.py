@@ -13,6 +13,7 @@ from operator import or_
 
 import msgspec
 
+from esp.core.change import Changes
 from esp.core.errors import EspError, NotFoundError, OverQuotaError
 from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
 from esp.native import DeliverItem, Failure, Spool, Store, Stored
@@ -26,7 +27,6 @@ from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres import messages as messages_sql
 from esp.storage.postgres.delivery import Delivery, Place, Refused
 from esp.storage.postgres.pool import Connection, Database
-from esp.storage.redis import Changes
 from esp.telemetry.log import get_logger
 
 log = get_logger(__name__)

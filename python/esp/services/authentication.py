@@ -110,15 +110,6 @@ class Authentication:
         metrics.LOGINS.labels(door, "ok").inc()
         return principal
 
-    async def scram(self, username: str) -> ScramCredentials:
-        """Return what a SCRAM exchange needs; for unknown users something as constant, and useless.
-
-        Raises:
-            UnavailableError: the database does not answer.
-        """
-        name = _name(username)
-        return _scram(await self._secrets(name)) or await self._fake(name)
-
     def mechanisms(self, *, bound: bool) -> tuple[str, ...]:
         """Return the SASL mechanisms on offer, the strongest first; all but SCRAM show a secret, and need TLS.
 

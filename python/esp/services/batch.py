@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from esp.core.change import Changes
 from esp.core.errors import (
     EspError,
     MailboxChangedError,
@@ -24,7 +25,7 @@ from esp.core.errors import (
     OverQuotaError,
     UnavailableError,
 )
-from esp.core.mailbox import MailboxId, ModSeq
+from esp.core.mailbox import MailboxId
 from esp.core.message import FIRST_KEYWORD_BIT
 from esp.core.principal import AccountId
 from esp.native import Delivering, DeliverItem, Failure, Spool, Store, Stored
@@ -41,9 +42,6 @@ from esp.storage.postgres.pool import Connection, Database
 from esp.telemetry.log import get_logger
 
 log = get_logger(__name__)
-
-Changes = list[tuple[MailboxId, ModSeq]]
-"""Mailboxes, and the mod-sequences they are at now."""
 
 
 class Target(msgspec.Struct, frozen=True):

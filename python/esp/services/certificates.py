@@ -14,6 +14,9 @@ from esp.core.sasl import ChannelBinding
 if TYPE_CHECKING:
     import asyncio
 
+HANDSHAKE_TIMEOUT = 30.0
+"""Seconds that a client may take for a TLS handshake, at all doors."""
+
 
 class ServerContext(ssl.SSLContext):
     """A server's side of TLS that knows what binds to its certificate."""

@@ -23,6 +23,7 @@ from esp.services import upkeep as jobs
 from esp.services.adoption import adopt, keywords_of, known_keywords
 from esp.storage import maildir
 from esp.storage.maildir import Card
+from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres import upkeep
 from esp.storage.postgres.pool import Database
 from esp.storage.postgres.upkeep import Account, Row, Snapshot
@@ -107,7 +108,7 @@ class Check:
         mailboxes = messages = 0
         for one in accounts:
             async with self._database.connection() as connection:
-                boxes = await upkeep.mailboxes(connection, one.id)
+                boxes = await mailboxes_sql.listed(connection, one.id)
             for box in boxes:
                 checked = await self._mailbox(one, box)
                 if checked is not None:
@@ -152,7 +153,7 @@ class Check:
         """Folders first, rows second: a mailbox made meanwhile is no stray."""
         folders = await asyncio.to_thread(lambda: list(maildir.directories(self._root, account.maildir)))
         async with self._database.connection() as connection:
-            known = {box.directory for box in await upkeep.mailboxes(connection, account.id)}
+            known = {box.directory for box in await mailboxes_sql.listed(connection, account.id)}
             strays = [directory for directory in folders if directory not in known]
             if not strays:
                 return  # as nearly always, and the whole outbox need not be read

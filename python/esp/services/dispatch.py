@@ -1,4 +1,4 @@
-"""The one place where a message becomes durable, for every door (DESIGN, "How mail flows").
+"""The one place where a message becomes durable, for every door (docs/architecture.md).
 
 In: octets and the mailboxes they go to. Out: UIDs, once file and rows are on the disk; or an error, and then the
 message is in no mailbox. Whether the mail is wanted, and where, was decided before; `batch` does the work, and here is
@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+from esp.core.change import Changes
 from esp.core.errors import InvalidError, MailboxChangedError, UnavailableError
 from esp.core.mailbox import MailboxId, ModSeq
 from esp.native import Store
-from esp.services.batch import Batches, Changes, Entry, Incoming, Target
+from esp.services.batch import Batches, Entry, Incoming, Target
 from esp.storage.postgres.delivery import Placed
 from esp.storage.postgres.pool import Database
 from esp.telemetry import metrics

@@ -20,7 +20,7 @@ from esp.core.errors import (
     NotFoundError,
     SpecialUseError,
 )
-from esp.core.mailbox import Mailbox, MailboxId, ModSeq, SpecialUse
+from esp.core.mailbox import GONE, Mailbox, MailboxId, SpecialUse
 from esp.core.mailbox_name import INBOX
 from esp.core.principal import AccountId, Principal
 from esp.core.rights import ALL, Rights
@@ -53,9 +53,6 @@ DESCRIBED_AT_ONCE = 16
 """Mailboxes whose cards are written while their rows are locked, at three syncs each."""
 DESCRIBE_DELAY = 120.0
 """Seconds; longer than the cards of thousands take whoever renames them."""
-
-DELETED = ModSeq(2**63 - 1)
-"""Published as the mod-sequence of a mailbox that is no more: whoever has it open looks, and finds it gone."""
 
 
 log = get_logger(__name__)
@@ -220,7 +217,7 @@ class Mailboxes:
             # Within the transaction: a folder without a name in it is not rebuilt into a mailbox by anyone.
             with file_errors():
                 await self._maildirs.forget(mailbox.home, mailbox.directory)
-        await self._notifier.publish([(mailbox.id, DELETED)])
+        await self._notifier.publish([(mailbox.id, GONE)])
         await self._notifier.publish_account(AccountChange(mailbox.account))
 
     async def rename(self, principal: Principal, name: str, new_name: str) -> None:

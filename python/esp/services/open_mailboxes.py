@@ -11,8 +11,9 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from esp.core.change import Changes
 from esp.core.errors import EspError, NotFoundError
-from esp.core.mailbox import Mailbox, MailboxId, ModSeq, Uid
+from esp.core.mailbox import GONE, Mailbox, MailboxId, ModSeq, Uid
 from esp.core.principal import AccountId
 from esp.native import MailboxIndex
 from esp.services.lost_word import until_look
@@ -23,7 +24,7 @@ from esp.storage.postgres import messages as messages_sql
 from esp.storage.postgres.kept_indexes import Kept
 from esp.storage.postgres.mailboxes import State
 from esp.storage.postgres.pool import Connection, Database
-from esp.storage.redis import Changes, Notifier
+from esp.storage.redis import Notifier
 from esp.telemetry import lasting, metrics
 from esp.telemetry.log import get_logger
 from esp.telemetry.outage import Outage
@@ -425,8 +426,7 @@ class OpenMailboxes:
             return
         async with self._database.connection() as connection:
             modseqs = await mailboxes_sql.modseqs(connection, used)
-        gone = ModSeq(2**63 - 1)
-        self._heard([(mailbox, modseqs.get(mailbox, gone)) for mailbox in used])
+        self._heard([(mailbox, modseqs.get(mailbox, GONE)) for mailbox in used])
 
     def _shrink(self) -> None:
         longest = asyncio.get_running_loop().time() - WARM_SECONDS

@@ -134,8 +134,8 @@ class Reception:
         self._max_message_size = max_message_size
         self._max_recipients = max_recipients
         self._numbers = itertools.count(1) if numbers is None else numbers
-        self._prefix = f"{os.getpid():x}.{int(time.time()):x}."
-        self._second = (0, "")
+        self._id_prefix = f"{os.getpid():x}.{int(time.time()):x}."
+        self._date_cache = (0, "")
 
     def mail(self, client: Client, reverse_path: Address | None, parameters: MailParameters) -> Transaction:
         """Begin a transaction.
@@ -257,7 +257,7 @@ class Reception:
         return outcomes
 
     def _next_id(self) -> str:
-        return f"{self._prefix}{next(self._numbers):x}"
+        return f"{self._id_prefix}{next(self._numbers):x}"
 
     def _check_number(self, transaction: Transaction) -> None:
         if len(transaction.accepted) >= self._max_recipients:
@@ -286,13 +286,13 @@ class Reception:
         arrived: Arrived,
     ) -> tuple[Placed, ...]:
         incoming = Incoming(
-            prefix=self._prefix_lines(transaction, arrived),
+            prefix=self._trace_lines(transaction, arrived),
             body=body,
             targets=tuple([Target(target.account, target.mailbox, target.folder) for target in targets]),
         )
         return await self._dispatch.deliver(incoming)
 
-    def _prefix_lines(self, transaction: Transaction, arrived: Arrived) -> bytes:
+    def _trace_lines(self, transaction: Transaction, arrived: Arrived) -> bytes:
         """Return the lines before the message; the same for every recipient, since they share one file."""
         only = transaction.accepted[0].recipient.address if len(transaction.accepted) == 1 else None
         client = transaction.client
@@ -305,9 +305,9 @@ class Reception:
 
     def _date(self) -> str:
         second = int(time.time())
-        if self._second[0] != second:
-            self._second = (second, date_time(datetime.fromtimestamp(second, UTC)))
-        return self._second[1]
+        if self._date_cache[0] != second:
+            self._date_cache = (second, date_time(datetime.fromtimestamp(second, UTC)))
+        return self._date_cache[1]
 
 
 def _accept(transaction: Transaction, located: Located) -> None:

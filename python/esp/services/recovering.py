@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from esp.native import KeptMessage, LeftJournals, Store
 from esp.storage.maildir import file_path, folder, place_of
+from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres import upkeep
 from esp.storage.postgres.pool import Database
 from esp.telemetry.log import get_logger
@@ -85,7 +86,7 @@ async def _places(missing: Sequence[KeptMessage], database: Database) -> dict[Pl
     async with database.connection() as connection:
         for home, directories in wanted.items():
             for account in await upkeep.accounts(connection, home):
-                for mailbox in await upkeep.mailboxes(connection, account.id):
+                for mailbox in await mailboxes_sql.listed(connection, account.id):
                     bases = directories.get(mailbox.directory, [])
                     known = await upkeep.known_files(connection, mailbox, bases) if bases else {}
                     for base, letters in known.items():

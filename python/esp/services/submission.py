@@ -24,8 +24,8 @@ class Submission(Reception):
         ):
             raise SenderDeniedError("You may not send from this address")
 
-    def _prefix_lines(self, transaction: Transaction, arrived: Arrived) -> bytes:
-        lines = super()._prefix_lines(transaction, arrived)
+    def _trace_lines(self, transaction: Transaction, arrived: Arrived) -> bytes:
+        lines = super()._trace_lines(transaction, arrived)
         # RFC 6409 §8.2, §8.3.
         if not arrived.has_date:
             lines += f"Date: {self._date()}\r\n".encode()

@@ -172,7 +172,7 @@ class Upkeep:
             accounts = await upkeep.accounts(connection)
         for account in accounts:
             async with self._database.connection() as connection:
-                boxes = await upkeep.mailboxes(connection, account.id)
+                boxes = await mailboxes.listed(connection, account.id)
             for mailbox in boxes:
                 folder = maildir.folder(account.maildir, mailbox.directory)
                 if not await asyncio.to_thread(self._changed_within, folder, window):

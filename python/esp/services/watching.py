@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from esp.core import annotation, mailbox_name
-from esp.core.change import EVERYBODY, AccountChange
+from esp.core.change import EVERYBODY, AccountChange, Changes
 from esp.core.errors import EspError
 from esp.core.mailbox import Mailbox, MailboxId
 from esp.core.principal import AccountId, Principal
@@ -20,7 +20,7 @@ from esp.services.lost_word import until_look
 from esp.services.mailboxes import Listed, Mailboxes
 from esp.storage.postgres import mailboxes as sql
 from esp.storage.postgres.pool import Database
-from esp.storage.redis import Changes, Notifier
+from esp.storage.redis import Notifier
 from esp.telemetry import lasting
 from esp.telemetry.log import get_logger
 from esp.telemetry.outage import Outage

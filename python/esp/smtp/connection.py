@@ -7,7 +7,7 @@ connection that is silent. aiosmtpd's class stands above: its commands see the s
 
 import asyncio
 import ssl
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -20,7 +20,7 @@ from esp.core.errors import EspError
 from esp.core.sasl import ChannelBinding
 from esp.native import SmtpDeparture, SmtpLine, SmtpProblem, SmtpReader, Spool
 from esp.services.certificates import binding_of
-from esp.smtp.replies import LOCAL_ERROR, reply_for
+from esp.smtp.replies import LOCAL_ERROR, closing, reply_for
 from esp.telemetry.log import Logger
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _REPLIES_AT_ONCE = 32 * 1024
 Waiting = Coroutine[Any, Any, None]
 
 
-class SmtpConnection(SMTP):
+class SmtpConnection(SMTP, ABC):
     """A connection to a `Door`."""
 
     # The native reader gives whole chunks; these would be per-connection copies of what never changes.
@@ -183,13 +183,13 @@ class SmtpConnection(SMTP):
         if self._write_paused:
             self._abort()
             return
-        self._reply(b"421 4.4.2 %s Timeout, closing connection" % self.hostname.encode(), "TIMEOUT")
+        self._reply(closing("4.4.2", self.hostname, "Timeout, closing connection"), "TIMEOUT")
         self._close()
 
     def drain(self) -> None:
         """Go, unless a transaction is open; then go at its end."""
         if self._transaction is None and self._task is None and not self._scheduled:
-            self._reply(b"421 4.3.2 %s Shutting down" % self.hostname.encode(), "DRAIN")
+            self._reply(closing("4.3.2", self.hostname, "Shutting down"), "DRAIN")
             self._close()
 
     @property
@@ -284,7 +284,7 @@ class SmtpConnection(SMTP):
         if self._data_deadline is None:
             return self._reply(LOCAL_ERROR, "")
         # Among a message's octets no reply is due: the client would take it, and all later ones, for another's.
-        self._reply(b"421 4.3.0 %s Local error, closing connection" % self.hostname.encode(), "")
+        self._reply(closing("4.3.0", self.hostname, "Local error, closing connection"), "")
         return self._close()
 
     def _hold_back(self) -> None:
@@ -316,7 +316,7 @@ class SmtpConnection(SMTP):
     def _count_errors(self, number: int) -> None:
         self._errors += number
         if self._errors > self.door.max_errors:
-            self._out.append(b"421 4.7.0 %s Too many errors" % self.hostname.encode())
+            self._out.append(closing("4.7.0", self.hostname, "Too many errors"))
             self._close()
 
     def _answer(self, reply: bytes, verb: str) -> Waiting | None:

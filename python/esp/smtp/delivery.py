@@ -74,14 +74,14 @@ async def deliver(
         log.exception("delivery_failed", source=__name__, transaction=transaction.id)
     else:
         answer([accepted if outcome is None else reply_for(outcome) for outcome in outcomes[:answers]])
-        if recipients := _tell_refused(log, transaction, outcomes):
+        if delivered := _tell_refused(log, transaction, outcomes):
             log.info(
                 "message_accepted",
                 source=__name__,
                 transaction=transaction.id,
                 peer=transaction.client.address,
                 reverse_path=str(transaction.reverse_path or ""),
-                recipients=recipients,
+                recipients=delivered,
                 size=message.size,
             )
             door.accepted(message.size)

@@ -15,10 +15,12 @@ from esp.core.network import Networks
 from esp.core.proxy import FIXED_LENGTH, remaining, source
 from esp.native import SmtpCensus, SmtpFront, SmtpLimits, SmtpNumbers, Spool
 from esp.services.authentication import Authentication
+from esp.services.certificates import HANDSHAKE_TIMEOUT
 from esp.services.listening import BACKLOG, listener
 from esp.services.reception import Reception
 from esp.smtp.connection import SmtpConnection
 from esp.smtp.front import Front
+from esp.smtp.replies import closing
 from esp.smtp.session import SmtpSession
 from esp.telemetry import lasting, metrics
 from esp.telemetry.log import get_logger
@@ -134,7 +136,7 @@ class Door:
                 lambda: SmtpSession(self),
                 sock=listening,
                 ssl=tls,
-                ssl_handshake_timeout=_PROXY_TIMEOUT if tls is not None else None,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT if tls is not None else None,
                 backlog=BACKLOG,
             )
         self._sweeper = self.loop.call_later(self._sweep_interval, self._sweep)
@@ -207,14 +209,14 @@ class Door:
         """Count a new session in, or return the reply by which it is refused."""
         self._entered += 1
         if self.draining:
-            return b"421 4.3.2 %s Shutting down" % self.hostname.encode()
+            return closing("4.3.2", self.hostname, "Shutting down")
         crowd = self.census.enter(address, self._max_connections, self._max_per_address)
         if crowd == "address" and address in self._exempt:
             crowd = self.census.enter(address, self._max_connections, None)
         if crowd == "all":
-            return b"421 4.7.0 %s Too many connections" % self.hostname.encode()
+            return closing("4.7.0", self.hostname, "Too many connections")
         if crowd == "address":
-            return b"421 4.7.0 %s Too many connections from your address" % self.hostname.encode()
+            return closing("4.7.0", self.hostname, "Too many connections from your address")
         self._sessions.add(session)
         return None
 
@@ -338,7 +340,7 @@ class Door:
                     lambda: SmtpSession(self, who),
                     connection,
                     ssl=tls,
-                    ssl_handshake_timeout=_PROXY_TIMEOUT if tls is not None else None,
+                    ssl_handshake_timeout=HANDSHAKE_TIMEOUT if tls is not None else None,
                 )
             except (OSError, ssl.SSLError, TimeoutError):
                 return

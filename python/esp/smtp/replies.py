@@ -59,6 +59,17 @@ FAULTS: dict[str, bytes] = {
 """By `SmtpMessage.fault`."""
 
 
+def closing(status: str, hostname: str, text: str) -> bytes:
+    """Return the reply after which the connection ends (RFC 5321 §3.8).
+
+    Args:
+        status: the enhanced code.
+        hostname: ours.
+        text: why.
+    """
+    return f"421 {status} {hostname} {text}".encode()
+
+
 def reply_for(error: errors.EspError) -> bytes:
     """Return the reply for `error`, or a temporary local error for one that neither it nor an ancestor has."""
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), "451 4.3.0")

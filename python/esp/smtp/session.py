@@ -29,6 +29,7 @@ from esp.native import (
     SmtpVerb,
 )
 from esp.services import file_failures
+from esp.services.certificates import HANDSHAKE_TIMEOUT
 from esp.services.reception import Transaction
 from esp.smtp.connection import SmtpConnection, Waiting
 from esp.smtp.delivery import deliver
@@ -38,8 +39,6 @@ from esp.telemetry.log import bind
 if TYPE_CHECKING:
     import asyncio
     from ipaddress import IPv4Address, IPv6Address
-
-_TLS_HANDSHAKE = 30.0
 
 
 class SmtpSession(SmtpConnection):
@@ -401,7 +400,7 @@ class SmtpSession(SmtpConnection):
         upgraded: asyncio.Transport | None = None
         try:
             upgraded = await self.loop.start_tls(
-                transport, self, self.door.tls, server_side=True, ssl_handshake_timeout=_TLS_HANDSHAKE
+                transport, self, self.door.tls, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT
             )
         finally:
             if upgraded is None:
@@ -461,4 +460,4 @@ def path_of(local_part: str, domain: str) -> Address | None:
 
 def parameters_of(mail: SmtpMail) -> MailParameters:
     """Return what a delivery has to know of MAIL's parameters."""
-    return MailParameters(mail.size or 0, mail.body == "8BITMIME", mail.smtputf8)
+    return MailParameters(mail.size or 0, mail.smtputf8)

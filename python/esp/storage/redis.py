@@ -7,14 +7,14 @@ with PostgreSQL from time to time (`Notifier.connected` says how often that is w
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 import redis.asyncio
 from redis.exceptions import RedisError
 
 from esp.config import sections
-from esp.core.change import AccountChange
+from esp.core.change import AccountChange, Changes
 from esp.core.mailbox import MailboxId, ModSeq
 from esp.core.principal import AccountId
 from esp.telemetry import lasting
@@ -37,9 +37,6 @@ TIMEOUT = 2.0
 LONGEST_PAUSE = 5.0
 CHECK_INTERVAL = 15.0
 """A subscription over a dead network gives no sign of it, so a ping is sent when it was silent for this long."""
-
-Changes = Sequence[tuple[MailboxId, ModSeq]]
-
 
 log = get_logger(__name__)
 

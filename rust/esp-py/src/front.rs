@@ -104,7 +104,11 @@ impl SmtpFront {
         idle: f64,
         data: f64,
     ) -> PyResult<Self> {
-        #[allow(unsafe_code)] // `socket.detach()` gives it away: nobody else has it.
+        if listener < 0 {
+            return Err(PyOSError::new_err("The socket is closed"));
+        }
+        // SAFETY: not -1, and `socket.detach()` has given it away, so that nobody else closes it.
+        #[allow(unsafe_code)]
         let listener = TcpListener::from(unsafe { OwnedFd::from_raw_fd(listener) });
         let terms = Terms {
             greeting,

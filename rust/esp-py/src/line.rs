@@ -21,7 +21,8 @@ impl Line {
         if descriptor < 0 {
             return Err(os_error(Errno::BADF));
         }
-        #[allow(unsafe_code)] // For as long as the call, in which Python keeps it.
+        // SAFETY: not -1, and Python keeps it open during the call.
+        #[allow(unsafe_code)]
         let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
         descriptor
             .try_clone_to_owned()

@@ -49,7 +49,6 @@ pub(crate) struct Indexed {
     references: Vec<String>,
     in_reply_to: Vec<String>,
     base_subject: String,
-    is_reply: bool,
 }
 
 struct Entry {
@@ -83,7 +82,6 @@ impl Indexed {
             references: entry.threading.references,
             in_reply_to: entry.threading.in_reply_to,
             base_subject: entry.threading.base_subject.text,
-            is_reply: entry.threading.base_subject.is_reply,
         }
     }
 }
@@ -132,16 +130,6 @@ fn body_section<'py>(
         Structure::parse(data).section_octets(&section)
     });
     Ok(bytes_of(py, octets))
-}
-
-#[pyfunction]
-fn decoded_part<'py>(py: Python<'py>, data: &[u8], path: Vec<u32>) -> Option<Bound<'py, PyBytes>> {
-    let octets = detached(py, data.len(), || {
-        let structure = Structure::parse(data);
-        let index = structure.find(&path)?;
-        structure.decoded(index).map(std::borrow::Cow::into_owned)
-    });
-    bytes_of(py, octets)
 }
 
 #[pyfunction]
@@ -255,7 +243,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Indexed>()?;
     module.add_function(wrap_pyfunction!(describe, module)?)?;
     module.add_function(wrap_pyfunction!(body_section, module)?)?;
-    module.add_function(wrap_pyfunction!(decoded_part, module)?)?;
     module.add_function(wrap_pyfunction!(search_text, module)?)?;
     module.add_function(wrap_pyfunction!(index_message, module)?)?;
     module.add_function(wrap_pyfunction!(index_batch, module)?)?;

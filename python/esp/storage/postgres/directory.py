@@ -239,13 +239,6 @@ async def domains(connection: Connection) -> list[DomainRow]:
     return [DomainRow(*row.values()) for row in await connection.fetch(f"{_DOMAIN} ORDER BY d.name")]
 
 
-async def domain_has_aliases(connection: Connection, domain_id: DomainId) -> bool:
-    """Return whether other domains are names of this one."""
-    return bool(
-        await connection.fetchval("SELECT EXISTS (SELECT FROM domain WHERE alias_of = $1)", domain_id)
-    )
-
-
 async def names_of_domain(connection: Connection, name: str) -> set[str]:
     """Return the domain's name and its other names; none when it is not ours."""
     found = await connection.fetch(

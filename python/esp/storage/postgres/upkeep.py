@@ -78,15 +78,6 @@ async def accounts(connection: Connection, maildir: str | None = None) -> list[A
     return [Account(*row) for row in rows]
 
 
-async def mailboxes(connection: Connection, account: AccountId) -> list[Mailbox]:
-    """Return the account's mailboxes, by name."""
-    rows = await connection.fetch(
-        f"SELECT {COLUMNS} FROM mailbox WHERE account_id = $1 ORDER BY name",  # noqa: S608
-        account,
-    )
-    return [mailbox_of(row) for row in rows]
-
-
 async def snapshot(
     connection: Connection, account: Account, mailbox: MailboxId, files: AbstractSet[str]
 ) -> Snapshot | None:

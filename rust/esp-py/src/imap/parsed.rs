@@ -50,11 +50,6 @@ impl FetchItems {
     }
 
     #[getter]
-    fn sets_seen(&self) -> bool {
-        self.0.sets_seen
-    }
-
-    #[getter]
     fn modseq(&self) -> bool {
         self.0.modseq()
     }
