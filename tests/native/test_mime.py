@@ -42,7 +42,7 @@ DIFFERENCES = {
     "no empty line": "A header without empty line has none in HEADER.FIELDS (RFC 3501 §6.4.5); Dovecot adds.",
     "nul": "NUL cannot be in a literal (RFC 3501 §9); Dovecot puts 0x80, here the octets are as they are.",
 }
-"""All differences from Dovecot 2.3.19, also in docs/reference/imap-differences.md."""
+"""All differences from Dovecot 2.3.19, also in docs/imap/differences.md."""
 
 FLEETING = {"form", "cached 7bit"}
 """Those that come and go with Dovecot's cache."""
@@ -146,7 +146,7 @@ def test_envelope_structure_and_sections_are_those_of_dovecot() -> None:
 
 
 def test_every_difference_is_in_the_reference() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "reference" / "imap-differences.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "imap" / "differences.md").read_text()
     for name in DIFFERENCES:
         assert f"**{name}**" in page
 

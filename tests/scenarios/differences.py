@@ -1,4 +1,4 @@
-"""Where ESP's answer may differ from Dovecot's, each with its name in `docs/reference/imap-differences.md`."""
+"""Where ESP's answer may differ from Dovecot's, each with its name in `docs/imap/differences.md`."""
 
 import re
 from collections.abc import Callable

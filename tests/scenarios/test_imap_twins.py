@@ -1,6 +1,6 @@
 """ESP and Dovecot get the same random commands, in two sessions on one mailbox, and must answer the same.
 
-What differs and may is in `differences.py`, and explained in `docs/reference/imap-differences.md`.
+What differs and may is in `differences.py`, and explained in `docs/imap/differences.md`.
 """
 
 import itertools
@@ -196,7 +196,7 @@ def test_broken_commands_are_refused_alike(sides: tuple[Side, Side]) -> None:
 
 
 def test_every_difference_is_explained() -> None:
-    page = (PROJECT / "docs" / "reference" / "imap-differences.md").read_text()
+    page = (PROJECT / "docs" / "imap" / "differences.md").read_text()
     assert (
         set(re.findall(r"^- \*\*([a-z-]+)\*\*:", page.partition("## Commands")[2], re.MULTILINE))
         == RULES.keys()
