@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
 # The system's own interpreter where it will do: distributions build theirs with profile-guided optimisation, and ESP
-# takes a fifth less processor time than with one that pyenv built (docs/performance.md).
+# takes a fifth less processor time than with one that pyenv built (docs/performance-log.md).
 PYTHON ?= $(shell for python in /usr/bin/python3 python3; do \
   $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; done; echo $$python)
 VENV := .venv

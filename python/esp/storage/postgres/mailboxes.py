@@ -403,7 +403,7 @@ async def expunged_since(
 
 async def modseq(connection: Connection, mailbox: MailboxId) -> ModSeq | None:
     """Return the highest mod-sequence of a mailbox, `None` when it was deleted."""
-    # With a list of one it takes twice as long (docs/performance.md), and each NOOP waits for it.
+    # With a list of one it takes twice as long (docs/performance-log.md), and each NOOP waits for it.
     found: ModSeq | None = await connection.fetchval(
         "SELECT highest_modseq FROM mailbox WHERE id = $1", mailbox
     )
