@@ -12,6 +12,7 @@ Mail that comes in
     dispatch, batch  the one place where a message becomes durable: when, and what is done with a batch
     appends          messages that a client adds (RFC 3502, RFC 8508)
     lost_commit      whether a commit took place whose answer never came
+    file_failures    what a failing disk means to a client
     hand             a thread for work that blocks, cheap to hand over to
     recovering       what a crash left in journals, brought back
 
