@@ -239,22 +239,48 @@ async def test_who_turns_condstore_on_while_an_expunge_is_held_back_is_not_told_
         await connected.close()
 
 
-async def test_close_says_how_far_the_client_is_when_it_is(world: World, imap: Imap) -> None:
+async def test_a_search_by_numbers_is_not_told_of_expunges(world: World, imap: Imap) -> None:
+    """RFC 7162 §3.2.10.2: not even with UID before it, as long as its criteria have message numbers."""
     address, client = await filled(world, imap, 3)
-    await client.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
-    _, modseq = await highest(client)
-    assert (await client.ok("CLOSE"))[-1] == f"OK [HIGHESTMODSEQ {modseq + 1}] CLOSE completed"
-    await client.ok("SELECT INBOX")
-    assert (await client.ok("CLOSE"))[-1] == "OK CLOSE completed"
-    # Not when something happened of which it has not heard
-    await client.ok("SELECT INBOX")
-    await client.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
     other = await imap.login(address)
     await other.ok("SELECT INBOX")
-    await other.ok("STORE 2 +FLAGS.SILENT (\\Flagged)")
-    assert (await client.ok("CLOSE"))[-1] == "OK CLOSE completed"
+    await other.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+    await other.ok("EXPUNGE")
+    assert not [line for line in await client.ok("UID SEARCH 1:2") if "VANISHED" in line]
+    assert "* VANISHED 1" in await client.ok("UID SEARCH ALL")
     for connected in (client, other):
         await connected.close()
+
+
+async def test_replace_says_how_far_the_mailbox_is(world: World, imap: Imap) -> None:
+    """RFC 8508 §4.5: as UID EXPUNGE does (RFC 7162 §3.2.9)."""
+    _, client = await filled(world, imap, 2)
+    _, modseq = await highest(client)
+    told = await client.ok("UID REPLACE 1 INBOX {14+}\r\nSubject: new\r\n")
+    assert told[-1] == f"OK [HIGHESTMODSEQ {modseq + 2}] UID REPLACE completed"
+    await client.close()
+
+
+async def test_close_does_not_say_how_far_the_mailbox_is(world: World, imap: Imap) -> None:
+    """RFC 7162 §3.2.8: a client that took it would never hear of what it was not told."""
+    _, client = await filled(world, imap, 3)
+    await client.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+    assert (await client.ok("CLOSE"))[-1] == "OK CLOSE completed"
+    await client.close()
+
+
+async def test_what_has_no_no_does_not_fail_when_the_mailbox_is_gone(world: World, imap: Imap) -> None:
+    """RFC 3501 §6.1.2, §6.4.1, §6.4.2: NOOP, CHECK and CLOSE are answered OK or BAD."""
+    address = await world.account()
+    owner = await imap.login(address)
+    for command in ("NOOP", "CHECK", "CLOSE"):
+        await owner.ok("CREATE Gone")
+        client = await imap.login(address)
+        await client.ok("SELECT Gone")
+        await owner.ok("DELETE Gone")
+        assert (await client.ok(command))[-1] == f"OK {command} completed"
+        await client.close()
+    await owner.close()
 
 
 async def test_the_mod_sequence_told_on_enabling_is_one_the_session_has_reached(

@@ -155,6 +155,23 @@ async def test_append_copy_and_their_flags(two: Two) -> None:
         assert last == [flags, flags], rights
 
 
+async def test_nothing_is_disclosed_of_a_mailbox_that_may_not_be_selected(two: Two) -> None:
+    """RFC 9051 §6.3.12, §6.4.7: no APPENDUID and no COPYUID."""
+    await two.grant("li")
+    await two.other.append("INBOX", MESSAGE)
+    await two.other.ok("SELECT INBOX")
+    assert await two.other.append(two.name, MESSAGE) == "OK APPEND completed"
+    assert await two.other.ok(f"COPY 1 {two.name}") == ["OK COPY completed"]
+    assert await two.other.ok(f"UID MOVE 1 {two.name}") == [
+        "* OK Moved",
+        "* 1 EXPUNGE",
+        "* 0 RECENT",
+        "OK UID MOVE completed",
+    ]
+    await two.grant("lri")
+    assert "[APPENDUID " in await two.other.append(two.name, MESSAGE)
+
+
 async def test_store_changes_what_it_may(two: Two) -> None:
     await two.grant("lrs")
     opening = await two.other.ok(f"SELECT {two.name}")

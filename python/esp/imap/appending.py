@@ -16,7 +16,7 @@ from esp.core.quota import Quota
 from esp.core.rights import Rights, allows_keywords, settable_flags
 from esp.imap.composing import Composition, UnknownEncodingError
 from esp.imap.responses import UID_REQUIRED, Refusal, bad_when, response_for, text
-from esp.imap.storing import MAILBOX_MISSING, target_of, writable
+from esp.imap.storing import MAILBOX_MISSING, highest_modseq, target_of, writable
 from esp.imap.urls import message_url
 from esp.native import (
     AppendHead,
@@ -184,13 +184,16 @@ async def finish(session: "Session", command: Command) -> str:
         mailbox == session.selected.opened.mailbox for mailbox, _ in appended.changes
     ):
         await session.refresh()
-    code = f"[APPENDUID {appended.uidvalidity} {encode_set(appended.uids)}]"
+    # RFC 9051 §6.3.12: nothing is disclosed of a mailbox that the user may not select.
+    selectable = Rights.READ in append.target.rights
+    code = f"[APPENDUID {appended.uidvalidity} {encode_set(appended.uids)}] " if selectable else ""
     if append.replaced is None:
-        return f"OK {code} APPEND completed"
+        return f"OK {code}APPEND completed"
     # RFC 8508 §4.3: before the EXPUNGE, so that the client knows what has taken the place.
-    session.untagged(f"OK {code} Replacement is there")
+    session.untagged(f"OK {code}Replacement is there")
     session.tell(uid=command.uid, own=True)
-    return f"OK {'UID ' if command.uid else ''}REPLACE completed"
+    # RFC 8508 §4.5: as with UID EXPUNGE.
+    return f"OK {highest_modseq(session)}{'UID ' if command.uid else ''}REPLACE completed"
 
 
 async def _added(session: "Session", append: Append, bodies: Sequence[bytes | Spool]) -> Appended:

@@ -23,7 +23,16 @@ from esp.imap import (
 )
 from esp.imap.progress import Progress
 from esp.imap.responses import UID_REQUIRED, Refusal
-from esp.native import AppendLiteral, AppendOctets, AppendUrl, Command, RawLine
+from esp.native import (
+    AppendLiteral,
+    AppendOctets,
+    AppendUrl,
+    Command,
+    RawLine,
+    SearchArguments,
+    SortArguments,
+    ThreadArguments,
+)
 
 if TYPE_CHECKING:
     from esp.imap.session import Session
@@ -103,6 +112,9 @@ _PROMPT = frozenset({"COMPRESS", "IDLE", "LOGOUT", "UNAUTHENTICATE"})
 _LEAVING = frozenset({"CLOSE", "UNSELECT"})
 """Commands that leave the selected mailbox, even if it is no more."""
 
+_SUCCEEDING = _LEAVING | {"CHECK"}
+"""Commands for which there is no NO (RFC 3501 §6.4)."""
+
 
 def _check(session: "Session", command: Command, state: str) -> None:
     if state == _BEFORE and session.principal is not None:
@@ -130,9 +142,10 @@ async def execute(session: "Session", command: Command) -> str | None:
             if not await session.follow_rights():
                 return None
         except NotFoundError:
-            if command.name not in _LEAVING:
+            if command.name not in _SUCCEEDING:
                 raise
-            session.select(None)
+            if command.name in _LEAVING:
+                session.select(None)
             return f"OK {command.name} completed"
     notification = session.notification
     if notification is not None:
@@ -148,10 +161,18 @@ async def execute(session: "Session", command: Command) -> str | None:
             await notification.unhush()
         # Whatever became of it, the session hears of its mailbox before the tagged response.
         if response_allowed(session, command) and await session.may_be_told():
-            session.tell(expunges=entry.expunges or command.uid, uid=command.uid)
+            session.tell(expunges=entry.expunges or _may_tell_expunges(command), uid=command.uid)
             if command.name in {"FETCH", "STORE"}:
                 fetching.hold_modseq(session)
     return response
+
+
+def _may_tell_expunges(command: Command) -> bool:
+    # RFC 7162 §3.2.10.2: a UID SEARCH may name messages by number all the same.
+    arguments = command.arguments
+    if isinstance(arguments, SearchArguments | SortArguments | ThreadArguments):
+        return command.uid and not arguments.program.numbers
+    return command.uid
 
 
 def response_allowed(session: "Session", command: Command) -> bool:

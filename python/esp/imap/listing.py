@@ -32,13 +32,16 @@ def list_lines(
         # RFC 3501 §6.3.8: an empty name asks for the delimiter, and the root of the reference.
         yield None, _line("LSUB" if lsub else "LIST", ["\\Noselect"], b'""')
         return
+    # RFC 5258 §3: in the extended form an empty name matches nothing.
     patterns = ListPatterns(
-        [mailbox_name.canonical(arguments.reference + pattern) for pattern in arguments.patterns]
+        [mailbox_name.canonical(arguments.reference + pattern) for pattern in arguments.patterns if pattern]
     )
     if patterns.wild > MOST_PATTERNS:
         raise Refusal("NO [LIMIT] Too many patterns")
     shown = (
-        _subscribed(patterns, listed) if lsub else _selected(arguments, patterns, listed, imap4rev2=imap4rev2)
+        _subscribed(arguments, patterns, listed)
+        if lsub
+        else _selected(arguments, patterns, listed, imap4rev2=imap4rev2)
     )
     for name, attributes, more, selected in shown:
         wire = encode_mailbox(name.name, utf8)
@@ -72,12 +75,19 @@ def name_line(
     return _line("LIST", attributes, encode_mailbox(name.name, utf8), more)
 
 
-async def write_list(session: "Session", written: str) -> None:
-    """Tell an IMAP4rev2 client of the mailbox it has named, and under which name it goes (RFC 9051 §6.3.2)."""
+async def write_list(session: "Session", written: str, old_name: str | None = None) -> None:
+    """Tell an IMAP4rev2 client of the mailbox it has named, and under which name it goes (RFC 9051 §6.3.2).
+
+    Args:
+        session: whose client.
+        written: the name as the client wrote it.
+        old_name: what it was before; by default `written`, where it goes under another name.
+    """
     canonical = mailbox_name.canonical(written)
+    if old_name is None and written != canonical:
+        old_name = written
     for name in await session.door.mailboxes.listed(session.owner):
         if name.name == canonical:
-            old_name = written if written != canonical else None
             utf8 = session.connection.reader.utf8
             session.connection.write(name_line(name, utf8=utf8, old_name=old_name))
 
@@ -88,14 +98,12 @@ def _selected(
     returns = frozenset(arguments.returns)
     # REMOTE adds mailboxes of other servers, and there are none; the others are criteria, all of which must hold.
     criteria = [option for option in ("SUBSCRIBED", "SPECIAL-USE") if option in arguments.selection]
-    above: frozenset[str] = frozenset()
+    parents: frozenset[str] = frozenset()
+    parents_of_hidden: frozenset[str] = frozenset()
     if "RECURSIVEMATCH" in arguments.selection:
-        # RFC 5258 §3.5: CHILDINFO tells of those below which the patterns themselves do not show.
-        above = mailbox_name.with_children(
-            name.name
-            for name in listed
-            if all(_CRITERIA[option](name) for option in criteria) and not patterns.matches(name.name)
-        )
+        meeting = [name.name for name in listed if all(_CRITERIA[option](name) for option in criteria)]
+        parents = mailbox_name.with_children(meeting)
+        parents_of_hidden = mailbox_name.with_children(name for name in meeting if not patterns.matches(name))
     quoted = " ".join(f'"{option}"' for option in criteria)
     told = "SUBSCRIBED" in criteria or "SUBSCRIBED" in returns
     for name in listed:
@@ -106,22 +114,27 @@ def _selected(
         else:
             # A name that only has others below it is listed as RFC 3501 §6.3.8 has it: \Noselect.
             selected = _is_visible(name) or name.has_children
-        has_below = name.name in above
-        if not selected and not has_below:
+        # RFC 9051 §6.3.9.6: a name that meets no criterion itself is not listed for children that are listed as well.
+        child_info = name.name in (parents if selected else parents_of_hidden)
+        if not selected and not child_info:
             continue
         attributes = _attributes(name, extended=arguments.extended or imap4rev2)
         if told and name.subscribed:
             attributes.append("\\Subscribed")
-        yield name, attributes, f' ("CHILDINFO" ({quoted}))' if has_below else "", selected
+        yield name, attributes, f' ("CHILDINFO" ({quoted}))' if child_info else "", selected
 
 
-def _subscribed(patterns: ListPatterns, listed: Sequence[Listed]) -> Iterator[_Shown]:
+def _subscribed(
+    arguments: ListArguments, patterns: ListPatterns, listed: Sequence[Listed]
+) -> Iterator[_Shown]:
     matching = [name for name in listed if patterns.matches(name.name)]
-    # RFC 3501 §6.3.9: "foo" not subscribed, "foo/bar" is: LSUB "%" must show foo; not so "*", which shows foo/bar.
-    shown = {name.name for name in matching}
-    above = mailbox_name.with_children(
-        name.name for name in listed if name.subscribed and name.name not in shown
-    )
+    above: frozenset[str] = frozenset()
+    if any("%" in pattern for pattern in arguments.patterns):
+        # RFC 3501 §6.3.9: "foo" not subscribed, "foo/bar" is: LSUB "%" must show foo; not so "*", which shows foo/bar.
+        shown = {name.name for name in matching}
+        above = mailbox_name.with_children(
+            name.name for name in listed if name.subscribed and name.name not in shown
+        )
     for name in matching:
         if name.subscribed:
             yield name, _attributes(name, extended=False), "", True

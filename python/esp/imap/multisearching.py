@@ -17,7 +17,7 @@ from esp.services.open_mailboxes import OpenMailbox
 if TYPE_CHECKING:
     from esp.imap.session import Session
 
-_SELECTED: Final = frozenset({"SELECTED", "SELECTED-DELAYED"})
+_SELECTED: Final = "SELECTED"
 
 
 class _Place(NamedTuple):
@@ -68,10 +68,14 @@ def _check(session: "Session", arguments: EsearchArguments, returns: ReturnOptio
     if session.uidonly and arguments.program.numbers:
         raise Refusal(f"BAD {UID_REQUIRED}")
     scope = arguments.scope
-    here = scope is None or any(one.filter in _SELECTED for one in scope)
-    if here and session.selected is None:
+    filters = {_SELECTED} if scope is None else {one.filter for one in scope}
+    if "SELECTED-DELAYED" in filters:
+        raise Refusal("BAD SELECTED-DELAYED is for NOTIFY alone")  # RFC 7377 §4
+    here = _SELECTED in filters
+    # RFC 7377 §2.2, for UPDATE.
+    if session.selected is None and (here or "UPDATE" in returns):
         raise Refusal("BAD No mailbox is selected")
-    alone = scope is None or all(one.filter in _SELECTED for one in scope)
+    alone = filters == {_SELECTED}
     if not alone and (arguments.program.needs_selected or "SAVE" in returns):
         # RFC 7377 §2.1: they mean nothing in other mailboxes.
         raise Refusal("BAD Sequence numbers, $ and SAVE are for the selected mailbox alone")
@@ -83,7 +87,7 @@ async def _others(session: "Session", scope: tuple[MailboxFilter, ...], *, here:
     filters = [
         (one.filter, frozenset(mailbox_name.canonical(name) for name in one.mailboxes))
         for one in scope
-        if one.filter not in _SELECTED
+        if one.filter != _SELECTED
     ]
     if not filters:
         return []

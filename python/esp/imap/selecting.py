@@ -1,7 +1,9 @@
 """SELECT, EXAMINE, CLOSE, UNSELECT, NOOP, CHECK (RFC 3501 §6.3.1-2, §6.4.1-2; RFC 9051 §6.3.2; RFC 3691; RFC 7162)."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from esp.core.errors import NotFoundError
 from esp.core.rights import Rights, settable_flags
 from esp.imap.listing import write_list
 from esp.imap.responses import UID_REQUIRED, Refusal
@@ -79,7 +81,8 @@ async def _open(session: "Session", name: str, *, examine: bool) -> Selected:
 
 async def noop(session: "Session", command: Command) -> str:
     """NOOP and CHECK: the client asks whether there is news, so the database is asked (RFC 3501 §6.1.2)."""
-    await session.refresh(ask=True)
+    with suppress(NotFoundError):  # it always succeeds, and BYE tells what has happened
+        await session.refresh(ask=True)
     return f"OK {command.name} completed"
 
 
@@ -87,18 +90,15 @@ async def close(session: "Session", command: Command) -> str:
     """CLOSE: expunge without a word, and deselect (RFC 3501 §6.4.2)."""
     selected = session.selected
     assert selected is not None
-    code = ""
     # RFC 4314 §4: without the right to, nothing is expunged, and the mailbox is closed all the same.
     if not selected.view.read_only and Rights.EXPUNGE in selected.rights:
-        await session.refresh(ask=True)
-        if uids := selected.view.deleted():
-            told, pending = selected.view.told, selected.view.pending
-            modseq = await session.door.messages.expunge(selected.opened.mailbox, uids)
-            # RFC 7162 §3.2.8. The client knows what had \\Deleted; it must not take this for news it never got.
-            if session.qresync and not pending and modseq == told + 1:
-                code = f"[HIGHESTMODSEQ {modseq}] "
+        with suppress(NotFoundError):
+            await session.refresh(ask=True)
+            if uids := selected.view.deleted():
+                await session.door.messages.expunge(selected.opened.mailbox, uids)
     session.select(None)
-    return f"OK {code}CLOSE completed"
+    # RFC 7162 §3.2.8: no HIGHESTMODSEQ.
+    return "OK CLOSE completed"
 
 
 async def unselect(session: "Session", command: Command) -> str:

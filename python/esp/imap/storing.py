@@ -1,6 +1,5 @@
 """STORE, COPY, MOVE, EXPUNGE (RFC 3501 §6.4.3, §6.4.6-7; RFC 4315; RFC 6851; RFC 7162 §3.1.3, §3.2)."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from esp.core.errors import NoPermissionError, NotFoundError, UnavailableError
@@ -92,8 +91,8 @@ async def expunge(session: "Session", command: Command) -> str:
         modseq = await session.door.messages.expunge(selected.opened.mailbox, uids)
         selected.opened.heard(modseq)
         await selected.opened.refresh()
-    session.tell(own=True)
-    return f"OK {_highest(session, selected, uids)}{'UID ' if command.uid else ''}EXPUNGE completed"
+    session.tell(uid=command.uid, own=True)
+    return f"OK {highest_modseq(session) if uids else ''}{'UID ' if command.uid else ''}EXPUNGE completed"
 
 
 async def copy(session: "Session", command: Command) -> str:
@@ -124,7 +123,7 @@ async def copy(session: "Session", command: Command) -> str:
         raise Refusal(_SOME_GONE) from error
     session.placed(target.mailbox.id, copied.copies)
     await _refresh_if_possible(selected)
-    return f"OK {_copyuid(copied)}{'UID ' if command.uid else ''}COPY completed"
+    return f"OK {_copyuid(copied, target)}{'UID ' if command.uid else ''}COPY completed"
 
 
 async def move(session: "Session", command: Command) -> str:
@@ -148,12 +147,12 @@ async def move(session: "Session", command: Command) -> str:
         )
         if moved.sources:
             # RFC 6851 §4.3: COPYUID in an untagged OK, before the EXPUNGE responses.
-            session.untagged(f"OK {_copyuid(moved)}Moved")
+            session.untagged(f"OK {_copyuid(moved, target)}Moved")
         session.placed(target.mailbox.id, moved.copies)
         gone += moved.sources
     await _refresh_if_possible(selected)
     session.tell(uid=command.uid, own=True)
-    return f"OK {_highest(session, selected, gone)}{'UID ' if command.uid else ''}MOVE completed"
+    return f"OK {highest_modseq(session) if gone else ''}{'UID ' if command.uid else ''}MOVE completed"
 
 
 async def target_of(session: "Session", name: str) -> Reached:
@@ -169,9 +168,13 @@ async def target_of(session: "Session", name: str) -> Reached:
         raise Refusal(MAILBOX_MISSING) from error
 
 
-def _highest(session: "Session", selected: Selected, gone: Sequence[int]) -> str:
-    # RFC 7162 §3.2.7, §3.2.9; RFC 6851 §4.4: behind what was told, so that the client may take it for what it has.
-    return f"[HIGHESTMODSEQ {selected.view.told}] " if session.condstore and gone else ""
+def highest_modseq(session: "Session") -> str:
+    """Return the response code of a command that has removed messages (RFC 7162 §3.2.7, §3.2.9; RFC 6851 §4.4).
+
+    It goes behind what was told, so that the client may take it for what it has.
+    """
+    selected = session.selected
+    return f"[HIGHESTMODSEQ {selected.view.told}] " if session.condstore and selected is not None else ""
 
 
 async def _refresh_if_possible(selected: Selected) -> None:
@@ -249,8 +252,9 @@ def writable(session: "Session", need: Rights) -> Selected:
     return selected
 
 
-def _copyuid(copied: Copied) -> str:
-    # RFC 4315 §3: not when nothing was copied, as with a UID COPY of messages that are not there.
-    if not copied.sources:
+def _copyuid(copied: Copied, target: Reached) -> str:
+    # RFC 4315 §3: not when nothing was copied, as with a UID COPY of messages that are not there. RFC 9051 §6.4.7: nor
+    # of a mailbox that the user may not select.
+    if not copied.sources or Rights.READ not in target.rights:
         return ""
     return f"[COPYUID {copied.uidvalidity} {encode_set(copied.sources)} {encode_set(copied.copies)}] "

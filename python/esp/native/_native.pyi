@@ -968,9 +968,6 @@ class View:
             hold_flags: keep flag changes for a later call, but for those of `announce` and `silent`
         """
     @property
-    def pending(self) -> bool:
-        """Whether `sync()` would have something to tell; cheap."""
-    @property
     def told(self) -> int:
         """Up to which mod-sequence the session was told everything, expunges included: a HIGHESTMODSEQ that it
         may keep."""

@@ -85,7 +85,7 @@ pub(crate) fn read(
     utf8: bool,
     literal: bool,
 ) -> Option<Result<Reading, Refusal>> {
-    let mut cursor = Cursor::new(octets);
+    let mut cursor = Cursor::of_session(octets, utf8);
     let begun = match append {
         Some(append) => Ok(Some(append)),
         None => begin(&mut cursor, utf8, literal)?,

@@ -87,7 +87,7 @@ pub(crate) fn tag_of(octets: &[u8]) -> Option<String> {
 
 /// Whether this is a SETMETADATA, and what comes next is the value of an annotation.
 pub(crate) fn awaits_annotation(octets: &[u8], utf8: bool) -> bool {
-    let mut cursor = Cursor::new(octets);
+    let mut cursor = Cursor::of_session(octets, utf8);
     let begins = tag(&mut cursor).is_ok()
         && cursor.take_octet(b' ')
         && cursor.take_word("SETMETADATA")
@@ -105,7 +105,7 @@ pub(crate) fn awaits_annotation(octets: &[u8], utf8: bool) -> bool {
 /// # Errors
 /// What to answer when it is none.
 pub fn parse(octets: &[u8], utf8: bool) -> Result<Command, Refusal> {
-    let mut cursor = Cursor::new(octets);
+    let mut cursor = Cursor::of_session(octets, utf8);
     let tag = tag(&mut cursor)
         .and_then(|tag| cursor.space().map(|()| tag))
         .map_err(|error| Refusal {

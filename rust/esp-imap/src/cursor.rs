@@ -34,6 +34,8 @@ pub(crate) struct Cursor<'a> {
     at: usize,
     /// How deep parentheses are open; see `descend`.
     depth: u32,
+    /// Whether quoted strings have to be UTF-8.
+    utf8: bool,
 }
 
 /// Deepest nesting of parentheses and search keys; each level costs stack.
@@ -63,6 +65,15 @@ impl<'a> Cursor<'a> {
             octets,
             at: 0,
             depth: 0,
+            utf8: false,
+        }
+    }
+
+    /// What a session has sent that has, or has not, enabled UTF-8: then quoted strings have to be it (RFC 6855 §3).
+    pub(crate) fn of_session(octets: &'a [u8], utf8: bool) -> Self {
+        Self {
+            utf8,
+            ..Self::new(octets)
         }
     }
 
@@ -233,6 +244,16 @@ impl<'a> Cursor<'a> {
 
     /// `quoted = DQUOTE *QUOTED-CHAR DQUOTE`; UTF-8 is let through (RFC 6855, RFC 9051).
     fn quoted(&mut self) -> Read<Cow<'a, [u8]>> {
+        let start = self.at;
+        let value = self.quoted_octets()?;
+        if self.utf8 && std::str::from_utf8(&value).is_err() {
+            self.at = start;
+            return Err(self.error("UTF-8"));
+        }
+        Ok(value)
+    }
+
+    fn quoted_octets(&mut self) -> Read<Cow<'a, [u8]>> {
         let start = self.at;
         self.at += 1;
         let rest = self.rest();

@@ -234,7 +234,7 @@ impl FetchItems {
         }))
     }
 
-    /// `section ["<" number "." nz-number ">"]`.
+    /// `section ["<" number64 "." nz-number64 ">"]`.
     fn section(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -260,7 +260,8 @@ impl FetchItems {
             let origin = cursor.number()?;
             cursor.expect(b'.')?;
             let length = cursor.number()?;
-            if length == 0 || origin > u64::from(u32::MAX) || length > u64::from(u32::MAX) {
+            // RFC 9051 §9: number64 and nz-number64, of 63 bits.
+            if length == 0 || (origin | length) >> 63 != 0 {
                 return Err(cursor.error("a partial range"));
             }
             cursor.expect(b'>')?;
@@ -359,6 +360,18 @@ fn section_spec(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+
+    #[test]
+    fn ranges_are_of_63_bits_and_part_numbers_have_no_leading_zero() {
+        let parsed = |text: &str| FetchItems::parse(text.as_bytes()).is_ok();
+        assert!(parsed("BODY[]<0.4294967296>"));
+        assert!(parsed("BINARY[1]<4294967296.9223372036854775807>"));
+        assert!(!parsed("BODY[]<0.9223372036854775808>"));
+        assert!(!parsed("BODY[]<0.0>"));
+        assert!(parsed("BODY[10.1]"));
+        assert!(!parsed("BODY[01]"));
+        assert!(!parsed("BODY[1.02.MIME]"));
+    }
 
     fn label(text: &str) -> String {
         match FetchItems::parse(text.as_bytes()).unwrap().items.first() {

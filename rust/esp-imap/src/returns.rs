@@ -163,7 +163,8 @@ impl Returns {
     #[must_use]
     pub fn saved(&self, results: &[u32]) -> Vec<u32> {
         let ends = self.has("MIN") || self.has("MAX");
-        if self.has("ALL") || !(ends || self.has("PARTIAL")) || (ends && self.has("COUNT")) {
+        // RFC 5182 §2.4, RFC 9394 §3.2.
+        if self.has("ALL") || self.has("COUNT") || !(ends || self.has("PARTIAL")) {
             return results.to_vec();
         }
         let mut saved = self
@@ -293,6 +294,7 @@ mod tests {
         assert_eq!(saved("SAVE MIN COUNT"), [1, 2, 3, 4]);
         assert_eq!(saved("SAVE COUNT"), [1, 2, 3, 4]);
         assert_eq!(saved("SAVE PARTIAL 2:3"), [2, 3]);
+        assert_eq!(saved("SAVE PARTIAL 2:3 COUNT"), [1, 2, 3, 4]);
         assert_eq!(saved("SAVE PARTIAL 2:3 MAX"), [2, 3, 4]);
     }
 }

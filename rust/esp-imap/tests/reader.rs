@@ -345,6 +345,18 @@ fn names_are_utf8_once_it_is_enabled() {
     ));
 }
 
+/// RFC 6855 §3
+#[test]
+fn quoted_strings_are_utf8_once_it_is_enabled() {
+    for (utf8, taken) in [(false, true), (true, false)] {
+        let mut reader = CommandReader::new(LIMITS);
+        reader.utf8 = utf8;
+        reader.feed(b"a SETMETADATA a (/private/b \"\xff\")\r\n");
+        let event = reader.next_event();
+        assert_eq!(matches!(event, Some(Event::Command(_))), taken);
+    }
+}
+
 /// Words that commands are made of, so that chance gets far into the grammar.
 fn words() -> impl Strategy<Value = Vec<u8>> {
     let word = prop::sample::select(vec![

@@ -9,13 +9,31 @@ const LONGEST: usize = 998;
 
 /// `msg-id = [CFWS] "<" id-left "@" id-right ">" [CFWS]`, blanks inside removed, since folding put them there.
 fn clean(inside: &[u8]) -> Option<String> {
-    let octets: Vec<u8> = inside
+    let mut octets: Vec<u8> = inside
         .iter()
         .copied()
         .filter(|octet| *octet > b' ' && *octet != 0x7f)
         .collect();
+    if let Some(unquoted) = unquoted(&octets) {
+        octets = unquoted;
+    }
     (!octets.is_empty() && octets.len() <= LONGEST)
         .then(|| String::from_utf8_lossy(&octets).into_owned())
+}
+
+/// An identifier whose `id-left` is a quoted string, without its quotes: both are the same one (RFC 5256 §3).
+fn unquoted(octets: &[u8]) -> Option<Vec<u8>> {
+    let mut left = Vec::with_capacity(octets.len());
+    let mut rest = octets.strip_prefix(b"\"")?.iter();
+    loop {
+        match rest.next()? {
+            b'"' => break,
+            b'\\' => left.push(*rest.next()?),
+            octet => left.push(*octet),
+        }
+    }
+    let rest = rest.as_slice();
+    (rest.first() == Some(&b'@')).then(|| [left.as_slice(), rest].concat())
 }
 
 /// The identifiers in brackets in field bodies.
@@ -50,4 +68,22 @@ pub(crate) fn message_id(value: &[u8]) -> Option<String> {
             .unwrap_or_default();
         clean(word.strip_prefix(b"<").unwrap_or(word))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_left_side_is_the_same_as_without_quotes() {
+        let id = |text: &str| message_id(text.as_bytes());
+        assert_eq!(
+            id("<\"01KF8JCEOCBS0045PS\"@xxx.yyy.com>"),
+            id("<01KF8JCEOCBS0045PS@xxx.yyy.com>")
+        );
+        assert_eq!(id(r#"<"a\"b"@x>"#).as_deref(), Some("a\"b@x"));
+        assert_eq!(id("<\"a\">").as_deref(), Some("\"a\""));
+        assert_eq!(id("<\"a@x>").as_deref(), Some("\"a@x"));
+        assert_eq!(id("<\"a\"b@x>").as_deref(), Some("\"a\"b@x"));
+    }
 }

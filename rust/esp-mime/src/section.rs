@@ -53,7 +53,8 @@ impl Section {
                 .count();
             let (number, behind) = rest.split_at_checked(digits)?;
             let number: u32 = std::str::from_utf8(number).ok()?.parse().ok()?;
-            if number == 0 {
+            // RFC 9051 §9: nz-number = digit-nz *DIGIT; what is asked for is also told back.
+            if rest.first() == Some(&b'0') {
                 return None;
             }
             path.push(number);

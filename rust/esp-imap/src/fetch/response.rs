@@ -33,8 +33,6 @@ pub(super) struct Renderer {
     uidonly: bool,
     condstore: bool,
     imap4rev2: bool,
-    /// Whether the session has enabled QRESYNC, and knows numbers.
-    resyncs: bool,
     /// Whether each response has MODSEQ although nobody asked for it.
     with_modseq: bool,
     recent: Vec<(u32, u32)>,
@@ -98,7 +96,6 @@ impl Renderer {
             uidonly: known.uidonly,
             condstore: known.condstore,
             imap4rev2: known.imap4rev2,
-            resyncs: known.qresync && !known.uidonly,
             // RFC 7162 §3.2.4: UID FETCH of who enabled QRESYNC.
             with_modseq: known.qresync && with_uid,
             recent: known.recent.clone(),
@@ -267,9 +264,9 @@ impl Renderer {
         // RFC 3501 §6.4.5: the response says that the flag is set now.
         let set_now = row.flags & flags::SEEN != 0 && self.unseen.binary_search(&uid).is_ok();
         if set_now {
-            // RFC 7162 §3.2.4: with QRESYNC, UID goes with what MODSEQ tells of a change.
+            // RFC 7162 §3.2.4: UID goes with what MODSEQ tells of a change.
             let with_uid = self.with_uid || self.items.items.contains(&FetchItem::Uid);
-            if self.resyncs && !with_uid {
+            if self.condstore && !self.uidonly && !with_uid {
                 name(out, b"UID ");
                 write_number(out, u64::from(uid));
             }

@@ -140,8 +140,8 @@ impl Known {
             let _ = write!(out, "* {uid} UIDFETCH (");
         } else {
             let _ = write!(out, "* {} FETCH (", position + 1);
-            // RFC 7162 §3.2.4: who enabled QRESYNC gets UID and MODSEQ together.
-            if with.uid || self.imap4rev2 || self.qresync {
+            // RFC 7162 §3.2.4: once CONDSTORE is enabled, UID and MODSEQ come together.
+            if with.uid || self.imap4rev2 || self.condstore {
                 let _ = write!(out, "UID {uid} ");
             }
         }

@@ -247,11 +247,6 @@ impl View {
     }
 
     #[getter]
-    fn pending(&self) -> bool {
-        self.view.pending()
-    }
-
-    #[getter]
     fn told(&self) -> i64 {
         self.view.told_modseq()
     }
