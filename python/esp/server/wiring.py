@@ -1,13 +1,14 @@
 """The only place where things are made and given to each other."""
 
 import asyncio
+import itertools
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from esp.api.server import ApiServer, application
 from esp.config.sections import Settings
@@ -16,7 +17,7 @@ from esp.imap import ImapServer
 from esp.native import Store
 from esp.server import demo, state
 from esp.server.roles import Role
-from esp.services import recovering
+from esp.services import reception, recovering
 from esp.services.accounts import Accounts
 from esp.services.annotations import Annotations
 from esp.services.appends import Appends
@@ -34,6 +35,7 @@ from esp.services.presence import Presence
 from esp.services.quotas import Quotas, QuotaWatch
 from esp.services.search import Searching
 from esp.services.sharing import Sharing
+from esp.services.submission import Submission
 from esp.services.throttling import Throttle
 from esp.services.upkeep import Upkeep
 from esp.services.watching import Watching
@@ -60,6 +62,8 @@ PERIODIC = {JANITOR: 6 * 3600.0, HISTORY: 3600.0, QUOTA: 600.0}
 """What workers do by the clock, in seconds; the janitor reads all folders that changed, and leftovers can wait."""
 
 _logger = log.get_logger(__name__)
+
+_Kind = TypeVar("_Kind", bound=reception.Reception)
 
 
 class Server(Protocol):
@@ -115,10 +119,11 @@ async def _smtp(settings: Settings) -> AsyncIterator[Server]:
         authentication = _authentication(settings, database, stack)
         dispatch = Dispatch(store, database, _WakingNotifier(notifier, _wakeups(settings, stack)))
         stack.push_async_callback(dispatch.close)
+        mail, submission = receptions(settings, directory, dispatch)
         server = SmtpServer(
             settings,
-            directory=directory,
-            dispatch=dispatch,
+            reception=mail,
+            submission=submission,
             authentication=authentication,
             spool=store.spool,
         )
@@ -128,6 +133,25 @@ async def _smtp(settings: Settings) -> AsyncIterator[Server]:
         notifier.subscribe_directory(lambda _: server.forget())
         notifier.start()
         yield server
+
+
+def receptions(
+    settings: Settings, directory: reception.Directory, dispatch: reception.Deliverer
+) -> tuple[reception.Reception, Submission]:
+    """Return what takes mail from anybody and what takes it from our own users; they number transactions together."""
+    numbers = itertools.count(1)
+
+    def made(kind: type[_Kind]) -> _Kind:
+        return kind(
+            directory=directory,
+            dispatch=dispatch,
+            hostname=settings.server.hostname,
+            max_message_size=settings.smtp.max_message_size,
+            max_recipients=settings.smtp.max_recipients,
+            numbers=numbers,
+        )
+
+    return made(reception.Reception), made(Submission)
 
 
 @asynccontextmanager

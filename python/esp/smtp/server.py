@@ -1,14 +1,13 @@
 """The smtp role: the doors that the settings open, from start to drain."""
 
 import asyncio
-import itertools
 from collections.abc import Callable
 
 from esp.config.sections import Settings
 from esp.native import SmtpNumbers, Spool
 from esp.services import certificates
 from esp.services.authentication import Authentication
-from esp.services.reception import Deliverer, Directory, Reception
+from esp.services.reception import Reception
 from esp.services.submission import Submission
 from esp.smtp.door import Door
 from esp.telemetry.log import get_logger
@@ -23,8 +22,8 @@ class SmtpServer:
         self,
         settings: Settings,
         *,
-        directory: Directory,
-        dispatch: Deliverer,
+        reception: Reception,
+        submission: Submission,
         authentication: Authentication,
         spool: Callable[[], Spool],
     ) -> None:
@@ -32,8 +31,8 @@ class SmtpServer:
 
         Args:
             settings: all of them.
-            directory: whose an address is.
-            dispatch: makes messages durable.
+            reception: takes mail from anybody.
+            submission: takes mail from our own users.
             authentication: who it is.
             spool: makes a place for a large message (`Store.spool`); called in a thread.
 
@@ -44,18 +43,6 @@ class SmtpServer:
         smtp, hostname = settings.smtp, settings.server.hostname
         self._settings = settings
         self._tls = certificates.server_context(settings.tls)
-        numbers = itertools.count(1)
-        reception, submission = (
-            kind(
-                directory=directory,
-                dispatch=dispatch,
-                hostname=hostname,
-                max_message_size=smtp.max_message_size,
-                max_recipients=smtp.max_recipients,
-                numbers=numbers,
-            )
-            for kind in (Reception, Submission)
-        )
         connections = SmtpNumbers()
         self.doors: list[Door] = []
         for name, address, port in (
