@@ -12,20 +12,9 @@ from esp.core.principal import AccountId, Principal
 from esp.core.sasl import Challenge, PasswordShown, Plain
 from esp.imap import ImapServer
 from esp.native import Store
-from esp.services.annotations import Annotations
-from esp.services.appends import Appends
+from esp.server.wiring import imap_server
 from esp.services.dispatch import Dispatch
-from esp.services.indexing import Indexing
-from esp.services.mailboxes import Mailboxes
-from esp.services.messages import Messages
-from esp.services.open_mailboxes import OpenMailboxes
-from esp.services.presence import Presence
-from esp.services.quotas import Quotas
-from esp.services.search import Searching
-from esp.services.sharing import Sharing
-from esp.services.watching import Watching
 from esp.storage import redis
-from esp.storage.maildir import Maildirs
 from esp.storage.postgres.pool import Database
 from tests.imap.client import Client
 
@@ -131,13 +120,11 @@ class World:
         """Open a further door, as a further process would."""
         store = Store(str(self.root), 4, False, "test")
         notifier = redis.Notifier(redis.connect(sections.Redis(url=valkey or self.valkey)))
-        files = Maildirs(store, self.root)
-        messages = Messages(self.database, files, notifier, 60.0)
-        mailboxes = Mailboxes(self.database, files, messages, notifier, 60.0)
         dispatch = Dispatch(store, self.database, notifier)
-        door = ImapServer(
+        door = imap_server(
             sections.Settings(
                 server=sections.Server(hostname="mail.example.test"),
+                storage=sections.Storage(path=self.root),
                 tls=self.tls,
                 imap=msgspec.structs.replace(
                     sections.Imap(address="127.0.0.1", poll_interval=poll_interval), **settings
@@ -148,18 +135,9 @@ class World:
             ),
             database=self.database,
             store=store,
+            notifier=notifier,
             authentication=self.authentication,  # type: ignore[arg-type]
-            mailboxes=mailboxes,
-            annotations=Annotations(self.database, mailboxes, notifier),
-            sharing=Sharing(self.database, notifier),
-            quotas=Quotas(self.database, notifier),
-            messages=messages,
-            open_mailboxes=OpenMailboxes(self.database, notifier, self.root, poll_interval),
-            searching=Searching(self.database, 16 * 1024 * 1024),
-            appends=Appends(store, self.database, dispatch, notifier, 60.0),
-            indexing=Indexing(self.database, self.root),
-            presence=Presence(self.database, notifier, poll_interval),
-            watching=Watching(self.database, mailboxes, notifier, poll_interval),
+            dispatch=dispatch,
         )
         imap = Imap(door, {"notifier": notifier, "dispatch": dispatch})
         notifier.start()

@@ -160,36 +160,54 @@ async def _imap(settings: Settings) -> AsyncIterator[Server]:
         database = await _database(settings, stack)
         notifier = _notifier(settings, stack)
         store = await _store(settings, database, stack, journal=True)
-        root, unlink_after = settings.storage.path, settings.worker.unlink_after
-        maildirs = Maildirs(store, root)
         authentication = _authentication(settings, database, stack)
         notifier.subscribe_directory(lambda _: authentication.forget())
-        messages = Messages(database, maildirs, notifier, unlink_after)
-        mailboxes = Mailboxes(database, maildirs, messages, notifier, unlink_after)
-        interval = settings.imap.poll_interval
-        open_mailboxes = OpenMailboxes(database, notifier, root, interval)
-        presence = Presence(database, notifier, interval)
-        watching = Watching(database, mailboxes, notifier, interval)
-        notifier.start()
         dispatch = Dispatch(store, database, _WakingNotifier(notifier, _wakeups(settings, stack)))
         stack.push_async_callback(dispatch.close)
-        yield ImapServer(
+        server = imap_server(
             settings,
             database=database,
             store=store,
+            notifier=notifier,
             authentication=authentication,
-            mailboxes=mailboxes,
-            annotations=Annotations(database, mailboxes, notifier),
-            sharing=Sharing(database, notifier),
-            quotas=Quotas(database, notifier),
-            messages=messages,
-            open_mailboxes=open_mailboxes,
-            searching=Searching(database, settings.imap.text_cache),
-            appends=Appends(store, database, dispatch, notifier, unlink_after),
-            presence=presence,
-            watching=watching,
-            indexing=Indexing(database, root),
+            dispatch=dispatch,
         )
+        notifier.start()
+        yield server
+
+
+def imap_server(
+    settings: Settings,
+    *,
+    database: Database,
+    store: Store,
+    notifier: Notifier,
+    authentication: Authentication,
+    dispatch: Dispatch,
+) -> ImapServer:
+    """Return the IMAP door over stores that its caller closes; the notifier is to be started after it."""
+    root, unlink_after = settings.storage.path, settings.worker.unlink_after
+    interval = settings.imap.poll_interval
+    maildirs = Maildirs(store, root)
+    messages = Messages(database, maildirs, notifier, unlink_after)
+    mailboxes = Mailboxes(database, maildirs, messages, notifier, unlink_after)
+    return ImapServer(
+        settings,
+        database=database,
+        store=store,
+        authentication=authentication,
+        mailboxes=mailboxes,
+        annotations=Annotations(database, mailboxes, notifier),
+        sharing=Sharing(database, notifier),
+        quotas=Quotas(database, notifier),
+        messages=messages,
+        open_mailboxes=OpenMailboxes(database, notifier, root, interval),
+        searching=Searching(database, settings.imap.text_cache),
+        appends=Appends(store, database, dispatch, notifier, unlink_after),
+        presence=Presence(database, notifier, interval),
+        watching=Watching(database, mailboxes, notifier, interval),
+        indexing=Indexing(database, root),
+    )
 
 
 @asynccontextmanager
