@@ -52,7 +52,7 @@ class Client:
 
     async def until(self, prefix: str) -> list[str]:
         """Return all lines up to the one that begins with `prefix`."""
-        lines = []
+        lines: list[str] = []
         while True:
             line = await self.line()
             if not line:

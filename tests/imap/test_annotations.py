@@ -66,7 +66,7 @@ async def test_values_are_octets(client: Client) -> None:
 
 async def test_an_administrator_sets_what_all_see_and_how_much_they_keep(world: World, imap: Imap) -> None:
     admin_address, user_address = await world.account(), await world.account()
-    principals = world.authentication.principals
+    principals = world.fake.principals
     principals[admin_address] = msgspec.structs.replace(principals[admin_address], admin=True)
     admin, user = await imap.login(admin_address), await imap.login(user_address)
     await admin.ok('SETMETADATA "" (/shared/comment "Closed on Sunday")')

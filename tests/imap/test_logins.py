@@ -95,13 +95,6 @@ class Stage:
         return [challenge, last]
 
 
-class _World(World):
-    """The world of the other tests, with its fake kept beside the real thing."""
-
-    def begin(self, stage: Stage) -> None:
-        self.authentication = stage.authentication  # type: ignore[assignment]
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def stage(
     database: Database,
@@ -109,9 +102,9 @@ async def stage(
     tmp_path_factory: pytest.TempPathFactory,
     tls: tuple[sections.Tls, ssl.SSLContext],
 ) -> AsyncIterator[Stage]:
-    world = _World(database, valkey, tmp_path_factory.mktemp("mail"), tls[0])
+    world = World(database, valkey, tmp_path_factory.mktemp("mail"), tls[0])
     made = Stage(world, tls)
-    world.begin(made)
+    world.authentication = made.authentication
     await world.open_door()
     yield made
     for imap in tuple(world.doors):
@@ -220,7 +213,7 @@ async def test_a_session_ends_with_what_let_it_in(stage: Stage, change: str) -> 
     client.send("i IDLE\r\n")
     await client.until("+ ")
     account = stage.world.fake.principals[address].account
-    notifier = stage.world.doors[0].parts["notifier"]
+    notifier = stage.world.doors[0].notifier
     if change == "password":
         await stage.change(address, "brush")
     else:
@@ -235,7 +228,7 @@ async def test_a_session_ends_with_what_let_it_in(stage: Stage, change: str) -> 
                     """,
                     account,
                 )
-    await notifier.publish_directory()  # type: ignore[attr-defined]
+    await notifier.publish_directory()
     assert (await client.line()).startswith("* BYE")
     assert await client.line() == ""
     await bystander.ok("NOOP")

@@ -71,7 +71,7 @@ async def test_an_append_broken_off_leaves_nothing(world: World, imap: Imap) -> 
     client.writer.transport.abort()
     again = await imap.login(address)
     assert (await again.ok("STATUS INBOX (MESSAGES)"))[0] == "* STATUS INBOX (MESSAGES 0)"
-    folder = world.root / world.authentication.principals[address].maildir
+    folder = world.root / world.fake.principals[address].maildir
     assert [path for part in ("cur", "new", "tmp") for path in (folder / part).iterdir()] == []
     await again.close()
 
@@ -100,7 +100,7 @@ async def test_copies_share_their_file(world: World, imap: Imap) -> None:
     await client.ok("SELECT INBOX")
     await client.ok("COPY 1 Archive")
     await client.ok("COPY 1 INBOX")
-    home = world.root / world.authentication.principals[address].maildir
+    home = world.root / world.fake.principals[address].maildir
     files = [path for folder in (home, home / ".Archive") for path in (folder / "cur").iterdir()]
     assert len(files) == 3
     assert len({path.stat().st_ino for path in files}) == 1
@@ -114,7 +114,7 @@ async def test_expunged_files_are_left_to_a_worker(world: World, imap: Imap) -> 
     await client.append("INBOX", b"x", "(\\Deleted)")
     await client.ok("SELECT INBOX")
     await client.ok("EXPUNGE")
-    home = world.root / world.authentication.principals[address].maildir
+    home = world.root / world.fake.principals[address].maildir
     (file,) = (home / "cur").iterdir()
     async with world.database.connection() as connection:
         rows = await connection.fetch("SELECT payload FROM outbox WHERE topic = 'unlink'")

@@ -286,7 +286,7 @@ async def test_another_process_tells_the_sharer(world: World, imap: Imap, two: T
     sharer.send("i IDLE\r\n")
     await sharer.until("+ ")
     async with asyncio.timeout(10):
-        await door.parts["notifier"].until_connected()  # type: ignore[attr-defined]
+        await door.notifier.until_connected()
     await two.owner.append("Team", MESSAGE)
     assert await sharer.line() == "* 2 EXISTS"
     assert await sharer.line() == "* 2 RECENT"

@@ -24,7 +24,7 @@ async def test_idle_hears_of_mail_that_another_process_took(world: World) -> Non
     client = await idling(here, address)
     async with asyncio.timeout(10):
         for door in (here, there):
-            await door.parts["notifier"].until_connected()  # type: ignore[attr-defined]
+            await door.notifier.until_connected()
     sender = await there.login(address)
     for number in range(1, 51):
         assert (await sender.append("INBOX", b"Subject: x\r\n\r\nx\r\n")).startswith("OK")

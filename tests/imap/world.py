@@ -1,66 +1,36 @@
 """Doors over real stores, as processes have them; only who may log in is faked."""
 
 import itertools
+import sys
 from pathlib import Path
 
 import msgspec
 
 from esp.config import sections
-from esp.core.errors import AuthenticationError
 from esp.core.mailbox import DEFAULT_MAILBOXES
 from esp.core.principal import AccountId, Principal
-from esp.core.sasl import Challenge, PasswordShown, Plain
 from esp.imap import ImapServer
 from esp.native import Store
 from esp.server.wiring import imap_server
+from esp.services.authentication import Authentication
 from esp.services.dispatch import Dispatch
 from esp.storage import redis
 from esp.storage.postgres.pool import Database
 from tests.imap.client import Client
+from tests.support.authentication import FakeAuthentication
 
 _numbers = itertools.count(1)
-
-
-class FakeExchange:
-    """PLAIN only."""
-
-    def __init__(self, authentication: "FakeAuthentication") -> None:
-        self._authentication = authentication
-        self._machine = Plain()
-
-    async def respond(self, response: bytes | None) -> Challenge | Principal:
-        step = self._machine.respond(response)
-        if isinstance(step, PasswordShown):
-            return await self._authentication.password(step.username, step.password, remote="", door="imap")
-        return step
-
-
-class FakeAuthentication:
-    """Everybody's password is `secret`."""
-
-    def __init__(self) -> None:
-        self.principals: dict[str, Principal] = {}
-
-    async def password(self, username: str, password: str, *, remote: str, door: str) -> Principal:
-        if password != "secret" or username not in self.principals:
-            raise AuthenticationError("Authentication failed")
-        return self.principals[username]
-
-    def mechanisms(self, *, bound: bool) -> tuple[str, ...]:
-        return ("SCRAM-SHA-256-PLUS",) * bound + ("SCRAM-SHA-256", "PLAIN", "LOGIN")
-
-    def exchange(self, mechanism: str, *, remote: str, door: str, binding: object = None) -> FakeExchange:
-        return FakeExchange(self)
 
 
 class Imap:
     """One door, as a process has it."""
 
-    def __init__(self, door: ImapServer, parts: dict[str, object]) -> None:
+    def __init__(self, door: ImapServer, notifier: redis.Notifier, dispatch: Dispatch) -> None:
         self.door = door
         self.port = 0
         self.imaps_port = 0
-        self.parts = parts
+        self.notifier = notifier
+        self.dispatch = dispatch
 
     async def login(self, username: str) -> Client:
         return await Client.login(self.port, username)
@@ -74,8 +44,8 @@ class World:
         self.valkey = valkey
         self.root = root
         self.tls = tls
-        self.fake = FakeAuthentication()
-        self.authentication = self.fake
+        self.fake = FakeAuthentication(login_failures=sys.maxsize)
+        self.authentication: Authentication = self.fake
         self.plaintext: tuple[str, ...] = ("127.0.0.0/8",)
         self.doors: list[Imap] = []
 
@@ -136,10 +106,10 @@ class World:
             database=self.database,
             store=store,
             notifier=notifier,
-            authentication=self.authentication,  # type: ignore[arg-type]
+            authentication=self.authentication,
             dispatch=dispatch,
         )
-        imap = Imap(door, {"notifier": notifier, "dispatch": dispatch})
+        imap = Imap(door, notifier, dispatch)
         notifier.start()
         await door.listen(0, 0)
         imap.port, imap.imaps_port = door.ports
@@ -150,5 +120,5 @@ class World:
         """Close one."""
         self.doors.remove(imap)
         await imap.door.drain(2.0)
-        await imap.parts["dispatch"].close()  # type: ignore[attr-defined]
-        await imap.parts["notifier"].close()  # type: ignore[attr-defined]
+        await imap.dispatch.close()
+        await imap.notifier.close()

@@ -10,84 +10,21 @@ from typing import Any
 import msgspec
 
 from esp.config.sections import Security, Smtp
-from esp.core import sasl
-from esp.core.address import Address
-from esp.core.errors import AuthenticationError, EspError, InvalidError, ThrottledError, UnavailableError
-from esp.core.mailbox import MailboxId, ModSeq, Uid
-from esp.core.principal import AccountId, Principal
-from esp.core.quota import Quota
-from esp.core.routing import Disabled, Local, LocalTarget, NoSuchUser, Remote, Resolution
+from esp.core.errors import EspError
+from esp.core.mailbox import ModSeq, Uid
+from esp.core.principal import Principal
 from esp.services.dispatch import Incoming, Placed
 from esp.services.reception import Reception
 from esp.services.submission import Submission
 from esp.smtp.door import Door
+from tests.support.authentication import FakeAuthentication
+from tests.support.directory import ALICE, FakeDirectory
 
 HOSTNAME = "mx.example.test"
 
 
-def inbox(account: int, name: str) -> LocalTarget:
-    return LocalTarget(AccountId(account), MailboxId(account), f"example.test/{name}", f"{name}@example.test")
-
-
-ALICE, BOB, ADMIN = inbox(1, "alice"), inbox(2, "bob"), inbox(3, "admin")
-
-
-class FakeDirectory:
-    """Knows `example.test`: alice, bob, team (both), full, off, elsewhere; `down` does not answer."""
-
-    def __init__(self) -> None:
-        self.quotas: dict[int, Quota] = {}
-
-    def remembered(self, recipient: Address) -> tuple[tuple[LocalTarget, ...], list[Quota]] | None:
-        # As if bob had had mail a moment ago; of all others nothing is known.
-        if recipient == Address("bob", "example.test"):
-            return (BOB,), [self.quotas.get(BOB.account, Quota(0, None, 0, None))]
-        return None
-
-    async def resolve(self, recipient: Address) -> Resolution:
-        if recipient.domain != "example.test":
-            return Remote()
-        match recipient.local_part.partition("+")[0].lower():
-            case "alice":
-                detail = recipient.local_part.partition("+")[2]
-                return Local((msgspec.structs.replace(ALICE, detail=detail),))
-            case "bob":
-                return Local((BOB,))
-            case "team":
-                return Local((ALICE, BOB))
-            case "full":
-                self.quotas[4] = Quota(100, 100, 1, None)
-                return Local((inbox(4, "full"),))
-            case "small":
-                self.quotas[5] = Quota(0, 1000, 1, None)
-                return Local((inbox(5, "small"),))
-            case "off":
-                return Disabled()
-            case "elsewhere":
-                return Local((), (Address("x", "other.test"),))
-            case "down":
-                await asyncio.sleep(0)
-                raise UnavailableError("The database does not answer")
-            case _:
-                return NoSuchUser()
-
-    async def postmaster(self) -> Resolution:
-        return Local((ADMIN,))
-
-    async def folder(self, target: LocalTarget, poster: AccountId | None) -> LocalTarget:
-        # The tag names a mailbox where only alice may post.
-        if target.detail and poster == 1:
-            return inbox(int(target.account) + 100, target.detail)
-        return target
-
-    async def quota(self, account: AccountId) -> Quota:
-        return self.quotas.get(account, Quota(0, None, 0, None))
-
-    async def owns(self, account: AccountId, address: Address) -> bool:
-        owned = {1: {"alice", "team"}, 2: {"bob"}}
-        return address.domain == "example.test" and address.split("+")[0].local_part in owned.get(
-            account, set()
-        )
+LOGIN = Principal(ALICE.account, ALICE.address, ALICE.folder)
+"""Who logs in where submission is open, with the password `secret`."""
 
 
 class FakeSpool:
@@ -132,56 +69,6 @@ class FakeDispatch:
         return [body for _, body in self.delivered]
 
 
-class FakeAuthentication:
-    """Alice's password is `secret`; after three failures everybody has to wait."""
-
-    def __init__(self) -> None:
-        self.failures = 0
-
-    def mechanisms(self, *, bound: bool) -> tuple[str, ...]:
-        return ("SCRAM-SHA-256-PLUS",) * bound + ("SCRAM-SHA-256", "PLAIN", "LOGIN")
-
-    def exchange(
-        self, mechanism: str, *, remote: str, door: str, binding: sasl.ChannelBinding | None = None
-    ) -> "FakeExchange":
-        machine: sasl.Machine
-        match mechanism.upper():
-            case "PLAIN":
-                machine = sasl.Plain()
-            case "LOGIN":
-                machine = sasl.Login()
-            case "SCRAM-SHA-256":
-                machine = sasl.ScramSha256("servernonce", binding)
-            case "SCRAM-SHA-256-PLUS":
-                machine = sasl.ScramSha256("servernonce", binding, plus=True)
-            case _:
-                raise InvalidError("This mechanism is not offered")
-        return FakeExchange(self, machine)
-
-
-class FakeExchange:
-    def __init__(self, authentication: FakeAuthentication, machine: sasl.Machine) -> None:
-        self._authentication = authentication
-        self._machine = machine
-
-    async def respond(self, response: bytes | None) -> sasl.Challenge | Principal:
-        step = self._machine.respond(response)
-        if isinstance(step, sasl.Challenge):
-            return step
-        if isinstance(step, sasl.CredentialsWanted):
-            assert isinstance(self._machine, sasl.ScramSha256)
-            return self._machine.given(sasl.scram_credentials("secret", b"salt", 4096))
-        if self._authentication.failures >= 3:
-            raise ThrottledError("Too many failures")
-        if isinstance(step, sasl.PasswordShown) and (step.username, step.password) != (
-            "alice@example.test",
-            "secret",
-        ):
-            self._authentication.failures += 1
-            raise AuthenticationError("Authentication failed")
-        return Principal(AccountId(1), "alice@example.test", "example.test/alice")
-
-
 class World(msgspec.Struct):
     """A door and all it stands on."""
 
@@ -197,13 +84,13 @@ async def world(
     *,
     smtp: Smtp | None = None,
     security: Security | None = None,
-    submission: Any = None,
+    submission: bool = False,
     **door: Any,
 ) -> AsyncIterator[World]:
     """Open a door on a free port."""
     smtp = smtp or Smtp()
     directory, dispatch = FakeDirectory(), FakeDispatch()
-    kind = Reception if submission is None else Submission
+    kind = Submission if submission else Reception
     reception = kind(
         directory=directory,
         dispatch=dispatch,
@@ -227,7 +114,7 @@ async def world(
             spool=spool,
             smtp=smtp,
             security=security or Security(),
-            authentication=submission,
+            authentication=FakeAuthentication(LOGIN) if submission else None,
             **door,
         ),
         directory,

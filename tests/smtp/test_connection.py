@@ -19,7 +19,7 @@ from esp.config.sections import Security, Smtp
 from esp.core.proxy import SIGNATURE
 from esp.core.quota import Quota
 from esp.services.certificates import ServerContext
-from tests.smtp.support import FakeAuthentication, Talk, world
+from tests.smtp.support import Talk, world
 from tests.support.resets import reset
 
 
@@ -93,7 +93,7 @@ async def test_passwords_are_taken_under_tls_only(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     plain = "AUTH PLAIN " + base64.b64encode(b"\0alice@example.test\0secret").decode()
-    async with world(submission=FakeAuthentication(), tls=server_tls) as made:
+    async with world(submission=True, tls=server_tls) as made:
         talk = await Talk.to(made)
         assert "AUTH" not in await talk.ask("EHLO client.test")
         assert (await talk.ask(plain)).startswith("538 5.7.11")
@@ -118,7 +118,7 @@ async def test_scram_proves_both_sides(
     if plus:
         assert server_tls.binding is not None
         mechanism, header, bound = f"{mechanism}-PLUS", b"p=tls-server-end-point,,", server_tls.binding.data
-    async with world(submission=FakeAuthentication(), tls=server_tls, implicit_tls=True) as made:
+    async with world(submission=True, tls=server_tls, implicit_tls=True) as made:
         talk = await Talk.to(made, tls=client_tls)
         await talk.ask("EHLO client.test")
         bare = "n=alice@example.test,r=clientnonce"
@@ -144,7 +144,7 @@ async def test_scram_proves_both_sides(
 async def test_too_many_bad_passwords_have_to_wait() -> None:
     wrong = "AUTH PLAIN " + base64.b64encode(b"\0alice@example.test\0wrong").decode()
     networks = Security(plaintext_login_networks=("127.0.0.1/32",))
-    async with world(submission=FakeAuthentication(), security=networks, smtp=Smtp(max_errors=5)) as made:
+    async with world(submission=True, security=networks, smtp=Smtp(max_errors=5)) as made:
         talk = await Talk.to(made)
         await talk.ask("EHLO client.test")
         answers = [(await talk.ask(wrong))[:9] for _ in range(4)]
@@ -153,7 +153,7 @@ async def test_too_many_bad_passwords_have_to_wait() -> None:
 
 async def test_an_exchange_ends_with_a_line_that_is_none() -> None:
     networks = Security(plaintext_login_networks=("127.0.0.0/8",))
-    async with world(submission=FakeAuthentication(), security=networks) as made:
+    async with world(submission=True, security=networks) as made:
         talk = await Talk.to(made)
         await talk.ask("EHLO client.test")
         assert (await talk.ask("AUTH PLAIN")).startswith("334")
@@ -399,7 +399,7 @@ async def test_who_sends_decides_where_a_tag_leads() -> None:
     """RFC 4314 §2.1, right `p`: asked for the principal, or for somebody that nobody knows."""
     networks = Security(plaintext_login_networks=("127.0.0.0/8",))
     right = "AUTH PLAIN " + base64.b64encode(b"\0alice@example.test\0secret").decode()
-    async with world() as outside, world(submission=FakeAuthentication(), security=networks) as inside:
+    async with world() as outside, world(submission=True, security=networks) as inside:
         for made, login, sender, mailbox in (
             (outside, [], "sender@other.test", 1),
             (inside, [right], "alice@example.test", 101),
@@ -415,7 +415,7 @@ async def test_who_sends_decides_where_a_tag_leads() -> None:
 @pytest.mark.parametrize("last", ["", "NOO", "EHLO x\r\n", "AUTH LOGIN\r\n", "AUTH LOGIN\r\nYWx"])
 async def test_who_has_said_all_is_let_go(last: str) -> None:
     networks = Security(plaintext_login_networks=("127.0.0.0/8",))
-    async with world(submission=FakeAuthentication(), security=networks) as made:
+    async with world(submission=True, security=networks) as made:
         talk = await Talk.to(made)
         await talk.ask("EHLO x")
         talk.send(last)

@@ -6,7 +6,7 @@
 import pytest
 
 from esp.config.sections import Security
-from tests.smtp.support import GOLDEN, FakeAuthentication, Talk, world
+from tests.smtp.support import GOLDEN, Talk, world
 
 
 async def play(talk: Talk, script: str) -> None:
@@ -39,7 +39,7 @@ async def test_a_dialogue_goes_as_written(name: str) -> None:
     options = {
         "lmtp": {"lmtp": True},
         "submission": {
-            "submission": FakeAuthentication(),
+            "submission": True,
             "security": Security(plaintext_login_networks=("127.0.0.0/8",)),
         },
     }

@@ -19,7 +19,8 @@ from esp.core.errors import OverQuotaError
 from esp.core.quota import Quota
 from esp.core.routing import Local, Resolution
 from esp.smtp import front
-from tests.smtp.support import ALICE, BOB, Talk, World, world
+from tests.smtp.support import Talk, World, world
+from tests.support.directory import ALICE, BOB
 from tests.support.resets import make_resetting, reset
 
 BEHIND_A_PROXY = Security(proxy_networks=("192.0.2.1/32",))

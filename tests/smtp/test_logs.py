@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from esp.config.sections import Security
 from esp.core.errors import OverQuotaError
-from tests.smtp.support import FakeAuthentication, Talk, world
+from tests.smtp.support import Talk, world
 
 RIGHT = "AUTH PLAIN " + base64.b64encode(b"\0alice@example.test\0secret").decode()
 NETWORKS = Security(plaintext_login_networks=("127.0.0.0/8",))
@@ -18,7 +18,7 @@ def named(events: list[Any], name: str) -> list[Any]:
 
 
 async def test_every_event_names_its_connection_and_who_has_logged_in() -> None:
-    async with world(submission=FakeAuthentication(), security=NETWORKS) as made:
+    async with world(submission=True, security=NETWORKS) as made:
         with capture_logs() as events:
             for _ in range(2):
                 talk = await Talk.to(made)

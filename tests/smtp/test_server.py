@@ -6,7 +6,8 @@ from esp.config.sections import Settings, Smtp
 from esp.core.envelope import Client, MailParameters
 from esp.server.wiring import receptions
 from esp.smtp.server import SmtpServer
-from tests.smtp.support import FakeDirectory, FakeDispatch
+from tests.smtp.support import FakeDispatch
+from tests.support.directory import FakeDirectory
 
 
 async def test_no_two_transactions_of_a_process_have_the_same_id() -> None:

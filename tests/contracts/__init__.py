@@ -1,0 +1,1 @@
+"""One suite for a fake and for what it stands for."""
