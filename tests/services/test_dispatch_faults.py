@@ -227,7 +227,9 @@ async def test_a_disk_that_hangs_longer_than_the_database_waits_makes_mail_late_
     while not stalled.held:
         await asyncio.sleep(0.01)
     if hangs == "longer than the statement may take":
-        await asyncio.sleep(1.5)  # half a second more than PostgreSQL's limit, and less than we wait
+        # We wait two seconds more than PostgreSQL.
+        async with database.connection() as connection:
+            await stores.held_longer_than(1.0, connection)
     else:
         # The mailbox is locked, but no longer than we wait for PostgreSQL.
         async with database.transaction() as tx:

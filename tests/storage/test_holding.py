@@ -17,6 +17,7 @@ from esp.native import Delivering, DeliverItem, Line, Store
 from esp.storage.postgres import holding
 from esp.storage.postgres.holding import NotHeldError
 from tests.smtp.conftest import make_certificate
+from tests.support import stores
 from tests.support.proxy import tcp_door
 
 from .conftest import Server
@@ -176,7 +177,7 @@ async def test_a_statement_whose_time_is_over_before_its_files_are_there_is_undo
 
         inserting = asyncio.create_task(insert())
         await files.asked.wait()
-        await asyncio.sleep(0.6)
+        await stores.held_longer_than(0.3, other)
         files.end(durable=True)
 
         # To PostgreSQL a statement whose rows were all fetched is at its end, and one with a limit of rows goes on.

@@ -10,6 +10,7 @@ import asyncpg
 
 from esp.server.embedded import Postgres, Store, Valkey, until_ready
 from esp.server.unprivileged import User
+from esp.storage.postgres.pool import Connection
 
 TEMPLATE = "esp_template"
 
@@ -69,6 +70,20 @@ async def execute(folder: Path, *statements: str, database: str) -> None:
             await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def held_longer_than(seconds: float, connection: Connection) -> None:
+    """Return when another session of the database has carried a statement out and waited so long for its end."""
+    # From before it executes: its time, which began with the statement, is over as well, whatever the machine does.
+    question = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()
+            AND state = 'active' AND wait_event = 'ClientRead'
+            AND clock_timestamp() - state_change > make_interval(secs => $1)
+        """
+    async with asyncio.timeout(30):
+        while not await connection.fetchval(question, seconds):
+            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
