@@ -12,9 +12,8 @@ import redis.asyncio
 from structlog.testing import capture_logs
 
 from esp.core.errors import UnavailableError
-from esp.storage import wakeup as wakeup_module
 from esp.storage.postgres.outbox import Waiting
-from esp.storage.wakeup import BUSY, QUEUE, Wakeups, mark
+from esp.storage.wakeup import BUSY, LONGEST_STORM, QUEUE, Wakeups, mark
 from esp.worker import scheduler as scheduler_module
 from esp.worker import server as worker_module
 from esp.worker.scheduler import SchedulerServer
@@ -97,16 +96,30 @@ async def test_while_many_ask_one_after_the_other_the_wake_up_waits_for_the_last
     await wakeups.close()
 
 
-async def test_many_that_never_end_have_their_wake_up_after_the_longest_time(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wakeup_module, "LONGEST_STORM", 1.0)
-    wakeups = Wakeups(url)
-    async with redis.asyncio.from_url(url) as client, asyncio.timeout(20):
-        while not await client.llen(f"rq:queue:{QUEUE}"):
+async def test_many_that_never_end_have_their_wake_up_after_the_longest_time(url: str) -> None:
+    now, looks = 0.0, 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return now
+
+    async def storm(client: redis.asyncio.Redis, at: float) -> int:
+        """Ask again and again, until the clock was looked at some times; return how many wake-ups are queued."""
+        nonlocal now
+        now, enough, queued = at, looks + 3, 0
+        while looks < enough and not queued:
             for _ in range(BUSY):
                 wakeups.wake("index")
             await asyncio.sleep(0.01)
+            queued = await client.llen(f"rq:queue:{QUEUE}")
+        return queued
+
+    wakeups = Wakeups(url, clock=clock)
+    async with redis.asyncio.from_url(url) as client, asyncio.timeout(20):
+        assert await storm(client, 0.0) == 0
+        assert await storm(client, LONGEST_STORM - 0.1) == 0
+        assert await storm(client, LONGEST_STORM) == 1
     await wakeups.close()
 
 

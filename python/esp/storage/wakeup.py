@@ -8,7 +8,7 @@ delivers without a pause, one in `LONGEST_STORM`, so that mail that arrives has 
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import redis as blocking
 import redis.asyncio as redis
@@ -40,8 +40,9 @@ def mark(topic: str) -> str:
 class Wakeups:
     """Sends wake-ups; never raises and never makes its caller wait."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = url
+        self._clock = clock
         self._client: redis.Redis | None = None
         self._queue: Queue | None = None
         self._wanted: dict[str, bool] = {}
@@ -81,8 +82,8 @@ class Wakeups:
 
     async def _gather(self) -> None:
         """Return when few have called for `GATHER`, or after `LONGEST_STORM`."""
-        until = time.monotonic() + LONGEST_STORM
-        while time.monotonic() < until and not self._closing.is_set():
+        until = self._clock() + LONGEST_STORM
+        while self._clock() < until and not self._closing.is_set():
             self._asked = 0
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GATHER):
