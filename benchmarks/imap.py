@@ -8,7 +8,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -18,6 +18,8 @@ import msgspec
 from benchmarks.server import HOST, PASSWORD
 
 _KEPT = 64 * 1024
+_LAST = 4096
+"""Octets at the end of an answer that hold its tagged response."""
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -31,6 +33,28 @@ class Response(msgspec.Struct, frozen=True):
 
 class RefusedError(Exception):
     """A command was answered NO or BAD, or the connection was closed."""
+
+
+def tags() -> Iterator[bytes]:
+    """Return what one connection tags its commands with; no mail holds this at the start of a line."""
+    return map(b"ZQX%d".__mod__, itertools.count(1))
+
+
+def status(text: bytes | bytearray, tag: bytes) -> bytes | None:
+    """Return what follows the tag in the response that ends an answer; `None` as long as there is none."""
+    _, found, said = (b"\r\n" + text[-_LAST:]).rpartition(b"\r\n" + tag + b" ")
+    return said if found and said.endswith(b"\r\n") else None
+
+
+def check(sent: bytes, text: bytes, tag: bytes) -> None:
+    """Return if what was sent was answered with OK.
+
+    Raises:
+        RefusedError: it was not.
+    """
+    said = status(text, tag) or b""
+    if not said.startswith(b"OK"):
+        raise RefusedError(f"{sent[:120]!r}: {said[:300]!r}")
 
 
 def tls_context() -> ssl.SSLContext:
@@ -49,7 +73,7 @@ class ImapConnection:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = plain if tls is None else tls.wrap_socket(plain, server_hostname="localhost")
         self._buffer = bytearray(0)
-        self._count = 0
+        self._tags = tags()
         self._read_until(lambda text: text.endswith(b"\r\n"))
 
     def __enter__(self) -> Self:
@@ -80,37 +104,22 @@ class ImapConnection:
             if complete(kept):
                 return kept, octets
 
-    def _tag(self) -> bytes:
-        self._count += 1
-        # No mail holds this at the start of a line.
-        return b"ZQX%d" % self._count
-
     def command(self, line: str | bytes) -> Response:
         """Send a command and time it until its tagged response.
 
         Raises:
             RefusedError: it was not OK.
         """
-        tag = self._tag()
+        tag = next(self._tags)
         octets = line.encode() if isinstance(line, str) else line
         return self._finish(tag, tag + b" " + octets + b"\r\n")
 
     def _finish(self, tag: bytes, sent: bytes) -> Response:
         began = time.perf_counter()
         self._socket.sendall(sent)
-        mark = b"\r\n" + tag + b" "
-        start = tag + b" "
-
-        def complete(text: bytes) -> bool:
-            return text.endswith(b"\r\n") and (
-                text.startswith(start) or text.rfind(mark, max(len(text) - 4096, 0)) >= 0
-            )
-
-        text, count = self._read_until(complete)
+        text, count = self._read_until(lambda text: status(text, tag) is not None)
         seconds = time.perf_counter() - began
-        status = text[text.rfind(tag + b" ") + len(tag) + 1 :]
-        if not status.startswith(b"OK"):
-            raise RefusedError(f"{sent[:120]!r}: {status[:300]!r}")
+        check(sent, text, tag)
         return Response(text=text, octets=count, seconds=seconds)
 
     def login(self, user: str) -> Response:
@@ -119,7 +128,7 @@ class ImapConnection:
 
     def append(self, mailbox: str, message: bytes) -> Response:
         """Append with a non-synchronising literal (RFC 7888): one round trip on both servers."""
-        tag = self._tag()
+        tag = next(self._tags)
         return self._finish(
             tag, b"%s APPEND %s {%d+}\r\n%s\r\n" % (tag, mailbox.encode(), len(message), message)
         )
@@ -133,7 +142,8 @@ class ImapConnection:
 
     def idle(self) -> None:
         """Begin IDLE (RFC 2177)."""
-        self._socket.sendall(self._tag() + b" IDLE\r\n")
+        self._idling = next(self._tags)
+        self._socket.sendall(self._idling + b" IDLE\r\n")
         self._read_until(lambda text: text.startswith(b"+ ") or b"\r\n+ " in text)
 
     def wait_for(self, token: bytes) -> float:
@@ -143,8 +153,7 @@ class ImapConnection:
 
     def done(self) -> None:
         """End IDLE."""
-        tag = b"ZQX%d" % self._count
-        self._finish(tag, b"DONE\r\n")
+        self._finish(self._idling, b"DONE\r\n")
 
 
 def fill(port: int, users: Sequence[str], mailbox: str, messages: Iterable[bytes]) -> float:

@@ -18,7 +18,7 @@ import uvloop
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Metric
-from benchmarks.imap import RefusedError, fill
+from benchmarks.imap import RefusedError, check, fill, status, tags
 from benchmarks.messages import Writer, users
 from benchmarks.server import HOST, PASSWORD, Server
 
@@ -48,7 +48,7 @@ class LightClient(asyncio.Protocol):
         self._complete: Callable[[bytes], bool] = lambda text: text.endswith(b"\r\n")
         self._began = time.perf_counter()
         self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._count = 0
+        self._tags = tags()
         self._transport: asyncio.Transport
 
     @classmethod
@@ -87,19 +87,9 @@ class LightClient(asyncio.Protocol):
         async with asyncio.timeout(_PATIENCE):
             return await self._answer
 
-    def _tag(self) -> bytes:
-        self._count += 1
-        # No mail holds this at the start of a line.
-        return b"ZQX%d" % self._count
-
     async def _tagged(self, tag: bytes, octets: bytes) -> Answer:
-        def complete(text: bytes) -> bool:
-            return text.endswith(b"\r\n") and _status(text, tag) is not None
-
-        answer = await self._ask(octets, complete)
-        status = _status(answer.text, tag)
-        if status is None or not status.startswith(b"OK"):
-            raise RefusedError(f"{octets[:120]!r}: {answer.text[-300:]!r}")
+        answer = await self._ask(octets, lambda text: status(text, tag) is not None)
+        check(octets, answer.text, tag)
         return answer
 
     async def command(self, line: str) -> Answer:
@@ -108,27 +98,22 @@ class LightClient(asyncio.Protocol):
         Raises:
             RefusedError: it was not OK.
         """
-        tag = self._tag()
+        tag = next(self._tags)
         return await self._tagged(tag, b"%b %b\r\n" % (tag, line.encode()))
 
     async def idle(self) -> Answer:
         """Begin IDLE (RFC 2177)."""
-        return await self._ask(self._tag() + b" IDLE\r\n", lambda text: b"+ " in text)
+        self._idling = next(self._tags)
+        return await self._ask(self._idling + b" IDLE\r\n", lambda text: b"+ " in text)
 
     async def done(self) -> Answer:
         """End IDLE."""
-        return await self._tagged(b"ZQX%d" % self._count, b"DONE\r\n")
+        return await self._tagged(self._idling, b"DONE\r\n")
 
     def close(self) -> None:
         """Close without LOGOUT."""
         self._answer.cancel()
         self._transport.abort()
-
-
-def _status(text: bytes, tag: bytes) -> bytes | None:
-    """Return what follows the tag in an answer's last line."""
-    line = text[text.rfind(b"\r\n", 0, len(text) - 2) + 2 :] if text.count(b"\r\n") > 1 else text
-    return bytes(line[len(tag) + 1 :]) if line.startswith(tag + b" ") else None
 
 
 Taken = dict[str, list[float]]

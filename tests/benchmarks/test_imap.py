@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from benchmarks.imap import ImapConnection, RefusedError
+from benchmarks.imap import ImapConnection, RefusedError, status
 
 
 @contextmanager
@@ -54,3 +54,20 @@ def test_status_is_read() -> None:
 
     with served(answer) as connection:
         assert connection.messages("INBOX") == 42
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"ZQX1 OK done\r\n", b"OK done\r\n"),
+        (b"* 1 EXISTS\r\nZQX1 NO\r\n", b"NO\r\n"),
+        (b"ZQX1 OK\r\n* 2 EXISTS\r\n", b"OK\r\n* 2 EXISTS\r\n"),
+        (b"* 1 FETCH (BODY[] {9}\r\nx ZQX1 OK)\r\n", None),
+        (b"ZQX11 OK\r\n", None),
+        (b"* 1 EXISTS\r\nZQX1 OK done", None),
+        (b"", None),
+    ],
+)
+def test_an_answer_ends_with_the_response_that_has_its_tag(text: bytes, said: bytes | None) -> None:
+    assert status(text, b"ZQX1") == said
+    assert status(bytearray(b"* 1 FETCH (FLAGS ())\r\n" * 10_000 + text), b"ZQX1") == said
