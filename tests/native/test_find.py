@@ -1,10 +1,11 @@
 """Orders and threads: against plain Python, over any messages, and as long as a mailbox may be."""
 
+import itertools
 import re
 import tempfile
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,66 @@ def parents(threads: str) -> dict[int, int | None]:
     assert at == len(threads)
     assert not stack
     return found
+
+
+@pytest.mark.parametrize(
+    ("program", "order"),
+    [
+        ('SUBJECT "wanted"', None),
+        ('TEXT "needle" SUBJECT "wanted"', None),
+        ('BODY "needle" NOT FROM "zz"', None),
+        ('FUZZY BODY "needle" SUBJECT "wanted"', None),
+        ('SUBJECT "wanted"', "SORT (SUBJECT)"),
+        ("ALL", "THREAD REFERENCES"),
+    ],
+)
+@pytest.mark.parametrize("indexed", [True, False])
+def test_what_is_expunged_meanwhile_takes_nothing_else_from_a_search(
+    mailbox: rows.Mailbox, program: str, order: str | None, indexed: bool
+) -> None:
+    """At each step many others are expunged, so many that the index forgets what it knew of them."""
+    kept = 40
+    mailbox.add(*[message(f"Subject: wanted {n}", "", "needle") for n in range(kept)])
+    gone = 1024 + 4 * kept
+    wanted = set(range(1, kept + 1))
+    step = 1
+    while step:
+        first = mailbox.uidnext
+        mailbox.add(*[message(f"Subject: wanted {n}", "", "needle") for n in range(gone)])
+        view = native.View(mailbox.index)
+        found = SearchSteps(mailbox, view, program, order, indexed=indexed)
+        steps = found.run(lambda: mailbox.change(expunged=range(first, mailbox.uidnext)), before=step)
+        assert set(found.search.uids) >= wanted, f"before step {step} of {steps}"
+        mailbox.change(expunged=range(first, mailbox.uidnext))
+        view.sync(expunges=True)
+        step = step + 1 if step < steps else 0
+
+
+class SearchSteps:
+    """A SEARCH, SORT or THREAD that is taken step by step."""
+
+    def __init__(
+        self, mailbox: rows.Mailbox, view: native.View, program: str, order: str | None, *, indexed: bool
+    ) -> None:
+        self._mailbox, self._indexed = mailbox, indexed
+        self.search = view.search(
+            native.SearchProgram(program),
+            mailbox.texts,
+            now=0,
+            order=None if order is None else native.SearchOrder(order),
+        )
+
+    def run(self, act: Callable[[], None], *, before: int) -> int:
+        """Go to the end; act after what a step needs was brought, before the next. Return how many there were."""
+        for steps in itertools.count(1):
+            need = self.search.step()
+            if need is None:
+                return steps
+            if self._indexed:
+                self._mailbox.bring(need)
+            if steps == before:
+                act()
+        raise AssertionError
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -9,7 +9,7 @@ use std::hash::BuildHasherDefault;
 /// Columns that `MailboxIndex::load_heads` reads.
 pub const HEAD_COLUMNS: &str = "content_id, head";
 
-/// Octets one behind the other, found by content id; forgotten only all together.
+/// Octets one behind the other, found by content id.
 #[derive(Debug, Default)]
 pub(crate) struct Heads {
     /// Where each begins, and its length.
@@ -23,9 +23,7 @@ impl Heads {
     }
 
     pub(crate) fn get(&self, content: i64) -> Option<Head<'_>> {
-        let (start, length) = *self.places.get(&content)?;
-        let rest = self.octets.get(start as usize..)?;
-        Head::read(rest.get(..length as usize)?)
+        Head::read(self.octets_of(content)?)
     }
 
     /// Keep a head. One that cannot be read is left out, so that the message's file is looked at instead.
@@ -49,11 +47,25 @@ impl Heads {
         })
     }
 
-    /// Forget everything when most of it must be about messages that are gone.
-    pub(crate) fn shrink(&mut self, messages: usize) {
-        if self.places.len() > 1024 + messages * 2 {
-            *self = Self::default();
+    /// Forget what is about messages that are gone, when that must be most of it. A search under way relies on the heads
+    /// of those that are there.
+    pub(crate) fn shrink(&mut self, contents: impl ExactSizeIterator<Item = i64>) {
+        if self.places.len() <= 1024 + contents.len() * 2 {
+            return;
         }
+        let mut kept = Self::default();
+        for content in contents {
+            if let Some(head) = self.octets_of(content) {
+                kept.insert(content, head);
+            }
+        }
+        *self = kept;
+    }
+
+    fn octets_of(&self, content: i64) -> Option<&[u8]> {
+        let (start, length) = *self.places.get(&content)?;
+        let rest = self.octets.get(start as usize..)?;
+        rest.get(..length as usize)
     }
 
     /// About how many octets of memory it takes.
@@ -69,7 +81,7 @@ mod tests {
     use esp_mime::{HeadKey, Structure};
 
     #[test]
-    fn heads_are_kept_until_too_many_are_of_no_use() {
+    fn heads_are_kept_until_too_many_are_of_no_use_and_those_of_messages_for_ever() {
         let mut heads = Heads::default();
         let head = esp_mime::head(&Structure::parse(b"Subject: a\r\n\r\n"));
         heads.insert(0, b"no head");
@@ -78,9 +90,13 @@ mod tests {
         }
         assert!(heads.get(0).is_none());
         assert_eq!(heads.get(2_000).unwrap().key(HeadKey::Subject), b"A");
-        heads.shrink(1_000);
+        heads.shrink(std::iter::repeat_n(2_000, 1_000));
         assert!(heads.contains(1));
-        heads.shrink(100);
+        heads.shrink([2_000, 7, 2_001].into_iter());
         assert!(!heads.contains(1));
+        assert!(!heads.contains(2_001));
+        for content in [7, 2_000] {
+            assert_eq!(heads.get(content).unwrap().key(HeadKey::Subject), b"A");
+        }
     }
 }

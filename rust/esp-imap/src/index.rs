@@ -192,11 +192,7 @@ impl MailboxIndex {
         for change in &changes {
             changed |= table.change(change);
         }
-        if table.expunge(&ranges) {
-            let messages = table.len();
-            table.heads.shrink(messages);
-            changed = true;
-        }
+        changed |= table.expunge(&ranges);
         if *table.keywords != *keywords {
             table.keywords = keywords.to_vec().into();
             changed = true;

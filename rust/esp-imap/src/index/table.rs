@@ -285,6 +285,7 @@ impl Table {
         self.uids = Arc::new(self.uids.without(&gone));
         self.rebuild_blocks();
         self.drop_names(&dropped);
+        self.heads.shrink(self.rows.iter().map(|row| row.content));
         true
     }
 
