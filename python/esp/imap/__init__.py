@@ -10,12 +10,12 @@ Connections and sessions
     commands        name → handler, and the states it is allowed in
     responses       errors → response codes                 capabilities    what the server says it can do
     compression     DEFLATE in both directions              wheel           one timer for all that are silent
-    memory          what closed connections leave           progress        word to a client that waits long
+    memory          what closed connections leave           progress        signs of life while a command takes long
 
 Commands by kind
 
     authenticating  CAPABILITY, ID, STARTTLS, LOGIN …       enabling        ENABLE, COMPRESS, UNAUTHENTICATE
-    selecting       SELECT, EXAMINE, CLOSE, NOOP …          resync          what a client that comes back has missed
+    selecting       SELECT, EXAMINE, CLOSE, NOOP …          resync          what a returning client has missed
     naming          CREATE, DELETE, RENAME, STATUS …        listing         what LIST and LSUB show
     sharing         access control lists                    quota           GETQUOTA, GETQUOTAROOT, SETQUOTA
     annotating      GETMETADATA, SETMETADATA                fetching        FETCH
@@ -27,7 +27,7 @@ Commands by kind
 
 What the RFCs leave open, and what is done about it, is in docs/imap.
 
-What does not belong: SQL, files, who may log in, what a flag change means to others (`esp.services`).
+What does not belong: SQL, files, who may log in, what a flag change means to other sessions (`esp.services`).
 """
 
 from esp.imap.server import ImapServer

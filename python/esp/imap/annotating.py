@@ -40,10 +40,10 @@ async def set_metadata(session: "Session", command: Command) -> str:
 
 
 def metadata_line(session: "Session", name: str, values: "Values", wanted: Annotations) -> tuple[bytes, int]:
-    """Return the response with the annotations wanted, empty if there is none, and the length of the longest left out.
+    """Return the response with the annotations wanted, and the length of the longest value left out.
 
-    An entry asked for by its own name is answered with NIL where it has no value, so that the client need not tell
-    silence from an empty answer.
+    The response is empty if there is no such annotation. An entry that the client asked for by its own name is answered
+    with NIL when it has no value, so that the client need not tell silence from an empty answer.
     """
     parts: list[bytes] = []
     longest = 0

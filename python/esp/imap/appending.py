@@ -1,8 +1,9 @@
 """APPEND and REPLACE: messages from literals and from parts of other messages, all of them or none.
 
 RFC 3501 §6.3.11, RFC 3502 (several at once), RFC 3516 (literal8), RFC 4469 (CATENATE), RFC 7889, RFC 8508 (REPLACE).
-What may be known before a message comes is decided before its first octet, where the client waits for that; only the
-mailbox of the message before is taken for what it was, and seen to be so when the message has come.
+What can be decided before a message comes is decided before its first octet, while the client waits for that. Only
+the mailbox found for the APPEND before is used again without a look; whether it has changed is checked when the
+message is stored.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
@@ -35,11 +36,11 @@ if TYPE_CHECKING:
     from esp.imap.session import Session
 
 IN_MEMORY = 256 * 1024
-"""Octets of a message; a larger one goes to the disk as it comes."""
+"""Octets of one message that are held in memory; a larger message is written to the disk as it comes."""
 ALL_IN_MEMORY = 8 * 1024 * 1024
-"""Octets of all messages of one command."""
+"""Octets of all messages of one command together that are held in memory."""
 MOST_MESSAGES = 500
-"""In one command: each may need a file of its own until the last one is here."""
+"""Messages in one command: each may need a file of its own until the last one is here."""
 
 _NOT_THERE = "NO [EXPUNGEISSUED] The message to be replaced is not there"
 
@@ -65,8 +66,8 @@ class Append:
         """Return the message that a part belongs to.
 
         Raises:
-            InvalidError: its date is none.
-            Refusal: there are too many.
+            InvalidError: its date is invalid.
+            Refusal: there are too many messages.
         """
         if head.position == len(self.messages):
             if head.position >= MOST_MESSAGES:
@@ -85,12 +86,12 @@ class Append:
         return self.messages[-1]
 
     def check_room(self, octets: int) -> None:
-        """Look whether the account has room for what has come, and so many octets more.
+        """Check that the account has room for what has come and for `octets` more.
 
-        What REPLACE takes away makes room as well, which the service knows: that is not judged here.
+        REPLACE frees the room of the message it replaces as well. Only the service knows that; it is not judged here.
 
         Raises:
-            OverQuotaError: it has none.
+            OverQuotaError: there is no room.
         """
         if self._quota is None or self.replaced is not None:
             return
@@ -104,7 +105,7 @@ class Append:
         return [
             NewMessage(
                 body=body,
-                # RFC 4314 §4: flags that may not be set there are left out, without a word.
+                # RFC 4314 §4: flags that may not be set there are left out silently.
                 flags=message.flags & settable,
                 keywords=message.keywords if allows_keywords(settable) else (),
                 internal_date=message.internal_date,
@@ -124,7 +125,7 @@ async def literal(session: "Session", event: AppendLiteral) -> None:
     async def decide() -> None:
         head = event.head
         if event.size == 0 and head.part is None:
-            # RFC 3502 §6.3.11: so a client calls the whole off. By itself it would be no message either.
+            # RFC 3502 §6.3.11: with an empty literal a client cancels the command. Alone it would be no message either.
             raise Refusal("NO A message cannot be empty; nothing was appended")
         if event.utf8 and not (session.utf8_accept or session.imap4rev2):
             raise Refusal("NO [CANNOT] ENABLE UTF8=ACCEPT comes first")  # RFC 6855 §4
@@ -162,7 +163,7 @@ async def octets(session: "Session", event: AppendOctets) -> None:
 
 
 async def finish(session: "Session", command: Command) -> str:
-    """APPEND, REPLACE and UID REPLACE, when all has come."""
+    """APPEND, REPLACE and UID REPLACE, when all octets have come."""
     append = session.append
     if append is None:
         raise Refusal("BAD No message was accepted")
@@ -206,25 +207,25 @@ async def _added(session: "Session", append: Append, bodies: Sequence[bytes | Sp
         session.appended_to = None
         append.target = await target_of(session, append.target.name)
     appended = await appends.append(append.target.mailbox, append.kept(bodies), append.replaced)
-    # Its owner has all rights on it while nobody was given any (`Mailboxes.reach`).
+    # The owner has all rights on it as long as nobody else was given any (`Mailboxes.reach`).
     private = append.target.own and append.target.mailbox.acl_version == 0
     session.appended_to = append.target if private else None
     return appended
 
 
 def _can_be_tried(append: Append, bodies: Sequence[bytes | Spool]) -> bool:
-    """Tell whether nothing is lost, and nothing left behind, where the mailbox turns out to be another by now."""
+    """Tell whether trying loses nothing, and leaves nothing behind, if the mailbox turns out to have changed."""
     return (
         len(bodies) == 1
         and append.replaced is None
-        and isinstance(bodies[0], bytes)  # a spool is used up
-        # A mailbox is given its new keywords before it is seen to be the right one.
+        and isinstance(bodies[0], bytes)  # a spool can be used only once
+        # New keywords are added to a mailbox before it is checked to be the right one.
         and not append.messages[0].keywords
     )
 
 
 async def _guarded(session: "Session", tag: str, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Take a step; where it fails, answer the command and pass over what else comes of it."""
+    """Take a step; if it fails, answer the command and pass over the rest of it."""
     try:
         await step()
     except (Refusal, EspError) as error:
@@ -251,7 +252,7 @@ async def _current(session: "Session", head: AppendHead) -> Append:
     """Return the command that a part belongs to; the first part begins it.
 
     Raises:
-        Refusal: it is not allowed.
+        Refusal: the command is not allowed.
     """
     if session.append is not None:
         return session.append
@@ -270,7 +271,7 @@ async def _current(session: "Session", head: AppendHead) -> Append:
 async def _replaced(session: "Session", message: SequenceSet, *, uid: bool) -> Replaced:
     if session.selected is None:
         raise Refusal("BAD No mailbox is selected")
-    # RFC 8508 §3.1: what is replaced is expunged, as by MOVE.
+    # RFC 8508 §3.1: the replaced message is expunged, as by MOVE.
     selected = writable(session, Rights.DELETE_MESSAGES | Rights.EXPUNGE)
     await session.refresh()
     if session.uidonly and not uid:

@@ -1,4 +1,4 @@
-"""Who is there: CAPABILITY, ID, STARTTLS, LOGIN, AUTHENTICATE, LOGOUT (RFC 3501 §6.1-6.2, RFC 2971, RFC 4959)."""
+"""Who the client is: CAPABILITY, ID, STARTTLS, LOGIN, AUTHENTICATE, LOGOUT (RFC 3501 §6.1-6.2, RFC 2971, RFC 4959)."""
 
 import asyncio
 import base64
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 DOOR = "imap"
 FAILURE_DELAY = 1.0
-"""Seconds before a failed login is answered; a pipelined next one waits its turn behind it."""
+"""Seconds before a failed login is answered; the next pipelined login waits behind it."""
 MOST_FAILURES = 4
-"""On one connection; the limits of `security` hold across connections."""
+"""Failed logins on one connection; the limits of `security` hold across connections."""
 
 log = get_logger(__name__)
 
@@ -96,7 +96,7 @@ async def authenticate(session: "Session", command: Command) -> str:
     except AuthenticationError as error:
         return await _failed(session, error)
     except InvalidError as error:
-        # RFC 3501 §6.2.2: BAD for a cancelled exchange and for what is no base64.
+        # RFC 3501 §6.2.2: BAD for a cancelled exchange and for what is not base64.
         return f"BAD {error.detail}"
     except ValueError as error:
         return f"BAD {error}"
@@ -137,5 +137,5 @@ async def _failed(session: "Session", error: EspError) -> str:
         return "NO [UNAVAILABLE] Too many failed logins, try again later"
     if isinstance(error, AuthorizationError):
         return response_for(error)
-    # One answer for every reason: whether the account exists is nobody's business.
+    # One answer for every reason, so that nobody learns whether the account exists.
     return "NO [AUTHENTICATIONFAILED] Authentication failed"

@@ -54,7 +54,7 @@ AUTHENTICATED: Final = (
     "UTF8=ACCEPT",
     "WITHIN",
 )
-"""Shown before login as well: clients decide by them whether they log in at all."""
+"""Shown before login as well: clients decide by these whether to log in at all."""
 
 
 def capabilities(
@@ -71,9 +71,9 @@ def capabilities(
     """Return the capability list for a session.
 
     Args:
-        authenticated: whether the login is over.
+        authenticated: whether the client has logged in.
         starttls: whether TLS can still be begun.
-        mechanisms: of SASL; none while no password may be shown, which takes TLS or a trusted network.
+        mechanisms: of SASL; empty while no password may be sent (that takes TLS or a trusted network).
         append_limit: octets of the largest APPEND (RFC 7889).
         save_limit: messages of the largest COPY (RFC 9738).
         compressed: whether COMPRESS was done already.
@@ -84,8 +84,8 @@ def capabilities(
     if not authenticated:
         if starttls:
             names.append("STARTTLS")
-        # RFC 3501 §6.2.3: LOGINDISABLED as long as LOGIN would be refused; no mechanism is offered either, for SCRAM's
-        # messages in clear text can be attacked offline.
+        # RFC 3501 §6.2.3: LOGINDISABLED as long as LOGIN would be refused. No mechanism is offered then either, since
+        # SCRAM's messages in clear text can be attacked offline.
         names.extend([f"AUTH={name}" for name in mechanisms] or ["LOGINDISABLED"])
     names.extend(f"APPENDLIMIT={append_limit}" if name == "APPENDLIMIT" else name for name in AUTHENTICATED)
     names.append(f"SAVELIMIT={save_limit}")

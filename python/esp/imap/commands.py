@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from esp.imap.session import Session
 
 Answer = Callable[["Session", Command], Awaitable[str | None]]
-"""Writes the untagged responses and returns what follows the tag; `None` when the command is not complete yet."""
+"""Writes the untagged responses and returns what follows the tag; `None` when the command goes on."""
 
 
 class _Entry(NamedTuple):
     answer: Answer
     state: str
     expunges: bool = True
-    """RFC 3501 §7.4.1: whether EXPUNGE may be sent while the command is answered, when it has no UID before it."""
+    """Whether EXPUNGE may be sent while the command is answered, if there is no UID before it (RFC 3501 §7.4.1)."""
 
 
 _ANY, _BEFORE, _AFTER, _SELECTED = "any", "before", "after", "selected"
@@ -103,14 +103,14 @@ _COMMANDS: dict[str, _Entry] = {
 
 
 _BY_NUMBER = frozenset({"COPY", "FETCH", "MOVE", "REPLACE", "SEARCH", "SORT", "STORE", "THREAD"})
-"""Commands whose messages, without UID before them, have sequence numbers (RFC 9586 §3.2, §3.8)."""
+"""Commands that name messages by sequence number when there is no UID before them (RFC 9586 §3.2, §3.8)."""
 
 
 _PROMPT = frozenset({"COMPRESS", "IDLE", "LOGOUT", "UNAUTHENTICATE"})
-"""Commands that write their own last response; nothing may come behind it."""
+"""Commands that write their own last response; nothing may be written after it."""
 
 _LEAVING = frozenset({"CLOSE", "UNSELECT"})
-"""Commands that leave the selected mailbox, even if it is no more."""
+"""Commands that leave the selected mailbox, even if it was deleted."""
 
 _SUCCEEDING = _LEAVING | {"CHECK"}
 """Commands for which there is no NO (RFC 3501 §6.4)."""
@@ -131,7 +131,7 @@ async def execute(session: "Session", command: Command) -> str | None:
     """Answer a command, and return what follows its tag.
 
     Raises:
-        Refusal, EspError: it was not done.
+        Refusal, EspError: the command was not carried out.
     """
     entry = _COMMANDS.get(command.name)
     if entry is None:
@@ -159,7 +159,7 @@ async def execute(session: "Session", command: Command) -> str | None:
     finally:
         if notification is not None:
             await notification.unhush()
-        # Whatever became of it, the session hears of its mailbox before the tagged response.
+        # Whether it succeeded or not, the session is told of its mailbox's changes before the tagged response.
         if response_allowed(session, command) and await session.may_be_told():
             session.tell(expunges=entry.expunges or _may_tell_expunges(command), uid=command.uid)
             if command.name in {"FETCH", "STORE"}:
@@ -176,7 +176,7 @@ def _may_tell_expunges(command: Command) -> bool:
 
 
 def response_allowed(session: "Session", command: Command) -> bool:
-    """Return whether untagged responses about the selected mailbox may go before this command's end."""
+    """Return whether untagged responses about the selected mailbox may be sent before this command's end."""
     # SELECT's own responses have said all; after CLOSE and UNSELECT nothing is selected.
     return session.selected is not None and command.name not in {"SELECT", "EXAMINE", "LOGOUT"}
 

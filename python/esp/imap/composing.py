@@ -1,6 +1,6 @@
-"""A message that is coming: in memory while small, else streamed to the disk where it is to stay.
+"""A message that is coming: in memory while it is small, otherwise written to the disk where it is to stay.
 
-In: octets of literals, sections of messages kept already, in pieces. Out: the message as it is to be kept
+In: octets of literals, and sections of stored messages, in pieces. Out: the message as it is to be stored
 (`esp.native.Arrival`), its lines ending in CR LF and nothing in it that BODY[] could not show.
 """
 
@@ -31,17 +31,17 @@ class Composition:
     def __init__(
         self, head: AppendHead, *, binary: bool, limit: int, room: int, spool: Callable[[], Spool]
     ) -> None:
-        """Begin.
+        """Begin a message.
 
         Args:
-            head: what is said of it.
+            head: what the command says about it.
             binary: whether it comes as literal8.
-            limit: octets it may have.
-            room: octets of it that may be in memory.
+            limit: the most octets it may have.
+            room: octets of it that may be held in memory.
             spool: makes a place on the disk.
 
         Raises:
-            InvalidError: its date is none.
+            InvalidError: its date is invalid.
         """
         self.flags = head.flags
         self.keywords = head.keywords
@@ -61,11 +61,11 @@ class Composition:
         return self._held
 
     def expect(self, octets: int) -> None:
-        """Know that so many more come.
+        """Expect `octets` more.
 
         Raises:
-            TooLargeError: it would be too large.
-            StorageFullError, UnavailableError: there is no place for it.
+            TooLargeError: the message would be too large.
+            StorageFullError, UnavailableError: there is no room for it on the disk.
         """
         if self.size + octets > self._limit:
             raise TooLargeError(f"Message is larger than {self._limit} octets")
@@ -95,7 +95,7 @@ class Composition:
             await self.add(octets)
 
     async def finish(self) -> bytes | Spool:
-        """Return the message; all has come.
+        """Return the message, all of whose octets have come.
 
         Raises:
             UnknownEncodingError, StorageFullError, UnavailableError: as `add`.
@@ -110,7 +110,7 @@ class Composition:
         return self._spool
 
     def close(self) -> None:
-        """Forget it; nothing is left on the disk."""
+        """Discard the message; nothing is left on the disk."""
         self._gathered.clear()
         if self._spool is not None:
             self._spool.close()
@@ -144,5 +144,5 @@ def _moment(microseconds: int) -> datetime:
     try:
         return _EPOCH + timedelta(microseconds=microseconds)
     except OverflowError as error:
-        # The grammar has a year 0, and zones that lead out of the year 9999.
+        # The grammar allows a year 0, and zones that lead beyond the year 9999.
         raise InvalidError("There is no such date") from error

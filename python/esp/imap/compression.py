@@ -1,19 +1,19 @@
 """Raw DEFLATE in both directions (RFC 4978, RFC 1951), as a machine without I/O.
 
-What the server sends is compressed with a small window, and the compressor let go of when the session falls silent: a
-new one may go on in the same stream behind a flush, for it refers to nothing before itself. So an idle session keeps
+What the server sends is compressed with a small window. The compressor is let go of when the session falls silent: a
+new one can go on in the same stream after a flush, for it refers to nothing before itself. So an idle session keeps
 only what inflating takes (some 40 KiB, once the client has sent something). What the client sends is inflated in
-pieces as it is read, so that little that becomes much is never in memory as much.
+pieces as it is read, so that a few octets that inflate to very many are never in memory all at once.
 """
 
 import zlib
 
 LEVEL = 3
 WINDOW_BITS = 13
-"""8 KiB, more than a usual batch of responses; with `MEMORY_LEVEL` 64 KiB while there is something to send."""
+"""8 KiB, more than a usual batch of responses; with `MEMORY_LEVEL`, compressing takes 64 KiB while it lasts."""
 MEMORY_LEVEL = 6
 MOST_BEHIND = 64 * 1024
-"""Octets behind the end of the client's stream, which the next command has to make sense of (RFC 8437 §4.1)."""
+"""Octets after the end of the client's stream; the next command has to make sense of them (RFC 8437 §4.1)."""
 
 
 class Deflation:
@@ -30,7 +30,7 @@ class Deflation:
     # To the client
 
     def compress(self, octets: bytes) -> bytes:
-        """Return what of it (and of what went before) is to be sent already."""
+        """Return what can be sent already of these octets and of earlier ones."""
         if self._compressor is None:
             self._compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, -WINDOW_BITS, MEMORY_LEVEL)
         return self._compressor.compress(octets)
@@ -40,7 +40,7 @@ class Deflation:
         return b"" if self._compressor is None else self._compressor.flush(zlib.Z_SYNC_FLUSH)
 
     def release(self) -> None:
-        """Let go of the compressor; to be called right after `flush` only."""
+        """Let go of the compressor; call it right after `flush` only."""
         self._compressor = None
 
     def finish(self) -> bytes:
@@ -52,10 +52,10 @@ class Deflation:
     # From the client
 
     def take(self, octets: bytes) -> None:
-        """Take what came.
+        """Take octets that came from the client.
 
         Raises:
-            zlib.error: the client's stream has ended, and too much stands behind it.
+            zlib.error: the client's stream has ended, and too much follows it.
         """
         if self._decompressor.eof:
             self._behind += octets
@@ -66,14 +66,14 @@ class Deflation:
 
     @property
     def pending(self) -> bool:
-        """Whether `inflate` may have something."""
+        """Whether `inflate` may return something."""
         return bool(self._tail)
 
     def inflate(self, most: int) -> bytes:
         """Return the next octets, no more than `most`.
 
         Raises:
-            zlib.error: this is no DEFLATE.
+            zlib.error: this is not DEFLATE.
         """
         octets = self._decompressor.decompress(self._tail, most)
         self._tail = self._decompressor.unconsumed_tail
@@ -83,5 +83,5 @@ class Deflation:
 
     @property
     def behind(self) -> bytes:
-        """What came behind the end of the client's stream, and is not compressed."""
+        """The uncompressed octets that came after the end of the client's stream."""
         return self._behind

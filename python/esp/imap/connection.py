@@ -2,8 +2,8 @@
 
 While a client is idle there is nothing here but this object: no task, no timer, no buffer. A task runs from the octets
 that bring an event until the last event is answered, so pipelined commands are executed one after another
-(RFC 3501 §5.5 lets a server do so). A client that sends more than it waits for is not read from; one that does not read
-is not written to, and what waits for it gives up with the connection's deadline.
+(RFC 3501 §5.5 lets a server do so). A client that sends faster than it is answered is not read from. A client that
+does not read is not written to, and a task that waits for it gives up at the connection's deadline.
 """
 
 import asyncio
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 Event = Command | ContinueRequest | AppendLiteral | AppendUrl | AppendOctets | BadCommand | RawLine
 
 READ_AHEAD = 256 * 1024
-"""Octets fed and not yet handled before reading pauses."""
+"""Octets read but not yet handled at which reading pauses."""
 WRITE_HIGH = 256 * 1024
 WRITE_LOW = 64 * 1024
 INFLATED_AT_ONCE = 64 * 1024
 GATHERED = 64 * 1024
-"""Octets written that are sent without waiting for more."""
+"""Octets written at which they are sent without waiting for more."""
 PARTS_AT_ONCE = 8
-"""Events taken before other sessions have their turn, which they also have after each command."""
+"""Parts of a message handled before other sessions have their turn; they also have it after each command."""
 QUIET = 5.0
-"""Seconds after which a compressed session does without its compressor."""
+"""Seconds of silence after which a compressed session lets go of its compressor."""
 
 
 class Handler(Protocol):
@@ -53,13 +53,13 @@ class Handler(Protocol):
         """Write the greeting."""
 
     def writable(self) -> None:
-        """The client reads again."""
+        """The client has begun to read again."""
 
     def silent(self) -> None:
         """Nothing has come for as long as `deadline` allowed."""
 
     def failed(self, error: BaseException) -> None:
-        """`handle` raised what it should have answered; the connection is being closed."""
+        """`handle` raised an error that it should have answered; the connection is being closed."""
 
     def closed(self) -> None:
         """The connection is gone; called once."""
@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
         self.slot = 0
         self.secure = False
         self.binding: ChannelBinding | None = None
-        """What an exchange of SASL can be tied to."""
+        """What a SASL exchange can be bound to (channel binding)."""
         self.peer = ""
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
@@ -155,8 +155,8 @@ class Connection(asyncio.Protocol):
             if waiter is not None and not waiter.done():
                 waiter.set_exception(ConnectionResetError("the client is gone"))
         if self._task is not None:
-            # What is being done is finished, so that nothing durable stays untold to the other sessions;
-            # only its waits for the client end, by the exception above.
+            # The event at hand is still handled to its end, so that other sessions are told of everything durable.
+            # Only its waits for the client end, by the exception above.
             self._task.add_done_callback(self._gone)
         else:
             self._gone()
@@ -179,9 +179,9 @@ class Connection(asyncio.Protocol):
         return self._closing
 
     def write(self, octets: bytes) -> None:
-        """Have octets sent, by `send` or when the writer waits for something; who has many awaits `drain` between.
+        """Gather octets; they go out at `send`, or when the task waits. To write many, await `drain` in between.
 
-        Each piece for itself would cost a call of the kernel, and wake the client for what it cannot use yet.
+        Sent one by one, each piece would cost a system call and wake the client for what it cannot use yet.
         """
         if not octets or self._closing:
             return
@@ -206,12 +206,12 @@ class Connection(asyncio.Protocol):
         if compressed := self._layer.compress(octets):
             self.transport.write(compressed)
         if not self._flushing:
-            # When whoever writes now has to wait for something, its batch of responses is complete.
+            # When the task that writes has to wait for something, its batch of responses is complete.
             self._flushing = True
             self._loop.call_soon(self._flush)
 
     def begin(self, answer: Callable[[], Awaitable[None]]) -> bool:
-        """Have something told that no event asked for; events wait until it is. `False`: an event is being handled."""
+        """Run `answer`, which no event asked for; events wait until it is done. `False`: an event is being handled."""
         if self._task is not None or self._closing:
             return False
         self._task = self._loop.create_task(self._interlude(answer))
@@ -221,7 +221,7 @@ class Connection(asyncio.Protocol):
         """Wait while the client does not read.
 
         Raises:
-            ConnectionResetError: it went away.
+            ConnectionResetError: the client went away.
         """
         if self._closing:
             raise ConnectionResetError("the client is gone")
@@ -234,7 +234,7 @@ class Connection(asyncio.Protocol):
                 self._flow = None
 
     async def next_line(self) -> bytes:
-        """Wait for a line that is no command, and return it (SASL).
+        """Wait for a line that is not a command (SASL), and return it.
 
         Raises:
             ConnectionResetError: the client went away.
@@ -253,13 +253,13 @@ class Connection(asyncio.Protocol):
         return event.octets
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
-        """Shake hands; from then on everything is protected.
+        """Do the TLS handshake; from then on everything is protected.
 
         Raises:
-            ConnectionError, ssl.SSLError, TimeoutError: it failed, and the connection is closed.
+            ConnectionError, ssl.SSLError, TimeoutError: the handshake failed, and the connection is closed.
         """
-        # RFC 3501 §6.2.1, CVE-2011-0411: nothing sent in clear text may count as sent under TLS. Not after the
-        # handshake: by then the first protected octets may have come.
+        # RFC 3501 §6.2.1, CVE-2011-0411: nothing sent in clear text may count as sent under TLS. It is discarded before
+        # the handshake: after it, the first protected octets may have come already.
         self.reader.discard()
         self.send()
         transport: asyncio.Transport | None = None
@@ -269,7 +269,7 @@ class Connection(asyncio.Protocol):
             )
         finally:
             if transport is None:
-                # Nobody else says so: between two transports the connection belongs to neither.
+                # asyncio does not tell us of it: between two transports the connection belongs to neither.
                 self.abort()
                 self.connection_lost(None)
         if transport is None or self._closing:
@@ -298,7 +298,7 @@ class Connection(asyncio.Protocol):
             self.reader.feed(layer.behind)
 
     def close(self) -> None:
-        """End the connection when what was written is sent."""
+        """End the connection once everything written is sent."""
         if not self._closing:
             self.send()
             self._flush()
@@ -315,7 +315,7 @@ class Connection(asyncio.Protocol):
         """Called by the wheel when `deadline` has passed."""
         if self._closing:
             if self.transport is not None:
-                self.transport.abort()  # asked to close a whole patience ago, and it still does not read
+                self.transport.abort()  # it was closed a whole patience ago, but the client still does not read
         elif self._paused:
             self.abort()
         else:
@@ -336,19 +336,19 @@ class Connection(asyncio.Protocol):
             parts = 0
             event = self._next()
             while event is not None and not self._closing:
-                # Not every answer waits for something: who sends hundreds together must not have the loop alone.
+                # Not every answer waits: a client that sends hundreds at once must not have the loop to itself.
                 parts = 0 if isinstance(event, Command) else parts + 1
                 shares = parts % PARTS_AT_ONCE == 0
                 await self._guarded(self.handler.handle(event))
                 self.send()
                 if self._paused and not self._closing:
-                    # Else who sends commands and reads no responses has us keep them all.
+                    # Otherwise all responses to a client that sends commands and reads nothing would pile up here.
                     await self._guarded(self.drain())
                 self._resume_reading()
                 event = None if self._closing else self._next()
                 if event is not None and shares:
                     await asyncio.sleep(0)
-            # What is passed over of a refused literal is no event, and may be all that was read ahead.
+            # Skipped octets of a refused literal make no event, and may be all that was read ahead.
             self._resume_reading()
         finally:
             self._task = None
@@ -360,14 +360,14 @@ class Connection(asyncio.Protocol):
             self.close()
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:  # the top of the door; a panic of Rust is no Exception
+        except BaseException as error:  # the top of the door; a Rust panic is not an Exception
             self.handler.failed(error)
             self.close()
 
     def _gone(self, _: object = None) -> None:
         self.handler.closed()
-        # Nobody refers in a circle from here on: what a connection held (some 25 KiB with TLS) is free at once, not
-        # when the garbage collector comes by, which it hardly does while little is allocated.
+        # No reference cycle is left from here on: what a connection held (some 25 KiB with TLS) is free at once, not
+        # when the garbage collector runs, which it hardly does while little is allocated.
         self.transport = cast("asyncio.Transport", None)
         self.handler = cast("Handler", None)
 

@@ -1,9 +1,9 @@
 """Results that a client wants to be kept told of: RETURN (UPDATE) and CANCELUPDATE (RFC 5267 §4.3).
 
-What is expunged leaves a result at once, just before the session is told of the expunge. Everything else is found by
-doing the search again when the mailbox has changed. A command waits for that before its end, a moment at most: so what
-it has brought about is told with it. What is found later is written at once between two commands, or while the client
-idles, else with the rest that the command at hand has to tell.
+An expunged message leaves a result at once, just before the session is told of the expunge. Everything else is found
+by searching again when the mailbox has changed. A command waits a short moment for that before it ends, so that the
+changes it has made are told with it. What is found later is written at once when the session is between two commands
+or idles, otherwise together with the other changes that the current command reports.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from esp.imap.session import Session
 
 MOST = 8
-"""Contexts of a session; each costs a search whenever the mailbox changes."""
+"""Contexts of one session; each costs a search whenever the mailbox changes."""
 
 PATIENCE = 0.5
-"""Seconds that a command waits for searches that it made necessary."""
+"""Seconds that a command waits for the searches that it made necessary."""
 
 log = get_logger(__name__)
 
@@ -51,15 +51,15 @@ class Contexts:
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}
         self._last: dict[str, int] = {}
-        """Of each context, the UID up to which messages are no new ones."""
+        """For each context, the UID up to which messages do not count as new."""
         self._wanted: list[tuple[list[int], FetchItems]] = []
-        """New messages that are still to be told of (RFC 5465 §7)."""
+        """New messages that the client is still to be sent a FETCH of (RFC 5465 §7)."""
         self._found: dict[str, tuple[Search, int]] = {}
-        """Searches done again and not yet told of, and the last UID that they looked at."""
+        """Searches that were done again and not yet reported, and the last UID that each looked at."""
         self._searched = 0
         """The mod-sequence up to which the mailbox was searched."""
         self._told = 0
-        """That up to which the session was told of it."""
+        """The mod-sequence up to which the session was told of the mailbox."""
         self._searching: asyncio.Task[None] | None = None
 
     def __contains__(self, tag: str) -> bool:
@@ -67,7 +67,7 @@ class Contexts:
 
     @property
     def full(self) -> bool:
-        """Whether no more are taken."""
+        """Whether no more contexts are accepted."""
         return len(self._kept) >= MOST
 
     def add(
@@ -84,12 +84,12 @@ class Contexts:
         """Keep telling how the result of a finished search changes.
 
         Args:
-            command: which began it.
-            search: whose result is told now.
-            program: what was looked for.
+            command: that began it.
+            search: whose result is being reported now.
+            program: the search criteria.
             order: of a SORT.
             searched: the mod-sequence of the mailbox when the search began.
-            fetch: what to tell of new messages that come to the result.
+            fetch: what to fetch of new messages that enter the result.
             last_uid: of the mailbox when the search began.
         """
         self._searched = min(self._searched, searched) if self._kept else searched
@@ -98,25 +98,25 @@ class Contexts:
         self._last[command.tag] = last_uid
 
     def cancel(self, tag: str) -> None:
-        """Tell no more."""
+        """Stop updating."""
         del self._kept[tag], self._last[tag]
         self._found.pop(tag, None)
 
     def before(self, session: "Session", *, expunges: bool) -> None:
-        """Write what has to be told before news of the mailbox."""
+        """Write what has to come before the changes of the mailbox."""
         self._write(session)
         if expunges:
             for kept in self._kept.values():
                 session.connection.write(kept.context.without_expunged())
 
     def after(self, session: "Session", selected: "Selected") -> None:
-        """Look whether results have changed, as the mailbox has, of which the session has just been told."""
+        """Search again if the mailbox has changed; the session has just been told of those changes."""
         self._told = selected.opened.index.modseq
         if self._kept and self._searching is None and self._told != self._searched:
             self._searching = asyncio.create_task(self._search(session, selected))
 
     async def settle(self, session: "Session") -> None:
-        """Write what has changed by now, before the command ends, unless it takes long to find out."""
+        """Write what has changed by now, before the command ends; do not wait if the search takes long."""
         if self._searching is not None:
             await asyncio.wait([self._searching], timeout=PATIENCE)
             self._write(session)
@@ -142,7 +142,7 @@ class Contexts:
                 if not session.connection.busy and not session.connection.paused:
                     self._write(session)
         except EspError as error:
-            # The results are looked at again with the next change.
+            # The results are searched again at the next change.
             log.warning("context_not_updated", error=repr(error))
         finally:
             self._searching = None
@@ -153,14 +153,14 @@ class Contexts:
             kept = self._kept[tag]
             session.connection.write(kept.context.update(found))
             last, self._last[tag] = self._last[tag], last_uid
-            # Not of messages that come to the result by a change of flags: the client knows these.
+            # Not for messages that enter the result by a change of flags: the client knows these.
             if kept.fetch is not None and (new := [uid for uid in found.uids if uid > last]):
                 self._wanted.append((new, kept.fetch))
         if self._wanted:
             session.connection.begin(lambda: self.fetch(session))
 
     async def fetch(self, session: "Session") -> None:
-        """Write what is wanted of new messages, behind the update that names them (RFC 5465 §5.2)."""
+        """Write the FETCH responses wanted for new messages, after the update that names them (RFC 5465 §5.2)."""
         selected = session.selected
         while self._wanted and selected is not None and session.selected is selected:
             uids, items = self._wanted.pop(0)

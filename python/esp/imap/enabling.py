@@ -14,7 +14,7 @@ UTF8_ACCEPT = "UTF8=ACCEPT"
 
 
 async def enable(session: "Session", command: Command) -> str:
-    """ENABLE: what is not known is passed over, and only what is new is told (RFC 9051 §6.3.1)."""
+    """ENABLE: unknown capabilities are passed over, and only newly enabled ones are reported (RFC 9051 §6.3.1)."""
     arguments = command.arguments
     assert isinstance(arguments, EnableArguments)
     enabled = []
@@ -26,17 +26,17 @@ async def enable(session: "Session", command: Command) -> str:
 
 
 def enable_condstore(session: "Session") -> bool:
-    """Tell mod-sequences from now on: any command that uses one asks for it (RFC 7162 §3.1).
+    """Send mod-sequences from now on: any command that uses one asks for that (RFC 7162 §3.1).
 
     Returns:
-        Whether it is new.
+        Whether CONDSTORE was not enabled before.
     """
     if session.condstore:
         return False
     session.condstore = True
     if session.selected is not None:
         session.selected.view.enable_condstore()
-        # What was told, not what the index knows by now: the client takes it for what it has.
+        # What the session was told, not what the index knows by now: the client takes this for what it has.
         session.untagged(f"OK [HIGHESTMODSEQ {session.selected.view.told}] CONDSTORE enabled")
     return True
 
@@ -88,7 +88,7 @@ _EXTENSIONS: dict[str, Callable[["Session"], bool]] = {
 
 
 async def compress(session: "Session", command: Command) -> None:
-    """COMPRESS: everything behind this command's OK is compressed, in both directions."""
+    """COMPRESS: everything after this command's OK is compressed, in both directions."""
     arguments = command.arguments
     assert isinstance(arguments, CompressArguments)
     connection = session.connection
@@ -97,7 +97,7 @@ async def compress(session: "Session", command: Command) -> None:
     if connection.compressed:
         raise Refusal("NO [COMPRESSIONACTIVE] DEFLATE is active already")
     if connection.reader.buffered:
-        # RFC 4978 §3: nothing is sent before the answer. Whether it is compressed could only be guessed.
+        # RFC 4978 §3: the client sends nothing before the answer. Whether such octets are compressed is a guess.
         raise Refusal("BAD [CLIENTBUG] Nothing may follow COMPRESS before its answer")
     session.tell()
     session.tagged(command.tag, "OK DEFLATE active")
@@ -105,10 +105,10 @@ async def compress(session: "Session", command: Command) -> None:
 
 
 async def unauthenticate(session: "Session", command: Command) -> None:
-    """UNAUTHENTICATE: the connection is as it was before the login, but for TLS and what ID said (RFC 8437 §4)."""
+    """UNAUTHENTICATE: everything is as before the login, except for TLS and what ID said (RFC 8437 §4)."""
     if not session.door.settings.unauthenticate:
         raise Refusal("BAD UNAUTHENTICATE is not offered")
     session.log_out()
-    # The client may have sent its next login already, so the answer is the last that is compressed.
+    # The client may have sent its next login already, so the answer is the last thing that is compressed.
     session.tagged(command.tag, f"OK [CAPABILITY {session.capabilities()}] UNAUTHENTICATE completed")
     session.connection.end_compression()

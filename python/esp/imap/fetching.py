@@ -1,4 +1,4 @@
-"""FETCH: Rust renders, this writes, in pieces no larger than the client reads (RFC 3501 §6.4.5)."""
+"""FETCH: Rust renders, this module writes, in pieces no larger than the client reads (RFC 3501 §6.4.5)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,7 +18,8 @@ log = get_logger(__name__)
 
 STEP = 128 * 1024
 FILE_STEP = 512 * 1024
-"""Larger, for each costs a thread's turn; a connection that is read slowly holds three at most."""
+"""Octets of a step that reads files. Larger than other steps, for each takes a thread; a connection that is read
+slowly holds three at most."""
 
 
 async def fetch(session: "Session", command: Command) -> str:
@@ -36,7 +37,7 @@ async def fetch(session: "Session", command: Command) -> str:
         enable_condstore(session)
     await session.refresh()
     if items.vanished and items.changed_since is not None:
-        # RFC 7162 §3.2.6: what is gone comes first. What the session still counts goes without EARLIER.
+        # RFC 7162 §3.2.6: VANISHED comes first. What the session still counts is sent without EARLIER.
         session.tell(uid=True)
         expunged = await selected.opened.expunged_since(items.changed_since)
         session.connection.write(selected.view.vanished_earlier(expunged, uids=arguments.set))
@@ -46,7 +47,7 @@ async def fetch(session: "Session", command: Command) -> str:
         await session.door.messages.store(
             selected.opened.mailbox, fetching.unseen, "add", int(SystemFlag.SEEN)
         )
-        # Durable before it is told, and in the index before it is rendered.
+        # A change is durable before it is told, and in the index before it is rendered.
         await selected.opened.refresh(ask=True)
     await write(session, selected, fetching, items)
     if fetching.undecodable:
@@ -56,13 +57,13 @@ async def fetch(session: "Session", command: Command) -> str:
         if lost := selected.view.uids(SequenceSet(encode_set(fetching.missing)), uid=True):
             log.error("message_files_missing", mailbox=selected.opened.mailbox, uids=lost)
             return "NO [CORRUPTION] Some of the messages cannot be read"
-        # RFC 2180 §4.1.3: the client hears of the expunge as soon as it may.
+        # RFC 2180 §4.1.3: the client is told of the expunge as soon as that is allowed.
         return SOME_EXPUNGED
     return f"OK {'UID ' if command.uid else ''}FETCH completed"
 
 
 async def write(session: "Session", selected: "Selected", fetching: Fetch, items: FetchItems) -> None:
-    """Write the responses of a FETCH as the client takes them; files that the disk has are read in a thread."""
+    """Write the responses of a FETCH as the client reads them; files on the disk are read in a thread."""
     try:
         await (_write_from_files if items.reads_files else _write_rows)(session, selected, fetching, items)
     finally:
@@ -72,7 +73,7 @@ async def write(session: "Session", selected: "Selected", fetching: Fetch, items
 async def write_unasked(
     session: "Session", selected: "Selected", uids: Sequence[int], items: FetchItems
 ) -> None:
-    """Write what a client wanted to be told of new messages (RFC 5465 §5.2, §7)."""
+    """Write a FETCH of new messages that the client has not sent a command for (RFC 5465 §5.2, §7)."""
     wanted = SequenceSet(encode_set(uids))
     fetching = selected.view.fetch(wanted, items, uid=True, contents=session.door.contents, unasked=True)
     await write(session, selected, fetching, items)
@@ -80,10 +81,10 @@ async def write_unasked(
 
 
 def hold_modseq(session: "Session") -> None:
-    """Say from where a client may resynchronise when it was shown newer mod-sequences than what it was told all up to.
+    """Send the mod-sequence to resynchronise from, if the client was shown newer ones but not told all changes.
 
-    RFC 7162 §3.2, §5: it takes the highest it has seen, unless HIGHESTMODSEQ is told, and would never hear of the
-    messages whose VANISHED, or EXPUNGE, is held back.
+    RFC 7162 §3.2, §5: the client takes the highest it has seen, unless HIGHESTMODSEQ is sent. It would then never learn
+    of the messages whose VANISHED, or EXPUNGE, is held back.
     """
     selected = session.selected
     if session.condstore and selected is not None and selected.view.told < selected.opened.index.modseq:
@@ -97,7 +98,7 @@ async def _write_rows(session: "Session", selected: "Selected", fetching: Fetch,
             session.progress.paused = True
             connection.write(step)
             if fetching.ended:
-                return  # what follows the tag goes out in the same packet
+                return  # the tagged response goes out in the same packet
             await connection.drain()
             await asyncio.sleep(0)  # others have their turn between two steps
         else:
@@ -107,7 +108,7 @@ async def _write_rows(session: "Session", selected: "Selected", fetching: Fetch,
 async def _write_from_files(
     session: "Session", selected: "Selected", fetching: Fetch, items: FetchItems
 ) -> None:
-    """Write what is at hand, then pieces that are read in a thread, each while the client takes the one before."""
+    """Write what is cached, then pieces read in a thread, each read while the client takes the one before."""
     if octets := fetching.step_cached():
         session.connection.write(octets)
     if fetching.ended:
@@ -124,16 +125,16 @@ async def _write_from_files(
                 session.connection.write(piece)
                 await session.connection.drain()
                 if ended:
-                    return  # most bodies are one piece: to hear that would cost a thread's turn as well
+                    return  # most bodies are one piece: reading on to learn that would take a thread again
             else:
                 await _load(session, selected, piece, items)
                 step = _read(fetching)
     finally:
-        step.cancel()  # what is being read for a client that left is of no use
+        step.cancel()  # if the client left, what is being read is of no use
 
 
 async def _load(session: "Session", selected: "Selected", contents: list[int], items: FetchItems) -> None:
-    # Only between two responses is anything asked for.
+    # Contents are asked for only between two responses.
     session.progress.paused = False
     await session.door.load_contents(selected.opened.account, contents, items, session.progress)
 

@@ -1,4 +1,4 @@
-"""IDLE: news comes by itself until the client says DONE (RFC 2177). No task waits for that: it is an event."""
+"""IDLE: changes are sent unasked until the client says DONE (RFC 2177). No task waits for DONE: it is an event."""
 
 from typing import TYPE_CHECKING
 
@@ -9,19 +9,19 @@ if TYPE_CHECKING:
 
 
 async def idle(session: "Session", command: Command) -> None:
-    """Begin."""
+    """Begin to idle."""
     session.connection.reader.expect_line()
     session.idle_tag = command.tag
     if session.selected is not None:
         session.selected.opened.listeners.add(session.mailbox_changed)
-        # What happened before this listener was there is asked for once.
+        # Changes before this listener was there are asked for once.
         await session.refresh(ask=True)
     session.connection.write(b"+ idling\r\n")
     session.remind()
 
 
 async def done(session: "Session", line: RawLine) -> None:
-    """End, at DONE; anything else is an error that ends it too."""
+    """End at DONE; any other line is an error, and ends it too."""
     tag, session.idle_tag = session.idle_tag, None
     if session.selected is not None:
         if session.notification is None:

@@ -17,13 +17,13 @@ Line = tuple[Listed | None, bytes]
 _Shown = tuple[Listed, list[str], str, bool]
 
 MOST_PATTERNS = 100
-"""With wildcards: each is tried on each name."""
+"""Patterns with wildcards: each is tried on each name."""
 
 
 def list_lines(
     arguments: ListArguments, listed: Sequence[Listed], *, lsub: bool, utf8: bool, imap4rev2: bool
 ) -> Iterator[Line]:
-    """Return the responses, each with the name of which the return options may tell more.
+    """Return the responses, each with its name if the return options may tell more about it.
 
     Raises:
         Refusal: there are too many patterns.
@@ -45,7 +45,7 @@ def list_lines(
     )
     for name, attributes, more, selected in shown:
         wire = encode_mailbox(name.name, utf8)
-        # RFC 9051 §6.3.9.8, RFC 8440 §4, RFC 9590 §4: not of a name that is there for what is below it.
+        # RFC 9051 §6.3.9.8, RFC 8440 §4, RFC 9590 §4: not for a name that is listed only because of what is below it.
         yield name if selected else None, _line("LSUB" if lsub else "LIST", attributes, wire, more.encode())
 
 
@@ -57,13 +57,13 @@ def name_line(
     no_access: bool = False,
     old_name: str | None = None,
 ) -> bytes:
-    """Return a LIST response that nobody's pattern asked for (RFC 9051 §6.3.9.7, RFC 5465 §5.4-5).
+    """Return a LIST response that no LIST command asked for (RFC 9051 §6.3.9.7, RFC 5465 §5.4-5).
 
     Args:
-        name: what is so now.
+        name: as it is now.
         utf8: how the session reads names.
-        subscribed: whether `\\Subscribed` is told.
-        no_access: whether the right to be told of it is missing (RFC 5465 §3.1).
+        subscribed: whether `\\Subscribed` is shown.
+        no_access: whether the session lacks the right to be told of it (RFC 5465 §3.1).
         old_name: what the name was before, or what the client wrote.
     """
     attributes = _attributes(name, extended=True)
@@ -96,7 +96,7 @@ def _selected(
     arguments: ListArguments, patterns: ListPatterns, listed: Sequence[Listed], *, imap4rev2: bool
 ) -> Iterator[_Shown]:
     returns = frozenset(arguments.returns)
-    # REMOTE adds mailboxes of other servers, and there are none; the others are criteria, all of which must hold.
+    # REMOTE would add mailboxes of other servers; there are none. The others are criteria, all of which must hold.
     criteria = [option for option in ("SUBSCRIBED", "SPECIAL-USE") if option in arguments.selection]
     parents: frozenset[str] = frozenset()
     parents_of_hidden: frozenset[str] = frozenset()
@@ -153,17 +153,17 @@ def _is_visible(name: Listed) -> bool:
 
 
 def _use(name: Listed) -> str | None:
-    # RFC 6154 §2: the uses are for the account that logs in; what another made a mailbox for says nothing here.
+    # RFC 6154 §2: the uses are for the account that logs in; what another account uses a mailbox for is not shown.
     return name.mailbox.special_use if name.mailbox is not None and name.own else None
 
 
 def _attributes(name: Listed, *, extended: bool) -> list[str]:
     attributes = []
     if name.mailbox is None:
-        # RFC 5258 §3: \NonExistent implies \Noselect. Whoever asks as of old knows only the latter.
+        # RFC 5258 §3: \NonExistent implies \Noselect. A client that does not use extended LIST knows only the latter.
         attributes.append("\\NonExistent" if extended else "\\Noselect")
     elif Rights.READ not in name.rights:
-        # RFC 5819 §2: what may be looked up but not read cannot be selected.
+        # RFC 5819 §2: a mailbox with the right to look it up but not to read it cannot be selected.
         attributes.append("\\Noselect")
     attributes.append("\\HasChildren" if name.has_children else "\\HasNoChildren")
     if (use := _use(name)) is not None:

@@ -37,7 +37,7 @@ async def esearch(session: "Session", command: Command) -> str:
     if arguments.program.modseq:
         enable_condstore(session)
     if "UPDATE" in returns:
-        # RFC 5267 §4.3.1: contexts are of the selected mailbox only.
+        # RFC 5267 §4.3.1: only a search of the selected mailbox can have a context.
         session.untagged(
             f'NO [NOUPDATE "{command.tag}"] Results of several mailboxes are not kept up to date'
         )
@@ -61,7 +61,7 @@ def _check(session: "Session", arguments: EsearchArguments, returns: ReturnOptio
     """Return whether the selected mailbox is searched.
 
     Raises:
-        Refusal: what is asked for makes sense in it alone, or in none.
+        Refusal: what is asked for makes sense in the selected mailbox alone, or in none.
     """
     if arguments.charset and session.utf8_accept:
         raise Refusal("BAD A charset cannot be named after ENABLE UTF8=ACCEPT")  # RFC 6855 §3
@@ -83,7 +83,7 @@ def _check(session: "Session", arguments: EsearchArguments, returns: ReturnOptio
 
 
 async def _others(session: "Session", scope: tuple[MailboxFilter, ...], *, here: bool) -> list[Listed]:
-    """Return the mailboxes of a scope that may be read, without the selected one if that is searched already."""
+    """Return the mailboxes of a scope that may be read, without the selected one if it is searched already."""
     filters = [
         (one.filter, frozenset(mailbox_name.canonical(name) for name in one.mailboxes))
         for one in scope
@@ -96,7 +96,7 @@ async def _others(session: "Session", scope: tuple[MailboxFilter, ...], *, here:
         name
         for name in await session.door.mailboxes.listed(session.owner)
         if name.mailbox is not None
-        and name.mailbox.messages  # nothing is said of a mailbox in which nothing is found
+        and name.mailbox.messages  # a mailbox in which nothing is found gets no response
         and name.mailbox.id != done
         and Rights.READ in name.rights
         and any(covers(kind, names, name) for kind, names in filters)
@@ -131,7 +131,7 @@ async def _search(session: "Session", command: Command, returns: ReturnOptions, 
         wanted=lambda: not connection.closing,
     )
     if found.uids:
-        # RFC 7377 §2.1: of mailboxes without a match nothing is said, not even that they are none.
+        # RFC 7377 §2.1: mailboxes without a match get no response, not even an empty one.
         mailbox = (encode_mailbox(place.name, connection.reader.utf8), place.opened.index.uidvalidity)
         connection.write(found.response(uid=True, tag=command.tag, returns=returns, mailbox=mailbox))
     return found.saved(returns)

@@ -48,17 +48,17 @@ async def create(session: "Session", command: Command) -> str:
 
 
 async def delete(session: "Session", command: Command) -> str:
-    """DELETE; a client's own selected mailbox is closed first, so that it is not thrown out."""
+    """DELETE; if the client has selected that mailbox, it is closed first, so that the client is not thrown out."""
     arguments = command.arguments
     assert isinstance(arguments, MailboxArguments)
-    with suppress(NotFoundError, DeniedError):  # which error it is, the service knows
+    with suppress(NotFoundError, DeniedError):  # the service raises the right error below
         reached = await session.door.mailboxes.reach(session.owner, arguments.mailbox, Rights.DELETE)
         if session.selected is not None and session.selected.opened.mailbox == reached.mailbox.id:
             session.select(None)
     await session.door.mailboxes.delete(session.owner, arguments.mailbox)
     canonical = mailbox_name.canonical(arguments.mailbox)
     if session.imap4rev2 and canonical != arguments.mailbox:
-        # RFC 9051 §6.3.5: it is another name that is gone.
+        # RFC 9051 §6.3.5: the canonical name, if it is not the one that the client wrote.
         gone = Listed(name=canonical, mailbox=None, subscribed=False, has_children=False)
         utf8 = session.connection.reader.utf8
         session.connection.write(name_line(gone, utf8=utf8, old_name=arguments.mailbox))
@@ -117,7 +117,7 @@ async def list_names(session: "Session", command: Command) -> str:
                 more[name.name] = more.get(name.name, b"") + line
                 longest = max(longest, left_out)
     if arguments.status:
-        # RFC 5819 §2: of a mailbox that cannot be selected there is none.
+        # RFC 5819 §2: no STATUS for a mailbox that cannot be selected.
         readable = [name for name in existing if Rights.READ in name.rights]
         counted = not _COUNTED.isdisjoint(arguments.status)
         statuses = await session.door.mailboxes.statuses(readable) if counted else {}
@@ -125,7 +125,7 @@ async def list_names(session: "Session", command: Command) -> str:
             assert name.mailbox is not None
             status = statuses.get(name.mailbox.id) or Status(name.name, name.mailbox)
             more[name.name] = more.get(name.name, b"") + _status_line(session, status, arguments.status)
-    # What else was asked for stands behind the LIST response of its mailbox.
+    # Other responses that were asked for come after the LIST response of their mailbox.
     session.connection.write(
         b"".join(line + (more.get(name.name, b"") if name is not None else b"") for name, line in lines)
     )
@@ -133,7 +133,7 @@ async def list_names(session: "Session", command: Command) -> str:
 
 
 async def namespace(session: "Session", command: Command) -> str:
-    """NAMESPACE (RFC 2342): one's own, what other users share, what belongs to shared accounts."""
+    """NAMESPACE (RFC 2342): the client's own, what other users share, what belongs to shared accounts."""
     spaces = " ".join(
         f'(("{prefix}" "{DELIMITER}"))' for prefix in ("", OTHER_USERS + DELIMITER, SHARED + DELIMITER)
     )

@@ -1,8 +1,8 @@
-"""NOTIFY: what a client wants to be told of all the time, and the telling (RFC 5465).
+"""NOTIFY: what a client wants to be told of at any time, and how it is told (RFC 5465).
 
-News of the selected mailbox come as they do in IDLE, news of others by `services.watching`. They are written when no
-command is being answered, at once, or as soon as it is, or as soon as the client reads again; until then they wait,
-one STATUS for each mailbox at most.
+Changes of the selected mailbox come as they do in IDLE, changes of others from `services.watching`. They are written
+at once if no command is being answered, otherwise as soon as it is, or as soon as the client reads again. Until then
+they wait, as one STATUS for each mailbox at most.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 MOST_GROUPS = 50
 MOST_NAMES = 1000
-"""In all groups together: each is looked at for each piece of news."""
+"""Names in all groups together: each is compared with each change."""
 MOST_LINES = 1000
-"""Of names and annotations, waiting for a client that does not read."""
+"""Lines about names and annotations that wait for a client that does not read."""
 
 MESSAGE_NEW: Final = "MESSAGENEW"
 MESSAGE_EXPUNGE: Final = "MESSAGEEXPUNGE"
@@ -62,7 +62,7 @@ async def notify(session: "Session", command: Command) -> str:
     notification = Notification(session, arguments.groups)
     await notification.begin()
     try:
-        # RFC 5465 §3.1: what has gathered is told first, as NOOP would.
+        # RFC 5465 §3.1: changes gathered so far are told first, as NOOP would.
         await session.refresh(ask=True)
         session.tell()
         notification.write_status(wanted=arguments.status)
@@ -79,7 +79,7 @@ def _check(groups: Sequence[EventGroup]) -> None:
         raise Refusal("NO [NOTIFICATIONOVERFLOW] Too many mailboxes are named")
     events = [(group, frozenset(group.events)) for group in groups if group.events is not None]
     if any(wanted - _SUPPORTED for _, wanted in events):
-        # RFC 5465 §3.1: NO, not BAD, and with the events there are.
+        # RFC 5465 §3.1: NO, not BAD, and it lists the events that are supported.
         raise Refusal(f"NO [BADEVENT ({' '.join(_SPELLED)})] There are other events only")
     if sum(_is_selected(group) for group in groups) > 1:
         raise Refusal("BAD There is one selected mailbox")
@@ -95,7 +95,7 @@ def _is_selected(group: EventGroup) -> bool:
 
 
 class _Group:
-    """Which mailboxes, and what of them."""
+    """Which mailboxes, and which events of them."""
 
     __slots__ = ("events", "filter", "names")
 
@@ -110,7 +110,7 @@ class _Group:
 
 
 class Notification:
-    """What one session wants to be told of, and what waits to be told."""
+    """What one session wants to be told of, and what waits to be sent."""
 
     __slots__ = ("_counted", "_fetched", "_groups", "_lines", "_overflown", "_own", "_quiet", "_session",
                  "_watched", "delayed", "fetch", "flags", "messages")  # fmt: skip
@@ -128,15 +128,15 @@ class Notification:
         chosen = next((group for group in groups if _is_selected(group)), None)
         events = chosen.events or () if chosen is not None else ()
         self.messages = MESSAGE_NEW in events
-        """Whether messages of the selected mailbox that come and go are told of."""
+        """Whether it is told of messages that come to, or leave, the selected mailbox."""
         self.flags = FLAG_CHANGE in events
-        """Whether their flags are."""
+        """Whether it is told of changes of their flags."""
         self.delayed = chosen is not None and chosen.filter == "SELECTED-DELAYED"
         """Whether expunges wait for a command that may tell of them (RFC 5465 §6.1.2)."""
         self.fetch: FetchItems | None = chosen.fetch if chosen is not None else None
 
     async def begin(self) -> None:
-        """Begin to watch.
+        """Begin to watch the mailboxes.
 
         Raises:
             UnavailableError: the mailboxes cannot be read now.
@@ -145,7 +145,7 @@ class Notification:
             self._watched = await self._session.door.watching.watch(self._session.owner, self)
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._watched is not None:
             self._session.door.watching.unwatch(self._watched, self)
             self._watched = None
@@ -156,7 +156,7 @@ class Notification:
         """A mailbox was selected."""
         self._fetched = selected.view.last_uid
         self._own.clear()
-        # RFC 5465 §3.1: what its group wants to be told is told of it from now on.
+        # RFC 5465 §3.1: from now on it is told what the group of the selected mailbox asks for.
         self._counted.pop(selected.opened.mailbox, None)
         if self.messages:
             selected.opened.listeners.add(self._session.mailbox_changed)
@@ -166,26 +166,26 @@ class Notification:
         self._own.update(uids)
 
     def hush(self, command: Command) -> None:
-        """The session's own command begins: what it does to names need not be told (RFC 5465 §5)."""
+        """The session's own command begins: what it does to names need not be reported (RFC 5465 §5)."""
         if command.name in _NAMING and self._watched is not None:
             arguments = command.arguments
             names = (getattr(arguments, "mailbox", None), getattr(arguments, "new_name", None))
             self._quiet = frozenset(mailbox_name.canonical(name) for name in names if name is not None)
 
     async def unhush(self) -> None:
-        """The command is over: look what it has done before others' doings are told again."""
+        """The command is over: take in what it has done before changes by others are reported again."""
         if self._quiet and self._watched is not None:
             try:
                 await self._session.door.watching.look(self._watched)
             except EspError:
-                pass  # then it is told, which does no harm
+                pass  # then the session's own changes are reported, which does no harm
             finally:
                 self._quiet = frozenset()
 
     # News
 
     def happened(self, news: Sequence[News]) -> None:
-        """Take news of other mailboxes (a `Watcher`)."""
+        """Take changes of other mailboxes (a `Watcher`)."""
         for one in news:
             self._take(one)
         if len(self._lines) > MOST_LINES:
@@ -220,13 +220,13 @@ class Notification:
     def _count(self, now: Listed, after: Mailbox, before: Mailbox | None) -> None:
         selected = self._session.selected
         if selected is not None and selected.opened.mailbox == after.id:
-            return  # RFC 5465 §3.1: only the group of the selected mailbox is about it
+            return  # RFC 5465 §3.1: only SELECTED groups are about the selected mailbox
         if Rights.READ not in now.rights:
             return
         wanted = self._wanted(now) & _OF_MESSAGES
         if before is not None and (after.messages, after.uidnext) == (before.messages, before.uidnext):
             wanted &= {FLAG_CHANGE}
-            # RFC 5465 §5.1: without mod-sequences there is nothing to tell but how many are unseen.
+            # RFC 5465 §5.1: without mod-sequences there is nothing to report but the number of unseen messages.
             if not self._session.condstore and after.unseen == before.unseen:
                 return
         if wanted:
@@ -240,7 +240,7 @@ class Notification:
     def _wanted(self, name: Listed, *, subscription: bool = False) -> frozenset[str]:
         events: frozenset[str] = frozenset()
         for group in self._groups:
-            # A name that leaves the subscriptions is news of those, too.
+            # A name that leaves the subscriptions is also an event for groups of subscribed names.
             if group.has(name) or (subscription and group.filter == "SUBSCRIBED"):
                 if group.events is None:
                     return (
@@ -252,7 +252,7 @@ class Notification:
     # Telling
 
     def write_status(self, *, wanted: bool) -> None:
-        """Write a STATUS, if wanted, for each mailbox that is watched, and tell which cannot be (RFC 5465 §3.1)."""
+        """Write a STATUS for each watched mailbox, if wanted, and report which cannot be watched (RFC 5465 §3.1)."""
         session = self._session
         selected = session.selected
         for name in self._watched.listed.values() if self._watched is not None else ():
@@ -269,7 +269,7 @@ class Notification:
         """Write what waits; called when no command is being answered."""
         session = self._session
         if session.connection.paused or session.connection.closing:
-            return  # `Session.writable` will
+            return  # `Session.writable` will call this
         if self._overflown:
             self._overflown = False
             session.untagged("OK [NOTIFICATIONOVERFLOW] There was too much to tell")

@@ -1,4 +1,4 @@
-"""Word to a client that waits long for an answer (RFC 9585)."""
+"""Signs of life for a client that waits long for an answer (RFC 9585)."""
 
 import asyncio
 from types import TracebackType
@@ -8,10 +8,10 @@ from esp.imap.connection import Connection
 
 
 class Progress:
-    """Says every so often, while it is entered, that a command is still being answered.
+    """While it is entered, says from time to time that a command is still being answered.
 
-    Whoever writes pieces of a response sets `paused`: nothing may come between them, and a client that gets octets need
-    not be told that there is somebody.
+    Code that writes a response in pieces sets `paused`: nothing may come between the pieces, and a client that receives
+    octets need not be told that the server is at work.
     """
 
     __slots__ = ("_connection", "_interval", "_tag", "_timer", "done", "goal", "paused")
@@ -24,7 +24,7 @@ class Progress:
         self._timer: asyncio.TimerHandle | None = None
         self.done = 0
         self.goal = 0
-        """How much there is to do; 0 while nobody knows."""
+        """How much there is to do in all; 0 while that is unknown."""
         self.paused = False
 
     def __enter__(self) -> Self:
@@ -39,7 +39,7 @@ class Progress:
             self._timer.cancel()
 
     def reached(self, done: int, goal: int) -> None:
-        """Note how much is done of how much."""
+        """Note how much of how much is done."""
         self.done, self.goal = done, goal
 
     def _tick(self) -> None:

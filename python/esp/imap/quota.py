@@ -38,7 +38,7 @@ async def get_quota_root(session: "Session", command: Command) -> str:
     except NotFoundError:
         if namespace.place(name).owner is not None:
             raise
-        # RFC 9208 §4.1.2: there need be no such mailbox; a client asks where one would be charged to.
+        # RFC 9208 §4.1.2: the mailbox need not exist; a client asks which root it would be charged to.
         root = await session.door.quotas.find(session.owner, "")
     wire_name = encode_mailbox(name, session.connection.reader.utf8)
     session.connection.write(b"* QUOTAROOT " + wire_name + b" " + encode_string(root.name) + b"\r\n")
@@ -58,7 +58,7 @@ def _write(session: "Session", root: Root) -> None:
     quota = root.quota
     limits = []
     if quota.limit is not None:
-        # What is used is rounded up, what is allowed down.
+        # The usage is rounded up, the limit down.
         limits.append(f"{STORAGE} {-(-quota.used // STORAGE_UNIT)} {quota.limit // STORAGE_UNIT}")
     if quota.message_limit is not None:
         limits.append(f"{MESSAGE} {quota.messages} {quota.message_limit}")

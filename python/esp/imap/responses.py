@@ -1,4 +1,4 @@
-"""What errors are called on the wire: one table from `core.errors` to response codes (RFC 5530, RFC 3501 §7.1)."""
+"""Response codes for errors: one table from `core.errors` to the wire (RFC 5530, RFC 3501 §7.1)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,11 +53,11 @@ _CODES: dict[type[EspError], str] = {
 
 SOME_EXPUNGED = "NO [EXPUNGEISSUED] Some of the messages have been deleted and no longer exist"
 UID_REQUIRED = "[UIDREQUIRED] Sequence numbers are not used after ENABLE UIDONLY"
-"""Of a BAD (RFC 9586 §3)."""
+"""Follows BAD (RFC 9586 §3)."""
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not a fault
-    """A tagged NO or BAD of the door's own: what follows the tag."""
+    """A tagged NO or BAD that the door itself decides on: what follows the tag."""
 
     def __init__(self, response: str) -> None:
         super().__init__(response)
@@ -78,7 +78,7 @@ def bad_when(error: type[ValueError | InvalidError]) -> Iterator[None]:
 
 
 def response_for(error: EspError) -> str:
-    """Return what follows the tag for `error`; an error the table lacks is answered as its nearest ancestor."""
+    """Return what follows the tag for `error`; an error missing from the table is answered as its nearest ancestor."""
     for kind in type(error).__mro__:
         if (code := _CODES.get(kind)) is not None:
             return f"NO [{code}] {text(error.detail)}"

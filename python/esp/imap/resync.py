@@ -1,4 +1,4 @@
-"""What a client that comes back has missed (RFC 7162 §3.2.5, §3.2.6)."""
+"""What a returning client has missed (RFC 7162 §3.2.5, §3.2.6)."""
 
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 async def resume(session: "Session", selected: Selected, client: QresyncParameter) -> None:
-    """Tell a client that selects a mailbox what has happened there since it last knew all of it."""
+    """Tell a client that selects a mailbox what has changed there since it last knew everything."""
     if client.uidvalidity != selected.opened.index.uidvalidity:
-        return  # RFC 7162 §3.2.5: as if the parameter was not there
+        return  # RFC 7162 §3.2.5: as if the parameter were absent
     session.connection.write(
         selected.view.vanished_earlier(
             await selected.opened.expunged_since(client.modseq),

@@ -8,11 +8,11 @@ from esp.services.mailboxes import Listed
 
 
 def covers(mailbox_filter: str, names: Collection[str], name: Listed) -> bool:
-    """Return whether a mailbox is among those that a filter names; the selected one is asked for elsewhere.
+    """Return whether a mailbox is among those that a filter names; `SELECTED` is handled elsewhere.
 
     Args:
         mailbox_filter: as in the grammar, in upper case.
-        names: that go with it, canonical.
+        names: that follow the filter, canonical.
         name: of the mailbox.
     """
     match mailbox_filter:
@@ -26,5 +26,5 @@ def covers(mailbox_filter: str, names: Collection[str], name: Listed) -> bool:
         case "MAILBOXES":
             return name.name in names
         case _:
-            # RFC 5465 §6.3: filters may deliver anywhere, so that inboxes are the personal mailboxes.
+            # RFC 5465 §6.3: filters may deliver anywhere, so that INBOXES means the personal mailboxes.
             return name.own

@@ -1,4 +1,4 @@
-"""SEARCH, SORT and THREAD (RFC 3501 §6.4.4, RFC 5256), with results as RFC 4731, 5182, 5267 and 6203 have them."""
+"""SEARCH, SORT and THREAD (RFC 3501 §6.4.4, RFC 5256), with the results of RFC 4731, 5182, 5267 and 6203."""
 
 from typing import TYPE_CHECKING
 
@@ -24,12 +24,12 @@ async def search(session: "Session", command: Command) -> str:
         if arguments.charset and session.utf8_accept:
             raise Refusal("BAD A charset cannot be named after ENABLE UTF8=ACCEPT")  # RFC 6855 §3
         if returns is None and session.imap4rev2:
-            returns = ReturnOptions("ALL")  # RFC 9051 §6.4.4: ESEARCH, whether or not RETURN was said
+            returns = ReturnOptions("ALL")  # RFC 9051 §6.4.4: ESEARCH, with or without RETURN
     if session.uidonly and arguments.program.numbers:
         raise Refusal(f"BAD {UID_REQUIRED}")
     updates = returns is not None and "UPDATE" in returns
     if updates and command.tag in selected.contexts:
-        raise Refusal("BAD Tag reuse")  # RFC 5267 §4.3: nobody could tell whose updates they are
+        raise Refusal("BAD Tag reuse")  # RFC 5267 §4.3: updates of both would look alike
     if arguments.program.modseq:
         enable_condstore(session)
     try:
@@ -48,7 +48,7 @@ async def search(session: "Session", command: Command) -> str:
         )
     except EspError:
         if saves:
-            # RFC 5182 §2.1: what answers NO leaves nothing saved, what answers BAD was no search at all.
+            # RFC 5182 §2.1: after NO nothing is saved; after BAD it was no search at all, and the old result stays.
             selected.view.save([])
         raise
     if returns is not None and saves:

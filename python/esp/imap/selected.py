@@ -7,7 +7,7 @@ from esp.services.open_mailboxes import OpenMailbox
 
 
 class Selected:
-    """An index shared with other sessions, and what this one knows of it."""
+    """An index shared with other sessions, and what this session knows of it."""
 
     __slots__ = ("acl_version", "contexts", "name", "object_id", "opened", "own", "rights", "view")
 
@@ -19,5 +19,5 @@ class Selected:
         self.own = reached.own
         self.rights = reached.rights
         self.acl_version = reached.mailbox.acl_version
-        """Of the list that gave `rights`."""
+        """The version of the access control list that `rights` come from."""
         self.contexts = Contexts()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 CHANGING = Rights.INSERT | Rights.EXPUNGE | Rights.SEEN | Rights.WRITE | Rights.DELETE_MESSAGES
-"""One of these makes a mailbox READ-WRITE."""
+"""With any one of these rights the mailbox is READ-WRITE."""
 
 
 async def select(session: "Session", command: Command) -> str:
@@ -34,8 +34,8 @@ async def select(session: "Session", command: Command) -> str:
         selected = await _open(session, arguments.mailbox, examine=command.name == "EXAMINE")
     finally:
         if was_selected:
-            # RFC 9051 §7.1, RFC 7162 §3.2.11: what follows is about another mailbox. Not said before the wait for the
-            # database, or it is a packet of its own.
+            # RFC 9051 §7.1, RFC 7162 §3.2.11: what follows is about another mailbox. Not sent before the wait for the
+            # database, or it would be a packet of its own.
             session.untagged("OK [CLOSED] Previous mailbox is now closed")
     view = selected.view
     session.select(selected)
@@ -87,7 +87,7 @@ async def noop(session: "Session", command: Command) -> str:
 
 
 async def close(session: "Session", command: Command) -> str:
-    """CLOSE: expunge without a word, and deselect (RFC 3501 §6.4.2)."""
+    """CLOSE: expunge silently, and deselect (RFC 3501 §6.4.2)."""
     selected = session.selected
     assert selected is not None
     # RFC 4314 §4: without the right to, nothing is expunged, and the mailbox is closed all the same.

@@ -36,7 +36,7 @@ from esp.telemetry import metrics
 from esp.telemetry.log import get_logger
 
 MOST_CONNECTIONS_PER_ADDRESS = 1000
-"""Of one process; not for `security.limit_exempt_networks`."""
+"""Connections to one process; does not hold for `security.limit_exempt_networks`."""
 
 log = get_logger(__name__)
 
@@ -44,7 +44,7 @@ log = get_logger(__name__)
 class ImapServer:
     """The IMAP door of one process, and what its sessions share.
 
-    `start` begins to listen, `drain` says goodbye to everyone.
+    `start` begins to listen; `drain` says goodbye to all clients.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ImapServer:
 
         Raises:
             OSError: the certificate or its key cannot be read.
-            ssl.SSLError: they are none, or not a pair.
+            ssl.SSLError: they are not a certificate and a key, or do not belong together.
         """
         self.settings = settings.imap
         self.hostname = settings.server.hostname
@@ -88,9 +88,9 @@ class ImapServer:
         self.watching = watching
         self.tls = certificates.server_context(settings.tls)
         self.ports: list[int] = []
-        """Where it listens; told apart from the settings when these say 0 in a test."""
+        """The ports it listens on; they differ from the settings when these say 0 in a test."""
         self.numbers = itertools.count(1)
-        """What its sessions are numbered with."""
+        """Numbers for its sessions."""
         self.contents = ContentCache()
         self.wheel: Wheel
         self._database = database
@@ -109,10 +109,10 @@ class ImapServer:
     # The life of the door
 
     async def start(self) -> None:
-        """Listen on the ports that are configured (0: not); several processes on the same ones.
+        """Listen on the configured ports (0: not); several processes can listen on the same ones.
 
         Raises:
-            OSError: an address is taken or not ours.
+            OSError: an address is in use, or not one of this machine.
         """
         await self.listen(self.settings.port or None, self.settings.imaps_port or None)
 
@@ -120,7 +120,7 @@ class ImapServer:
         """Listen on two ports; `None` for no port, 0 for any that is free.
 
         Raises:
-            OSError: an address is taken or not ours.
+            OSError: an address is in use, or not one of this machine.
         """
         loop = asyncio.get_running_loop()
         self.wheel = Wheel(loop)
@@ -145,16 +145,16 @@ class ImapServer:
         log.info("listening", door="imap", ports=self.ports)
 
     def reload(self) -> None:
-        """Read the certificate anew; connections keep theirs, and a bad one changes nothing.
+        """Read the certificate again; open connections keep theirs, and a bad one changes nothing.
 
         Raises:
-            OSError, ssl.SSLError: as when it was made.
+            OSError, ssl.SSLError: as when the door was made.
         """
         if self.tls is not None:
             certificates.reload(self.tls, self._tls_settings)
 
     async def drain(self, timeout: float) -> None:
-        """Take no more connections, say BYE, and wait until commands that are being done are done."""
+        """Take no more connections, say BYE, and wait for commands that are being answered."""
         self._draining = True
         for server in self._servers:
             server.close()
@@ -177,16 +177,16 @@ class ImapServer:
 
     @property
     def draining(self) -> bool:
-        """Whether sessions are to end after their present command."""
+        """Whether sessions are to end after their current command."""
         return self._draining
 
-    # Who comes, who stays
+    # Connections and logins
 
     def _connection(self) -> Connection:
         return Session(self).connection
 
     def admit(self, session: Session) -> str | None:
-        """Count a connection in, and return why it may not stay, if so."""
+        """Count a connection in; return the reason if it may not stay."""
         connection = session.connection
         self._sessions.add(session)
         self._by_address[connection.peer] += 1
@@ -205,7 +205,7 @@ class ImapServer:
         return None
 
     def admit_login(self, session: Session, principal: Principal) -> str | None:
-        """Count a login in, and return why it may not be, if so."""
+        """Count a login in; return the reason if it is not allowed."""
         if (
             self._by_account[principal.account] >= self.settings.max_connections_per_user
             and session.connection.peer not in self._exempt
@@ -235,7 +235,7 @@ class ImapServer:
             _decrease(self._by_account, session.principal.account)
 
     def is_plaintext_network(self, peer: str) -> bool:
-        """Return whether a peer may show a password without TLS (`security.plaintext_login_networks`)."""
+        """Return whether a client at `peer` may send a password without TLS (`security.plaintext_login_networks`)."""
         return peer in self._plaintext
 
     # What sessions share
@@ -249,7 +249,7 @@ class ImapServer:
                 self.contents.load(account, await messages_sql.copy_contents(connection, account, contents))
             new = await messages_sql.unindexed(connection, account, contents) if items.makes_indexed else []
         if new:
-            # RFC 8474 §5.2: a message has one THREADID for good, so that there is no answer for the time until then.
+            # RFC 8474 §5.2: the THREADID of a message never changes, so that there is no answer until it is known.
             await self._indexing.index(account, new, progress.reached)
         if items.needs_indexed:
             async with self._database.connection() as connection:
@@ -259,7 +259,7 @@ class ImapServer:
     async def thread_contents(
         self, opened: OpenMailbox, threads: list[int], progress: Progress
     ) -> dict[int, list[int]]:
-        """Return the contents of threads that a search in a mailbox names."""
+        """Return the contents of the threads that a search in a mailbox names."""
         if not threads:
             return {}
         async with self._database.connection() as connection:
@@ -273,10 +273,10 @@ class ImapServer:
         self.open_mailboxes.release(selected.opened)
 
     def spool(self) -> Spool:
-        """Return a place on the disk for a large message.
+        """Return a spool file on the disk for a large message.
 
         Raises:
-            StorageFullError, UnavailableError: there is none.
+            StorageFullError, UnavailableError: it cannot be made.
         """
         with file_errors():
             return self._store.spool()

@@ -1,4 +1,4 @@
-"""What the server knows of one client: who it is, what it has selected, how it wants to be told (RFC 3501 §3)."""
+"""What the server knows of one client: who it is, what it has selected, what it has enabled (RFC 3501 §3)."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 MOST_BAD_COMMANDS = 20
-"""In a row; whoever sends them does not speak IMAP."""
+"""In a row; a client that sends so many does not speak IMAP."""
 
 
 class Session:
@@ -50,7 +50,7 @@ class Session:
     def __init__(self, door: "ImapServer") -> None:
         self.door = door
         self.number = next(door.numbers)
-        """By which the log knows the connection; never the same again in this process."""
+        """The connection's number in the log; never used twice in one process."""
         self.connection = Connection(
             self,
             CommandReader(max_append=door.settings.max_literal, max_annotation=LONGEST_VALUE),
@@ -60,7 +60,7 @@ class Session:
         self.selected: Selected | None = None
         self.append: Append | None = None
         self.appended_to: Reached | None = None
-        """A mailbox of the client's own that it added a message to: it seldom adds one alone."""
+        """The client's own mailbox that it last added a message to: a client seldom adds only one."""
         self.idle_tag: str | None = None
         self.condstore = False
         self.qresync = False
@@ -79,7 +79,7 @@ class Session:
 
     @property
     def log(self) -> Logger:
-        """Logs with the number of the connection, and with who has logged in."""
+        """Logs with the number of the connection, and with the account that has logged in."""
         return log.bind(**self._context())
 
     def _context(self) -> dict[str, object]:
@@ -87,13 +87,13 @@ class Session:
 
     @property
     def owner(self) -> Principal:
-        """Who is logged in; commands that need it are not allowed before."""
+        """The account that is logged in; commands that need it are not allowed before."""
         assert self.principal is not None
         return self.principal
 
     @property
     def may_show_password(self) -> bool:
-        """Whether a password may come over this connection (RFC 3501 §6.2.3)."""
+        """Whether a password may be sent over this connection (RFC 3501 §6.2.3)."""
         return self.connection.secure or self.trusted
 
     def capabilities(self) -> str:
@@ -113,7 +113,7 @@ class Session:
             admin=self.principal is not None and self.principal.admin,
         )
 
-    # Words
+    # Responses
 
     def untagged(self, response: str) -> None:
         """Write an untagged response."""
@@ -124,7 +124,7 @@ class Session:
         self.connection.write(f"{tag} {response}\r\n".encode())
 
     def bye(self, reason: str) -> None:
-        """Say why, and close."""
+        """Say BYE with the reason, and close."""
         self.untagged(f"BYE {reason}")
         self.connection.close()
 
@@ -177,7 +177,7 @@ class Session:
         finally:
             self.forget_append()
         if response is None:
-            return  # it goes on (IDLE), or has written its own
+            return  # the command goes on (IDLE), or has written its last response itself
         self.tagged(command.tag, response)
         outcome = response.partition(" ")[0]
         self.bad_commands = self.bad_commands + 1 if outcome == "BAD" else 0
@@ -213,7 +213,7 @@ class Session:
     # Changes of the selected mailbox
 
     async def refresh(self, *, ask: bool = False) -> None:
-        """Bring the selected mailbox up to date before a command; a failure of the database is no reason to fail it.
+        """Bring the selected mailbox up to date before a command; the command goes on even if the database fails.
 
         Raises:
             NotFoundError: the mailbox was deleted.
@@ -231,9 +231,9 @@ class Session:
 
         Raises:
             NotFoundError: the mailbox was deleted.
-            UnavailableError: it is not known.
+            UnavailableError: the rights cannot be read.
         """
-        # Word from another process may come later than the next command of somebody who has seen a right taken.
+        # A client that saw a right withdrawn may send its next command before the notification of that has come.
         await self.refresh(ask=self.selected is not None and not self.selected.own)
         selected = self.selected
         if selected is None or selected.acl_version == selected.opened.acl_version:
@@ -249,7 +249,7 @@ class Session:
         return True
 
     async def may_be_told(self) -> bool:
-        """Return whether the selected mailbox may still be told of; ends the session where it may not."""
+        """Return whether the session may still be told of the selected mailbox; end the session where it may not."""
         selected = self.selected
         if selected is None or selected.acl_version == selected.opened.acl_version:
             return selected is not None
@@ -276,7 +276,7 @@ class Session:
         silent_modseq: int = 0,
         silent_after: int = 0,
     ) -> None:
-        """Write what `View.sync` finds, of that which NOTIFY lets be told; with `own` of all that came and went."""
+        """Write the changes that `View.sync` finds and NOTIFY allows; with `own`, everything that came and went."""
         notification = self.notification
         held = notification is not None and not (own or notification.messages)
         selected.contexts.before(self, expunges=expunges and not held)
@@ -297,7 +297,7 @@ class Session:
             selected.contexts.after(self, selected)
 
     def notify(self, notification: "Notification | None") -> None:
-        """Tell what NOTIFY wants from now on; `None`: what is told without it."""
+        """Tell what NOTIFY asks for from now on; `None`: what is told without it."""
         if self.notification is not None:
             self.notification.close()
         self.notification = notification
@@ -311,7 +311,7 @@ class Session:
             self.notification.placed(uids)
 
     def mailbox_changed(self) -> None:
-        """The index is newer (a listener of `OpenMailbox`, only while the session idles)."""
+        """The index has changed (a listener of `OpenMailbox`; acts only for IDLE and NOTIFY)."""
         listens = self.idle_tag is not None or self.notification is not None
         if self.selected is None or not listens or self.connection.busy or self.connection.paused:
             return
@@ -325,7 +325,7 @@ class Session:
             self.tell()
 
     async def _follow_rights(self) -> None:
-        """While the session idles, no command does it."""
+        """Do what commands do otherwise: while the session idles there is none."""
         try:
             if await self.follow_rights():
                 self.mailbox_changed()
@@ -346,7 +346,7 @@ class Session:
             self.notification.opened(selected)
 
     def log_out(self) -> None:
-        """Forget who is there, and all that was turned on (RFC 8437 §4.1)."""
+        """Forget the login, and all that was enabled (RFC 8437 §4.1)."""
         self.notify(None)
         self.select(None)
         self.door.dismiss_login(self)
@@ -357,27 +357,27 @@ class Session:
         self.connection.patience = self.door.settings.login_timeout
 
     def end_login(self) -> None:
-        """The account is gone or disabled, or has another password (a listener of `Presence`)."""
+        """The account was deleted or disabled, or its password was changed (a listener of `Presence`)."""
         self.bye("[UNAVAILABLE] This login has ended")
 
     def _mailbox_gone(self) -> None:
-        # RFC 2180 §3.3: a client cannot be told otherwise that its mailbox is no more.
+        # RFC 2180 §3.3: there is no other way to tell a client that its mailbox was deleted.
         self.bye("The selected mailbox was deleted")
 
     # The connection's life
 
     def writable(self) -> None:
-        """The client reads again: tell it what was held back."""
+        """The client reads again: send what was held back."""
         if self.notification is not None:
             self.connection.begin(self.notification.push)
         else:
             self.mailbox_changed()
 
     def silent(self) -> None:
-        """The patience with this client is over, unless it is we who keep it waiting, or it waits for news."""
+        """The client was silent for too long, unless the server keeps it waiting, or it waits for changes."""
         if self.idle_tag is not None:
-            # Outlook 2003 to 365 never leaves IDLE by itself, and does not come back when it is sent away. Who is
-            # really gone does not acknowledge this, and so its connection ends.
+            # Outlook 2003 to 365 never leaves IDLE by itself, and does not come back when it is sent away. A client
+            # that is really gone does not acknowledge this response, and so its connection ends.
             self.untagged("OK Still here")
             self.remind()
             return
@@ -390,15 +390,15 @@ class Session:
         self.door.wheel.add(self.connection)
 
     def remind(self) -> None:
-        """Have `silent` called when it is time to say that we are still here."""
+        """Have `silent` called when it is time to send a sign of life."""
         wheel, connection = self.door.wheel, self.connection
-        wheel.remove(connection)  # it stands where its patience ends, which is later
+        wheel.remove(connection)  # it stands at the end of its patience, which is later
         connection.deadline = asyncio.get_running_loop().time() + self.door.settings.idle_reminder
         wheel.add(connection)
 
     def failed(self, error: BaseException) -> None:
-        """A bug, by definition; the client is told that it is not its own."""
-        # The text of a traceback, not the log's own rendering of it, which shows the values of variables.
+        """This is a bug; the client is told that the error is not its own."""
+        # A plain traceback, not the log's own rendering, which shows the values of variables.
         self.log.error("command_crashed", error=repr(error), traceback="".join(format_exception(error)))
         self.untagged("BYE [SERVERBUG] Internal error")
 

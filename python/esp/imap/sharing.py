@@ -54,7 +54,7 @@ async def list_rights(session: "Session", command: Command) -> str:
     assert isinstance(arguments, AclArguments)
     with bad_when(InvalidError):  # RFC 4314 §3, §3.1: an unknown right, an identifier that is none
         found = await session.door.sharing.grantable(session.owner, arguments.mailbox, arguments.identifier)
-    # RFC 4314 §2.1.1: the virtual rights stand by themselves, being tied to nothing.
+    # RFC 4314 §2.1.1: the virtual rights are listed by themselves, since they are tied to no other.
     optional = [letter for letter, right in LETTERS if right in found.optional] + ["c", "d"]
     session.connection.write(
         b"* LISTRIGHTS "

@@ -34,7 +34,7 @@ async def store(session: "Session", command: Command) -> str:
     selected = writable(session, Rights.NONE)
     if arguments.unchanged_since is not None:
         enable_condstore(session)
-    # Asked, not only heard: what another session was told OK must not be taken for what was before it.
+    # Ask the database: a change that another session got its OK for may not have been notified yet.
     await session.refresh(ask=True)
     bits = await _permitted_bits(session, selected, command, arguments)
     plan = _plan(selected, command, arguments, bits)
@@ -53,7 +53,7 @@ async def store(session: "Session", command: Command) -> str:
         selected.opened.heard(stored.modseq)
         await selected.opened.refresh()
         if stored.modified:
-            # Somebody was faster than our knowledge; by now it has come.
+            # Another session changed the messages meanwhile; that change is known by now.
             plan = _plan(selected, command, arguments, bits)
             modified, numbers = plan.modified, plan.modified_numbers
     refused = frozenset(modified)
@@ -62,7 +62,7 @@ async def store(session: "Session", command: Command) -> str:
         selected,
         expunges=command.uid,
         uid=command.uid,
-        # RFC 7162 §3.1.3: why it was refused, whether .SILENT or not.
+        # RFC 7162 §3.1.3: this shows why it was refused, with .SILENT as well.
         announce=modified if arguments.silent else named + modified,
         silent=named if arguments.silent else (),
         silent_modseq=own,
@@ -74,7 +74,7 @@ async def store(session: "Session", command: Command) -> str:
         if plan.vanished:
             return f"NO {code} Some of the messages have been deleted, and conditional {name} failed"
         return f"OK {code} Conditional {name} failed"
-    # RFC 2180 §4.2.1: a silent one is OK when it was done to those that are there.
+    # RFC 2180 §4.2.1: a .SILENT STORE is OK if it was done for the messages that still exist.
     if plan.vanished and not arguments.silent:
         return SOME_EXPUNGED
     return f"OK {name} completed"
@@ -105,7 +105,7 @@ async def copy(session: "Session", command: Command) -> str:
     uids = _uids(selected, arguments.set, uid=command.uid)
     limit = session.door.settings.save_limit
     if len(uids) > limit:
-        # RFC 9738 §3.1: none of them, and which could be: the last ones.
+        # RFC 9738 §3.1: none is copied; the code says which could be: the last ones.
         raise Refusal(f"NO [MESSAGELIMIT {limit} {uids[-limit]}] Too many messages to copy at once")
     target = await target_of(session, arguments.mailbox)
     if not command.uid and selected.view.has_vanished(arguments.set, uid=False):
@@ -156,10 +156,10 @@ async def move(session: "Session", command: Command) -> str:
 
 
 async def target_of(session: "Session", name: str) -> Reached:
-    """Return the mailbox that messages are to go to; flags of theirs are kept as its `settable_flags` allow.
+    """Return the mailbox that messages are to go to; its `settable_flags` say which of their flags are kept.
 
     Raises:
-        Refusal: there is none; the client may make it and try again (RFC 3501 §6.3.11, §6.4.7).
+        Refusal: there is no such mailbox; the client may create it and try again (RFC 3501 §6.3.11, §6.4.7).
         NoPermissionError: nothing may be added to it.
     """
     try:
@@ -181,24 +181,24 @@ async def _refresh_if_possible(selected: Selected) -> None:
     try:
         await selected.opened.refresh(ask=True)
     except UnavailableError:
-        return  # it was done; the next command tells
+        return  # the command was carried out; the next one reports the changes
 
 
 async def _permitted_bits(
     session: "Session", selected: Selected, command: Command, arguments: StoreArguments
 ) -> int:
-    """Return the bits named that the session may change.
+    """Return those of the named bits that the session may change.
 
     Raises:
-        NoPermissionError: flags were named, and it may change none of them (RFC 4314 §4).
+        NoPermissionError: flags were named, and the session may change none of them (RFC 4314 §4).
     """
     settable = selected.view.settable
     bits = arguments.flags
     keywords = bool(arguments.keywords) and allows_keywords(settable)
     if keywords:
         bits |= await _keyword_bits(session, selected, command, arguments)
-    # A keyword that no message has ever had has no bit, and may be taken away all the same. What `FLAGS (…)` does not
-    # name counts for nothing: it must not be lost to a session that may set none of what it wanted instead.
+    # A keyword that no message has ever had has no bit, and removing it is allowed all the same. Flags that `FLAGS (…)`
+    # does not name do not count: they must not be lost to a session that may set none of the flags it named.
     if (bits or arguments.keywords) and not (keywords or bits & settable):
         raise NoPermissionError("Permission denied")
     if arguments.mode == "replace" and not settable:
@@ -213,7 +213,7 @@ async def _keyword_bits(
     if unknown and arguments.mode != "remove":
         await session.door.messages.add_keywords(selected.opened.mailbox, unknown)
         await selected.opened.refresh(ask=True)
-        # Told before the flags are changed. A new keyword takes a mod-sequence; left untold, it would look like
+        # Reported before the flags are changed. A new keyword takes a mod-sequence; unreported, it would look like
         # somebody else's change, and .SILENT would not hold (RFC 3501 §6.4.6).
         session.tell(expunges=command.uid, uid=command.uid)
         bits, _ = selected.opened.index.keyword_bits(arguments.keywords)
@@ -237,10 +237,10 @@ def _uids(selected: Selected, wanted: SequenceSet, *, uid: bool) -> list[int]:
 
 
 def writable(session: "Session", need: Rights) -> Selected:
-    """Return what is selected.
+    """Return the selected mailbox.
 
     Raises:
-        Refusal: it must not be changed.
+        Refusal: the mailbox is read-only.
         NoPermissionError: a right is missing.
     """
     selected = session.selected

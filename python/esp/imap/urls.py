@@ -31,7 +31,7 @@ class MessageUrl(msgspec.Struct, frozen=True):
     section: str
     """As in `BODY[…]`; empty for the whole message."""
     partial: tuple[int, int] | None
-    """First octet, and how many at most."""
+    """First octet, and the largest number of octets."""
 
 
 def message_url(url: str) -> MessageUrl:
@@ -41,7 +41,7 @@ def message_url(url: str) -> MessageUrl:
     the slash. Absolute URLs, and those with URLAUTH, are for other servers.
 
     Raises:
-        InvalidError: it is no such URL.
+        InvalidError: this is no such URL.
     """
     found = _MESSAGE.fullmatch(url)
     if found is None:

@@ -1,8 +1,8 @@
 """When connections have been silent for too long: one timer for all of them.
 
-A connection stands in the slot of its deadline. Activity moves only the connection's own `deadline`, an attribute; that
-it stands in too early a slot is noticed when that slot comes, and it is put into the right one. So a busy connection
-costs an assignment, and ten thousand idle ones cost nothing until their time has come.
+A connection stands in the slot of its deadline. Activity moves only the connection's own `deadline`, an attribute. If
+the slot is then too early, that is noticed when its time comes, and the connection is put into the right one. So a busy
+connection costs an assignment, and ten thousand idle ones cost nothing until their time has come.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ class Timed(Protocol):
     deadline: float
     """By the clock of the event loop; may move at any time."""
     slot: int
-    """Where it stands; the wheel's own."""
+    """The slot that it stands in; the wheel sets it."""
 
     def expired(self) -> None:
         """Called once, within `TICK` after `deadline`; set a later deadline and `add` again to go on."""
 
 
 class Wheel:
-    """Calls `expired` of those whose deadline is past."""
+    """Calls `expired` on connections whose deadline has passed."""
 
     __slots__ = ("_at", "_handle", "_loop", "_slots")
 
@@ -42,14 +42,14 @@ class Wheel:
             self._handle = self._loop.call_later(TICK, self._turn)
 
     def remove(self, timed: Timed) -> None:
-        """Let go of `timed`, which is over; no harm when it does not stand here."""
+        """Take `timed` out; does nothing when it does not stand here."""
         if (slot := self._slots.get(timed.slot)) is not None:
             slot.discard(timed)
             if not slot:
                 del self._slots[timed.slot]
 
     def close(self) -> None:
-        """Forget all."""
+        """Forget all connections."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
