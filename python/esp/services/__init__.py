@@ -1,14 +1,14 @@
-"""What ESP decides and does: the doors, the workers and `esp-cli` call in here, storage is called from here.
+"""What ESP decides and does: called by the doors, the workers and `esp-cli`; calls storage.
 
-In: values that a door has read (principals, names, addresses, octets), word from other processes, rows of the outbox.
-Out: values, or an error of `core.errors`. A change is durable before a call returns; then other processes are told, and
-what may wait is in the outbox. Collaborators come by constructor (`server.wiring`).
+In: values that a door has read (principals, names, addresses, octets), notifications from other processes, rows of the
+outbox. Out: values, or an error of `core.errors`. A change is durable before a call returns; then other processes are
+notified, and what may wait is in the outbox. Collaborators come by constructor (`server.wiring`).
 
 Mail that comes in
 
     reception        who may send what to whom, decided at RCPT (RFC 5321, RFC 2033)
     submission       mail from our own users (RFC 6409)
-    directory        whose an address is, answered from memory where it can be
+    directory        whose an address is, answered from memory where possible
     dispatch, batch  the one place where a message becomes durable: when, and what is done with a batch
     appends          messages that a client adds (RFC 3502, RFC 8508)
     lost_commit      whether a commit took place whose answer never came
@@ -45,8 +45,8 @@ News
 
     announcing       telling other processes of changes
     watching         who watches an account's mailboxes, and what happens to them (RFC 5465)
-    lost_word        when to look whether word of a change was lost
-    history          how long it is remembered what happened to messages
+    lost_word        when to look whether a notification of a change was lost
+    history          how long changes of messages are remembered
 
 Files and database kept together
 
@@ -59,7 +59,7 @@ Files and database kept together
 Moving mail
 
     importing        mail brought in, each message once however often it is run
-    import_sources   what every source says of its folders and messages
+    import_sources   what every source tells about its folders and messages
     file_sources     Maildirs and mboxes as a source
     imap_source      another IMAP server as a source
     exporting        an account's mail as a Maildir or as mbox files

@@ -1,7 +1,7 @@
 """Which mailbox a name leads a principal to, and what it may do there (RFC 4314, RFC 2342).
 
-In: a principal and a name as it writes it. Out: the mailbox with the principal's rights; or `NotFoundError`, the same
-for a mailbox that is not there and for one that the principal may not know of (RFC 4314 §6).
+In: a principal, and a name as the principal writes it. Out: the mailbox with the principal's rights; or
+`NotFoundError`, the same for a missing mailbox and for one that the principal may not know of (RFC 4314 §6).
 """
 
 import msgspec
@@ -16,15 +16,15 @@ from esp.storage.postgres import mailboxes as sql
 from esp.storage.postgres.pool import Connection
 
 ANY_RIGHT = Rights.LOOKUP | Rights.READ | Rights.INSERT | Rights.CREATE | Rights.DELETE | Rights.ADMINISTER
-"""One of these is enough to ask for one's rights (RFC 4314 §4, MYRIGHTS)."""
+"""Any one of these is enough to ask for one's own rights (RFC 4314 §4, MYRIGHTS)."""
 
 
 class Reached(msgspec.Struct, frozen=True):
-    """A mailbox, seen by a principal."""
+    """A mailbox as a principal sees it."""
 
     mailbox: Mailbox
     name: str
-    """By which the principal knows it; `mailbox.name` is its owner's."""
+    """The name by which the principal knows it; `mailbox.name` is its owner's."""
     rights: Rights
     own: bool
     owner: str
@@ -34,8 +34,8 @@ class Reached(msgspec.Struct, frozen=True):
         """Raise unless the principal has all of these rights.
 
         Raises:
-            NoPermissionError: it has not.
-            NotFoundError: nor may it know that there is such a mailbox.
+            NoPermissionError: a right is missing.
+            NotFoundError: a right is missing, and the principal may not know that there is such a mailbox.
         """
         if need in self.rights:
             return
@@ -45,11 +45,11 @@ class Reached(msgspec.Struct, frozen=True):
 
 
 class Room(msgspec.Struct, frozen=True):
-    """Where a mailbox may be made."""
+    """Where a mailbox may be created."""
 
     account: AccountId
     name: str
-    """Within the account."""
+    """The name within the account."""
     superior: Mailbox | None
     """The nearest one above it, whose access control list it inherits."""
     own: bool
@@ -60,7 +60,7 @@ async def reach(connection: Connection, principal: Principal, name: str, need: R
 
     Raises:
         NotFoundError: there is none, as far as the principal may know.
-        NoPermissionError: it may know of the mailbox, and lacks a right.
+        NoPermissionError: the principal may know of the mailbox, but lacks a right.
     """
     reached = await _reach(connection, principal, name)
     reached.require(need)
@@ -72,7 +72,7 @@ async def reach_any(connection: Connection, principal: Principal, name: str, nee
 
     Raises:
         NotFoundError: there is none, as far as the principal may know.
-        NoPermissionError: it may know of the mailbox, and has none of these.
+        NoPermissionError: the principal may know of the mailbox, but has none of these rights.
     """
     reached = await _reach(connection, principal, name)
     if not reached.rights & need:
@@ -109,12 +109,12 @@ async def rights_on(connection: Connection, principal: Principal, mailbox: Mailb
 
 
 async def room_for(connection: Connection, principal: Principal, name: str) -> Room:
-    """Return where a mailbox of that name may be made (RFC 4314 §4: `k` on the nearest one above).
+    """Return where a mailbox of that name may be created (RFC 4314 §4: `k` on the nearest one above).
 
     Raises:
-        InvalidError: it cannot be a name.
-        DeniedError: the namespace of others has no such place.
-        NoPermissionError: the principal may make nothing there, or may not know whether it may.
+        InvalidError: the name is not allowed.
+        DeniedError: the namespace of other users has no such place.
+        NoPermissionError: the principal may create nothing there, or may not know whether it may.
     """
     place = namespace.place(mailbox_name.canonical(name))
     if place.owner is None:

@@ -1,7 +1,7 @@
-"""Accounts: made with their mailboxes, changed, removed.
+"""Accounts: created with their mailboxes, changed, removed.
 
-In: addresses and passwords as an administrator writes them. Out: rows, Maildirs, and word to every process on
-`esp:directory`, so that a change holds at once wherever something was remembered.
+In: addresses and passwords as an administrator writes them. Out: rows, Maildirs, and a notification to every process
+on `esp:directory`, so that a change takes effect at once wherever something was remembered.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _MOST_LOOKALIKES = 100
 
 
 class Accounts:
-    """Makes, lists, changes and removes accounts."""
+    """Creates, lists, changes and removes accounts."""
 
     def __init__(
         self, database: Database, maildirs: Maildirs, passwords: Passwords, notifier: Announcer
@@ -41,7 +41,7 @@ class Accounts:
         shared: bool = False,
         announce: bool = True,
     ) -> AccountRow:
-        """Make an account with its default mailboxes, which is ready to receive when this returns.
+        """Create an account with its default mailboxes; it can receive mail when this returns.
 
         Args:
             address: in a domain that exists; its local part is folded.
@@ -49,10 +49,10 @@ class Accounts:
             quota: octets; `None` is no limit.
             admin: whether it may administer the installation.
             shared: whether its mailboxes are in the shared namespace, for those whom their lists name.
-            announce: tell other processes; off where many are made and `announce` follows.
+            announce: notify other processes; off when many are created and `announce` follows.
 
         Raises:
-            InvalidError: the password cannot be one.
+            InvalidError: the password is not allowed.
             NotFoundError: there is no such domain.
             AlreadyExistsError: the address is taken.
         """
@@ -70,7 +70,7 @@ class Accounts:
         return await self.find(address)
 
     async def announce(self, account: AccountId | None = None) -> None:
-        """Tell every process that one account, or (`None`) many changed."""
+        """Tell every process that one account, or (`None`) many, changed."""
         await self._notifier.publish_directory(account)
 
     async def find(self, address: Address) -> AccountRow:
@@ -104,11 +104,11 @@ class Accounts:
             return await rows.accounts(connection, domain)
 
     async def set_password(self, address: Address, password: str) -> None:
-        """Replace the password; the old one opens nothing from now on, but open sessions go on.
+        """Replace the password; the old one no longer works, but open sessions go on.
 
         Raises:
             NotFoundError: there is no such account.
-            InvalidError: the password cannot be one.
+            InvalidError: the password is not allowed.
         """
         found = await self.find(address)
         kept = await self._passwords.new(password)
@@ -117,7 +117,7 @@ class Accounts:
         await self.announce(found.id)
 
     async def set_quota(self, address: Address, octets: int | None, messages: int | None = None) -> None:
-        """Set both limits; `None` is none. Less than is kept is allowed: then nothing more comes in.
+        """Set both limits; `None` is no limit. A limit below the current usage is allowed: then nothing more comes in.
 
         Raises:
             NotFoundError: there is no such account.
@@ -128,7 +128,7 @@ class Accounts:
         await self.announce(found.id)
 
     async def set_enabled(self, address: Address, enabled: bool) -> None:
-        """Switch an account on or off; off, it neither receives nor logs in, and its mail stays.
+        """Enable or disable an account; a disabled one neither receives nor logs in, and its mail stays.
 
         Raises:
             NotFoundError: there is no such account.
@@ -147,7 +147,7 @@ class Accounts:
         found = await self.find(address)
         async with self._database.transaction() as tx:
             mailboxes = await rows.remove_account(tx, found.id)
-        # Rows first: mail without its row is found by nobody, a row without its mail would be a lie.
+        # Rows first: mail without its row is found by nobody, but a row without its mail would be wrong.
         await self._maildirs.remove_account(found.maildir)
         await self.announce(found.id)
         await self._notifier.publish([(mailbox, GONE) for mailbox in mailboxes])
@@ -173,13 +173,13 @@ class Accounts:
         for name, _ in DEFAULT_MAILBOXES:
             directories[name] = self._maildirs.directory_for(name, set(directories.values()))
         mailboxes = await rows.add_default_mailboxes(tx, account, directories)
-        # Within the transaction: no row is seen by others before its Maildir can take mail.
+        # Within the transaction: nobody else sees the row before its Maildir can take mail.
         first, *others = mailboxes
         await self._maildirs.describe(maildir, first, subscribed=True)
         await asyncio.gather(*(self._maildirs.describe(maildir, m, subscribed=True) for m in others))
 
     async def _free_folder(self, tx: Connection, address: Address) -> str:
-        """Return a folder that no account has; two long local parts may shorten to one."""
+        """Return a folder that no account has; two long local parts may have the same short form."""
         wanted = account_folder(address.domain, address.local_part)
         candidates = [wanted, *(f"{wanted}~{n}" for n in range(2, _MOST_LOOKALIKES))]
         taken = await rows.taken_folders(tx, candidates)

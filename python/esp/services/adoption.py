@@ -1,7 +1,7 @@
 """Files become messages: what a rebuild does with all of them, and `check --fix` with some.
 
 In: files of a Maildir that have no row. Out: rows, as if the files had just been delivered there in the order in which
-they once came, with the flags and the date that they show.
+they originally came, with the flags and the dates that they show.
 """
 
 import asyncio
@@ -36,12 +36,12 @@ async def adopt(
     entries: Sequence[Entry],
     keywords: int = 0,
 ) -> int:
-    """Give files of one Maildir rows, oldest first, and return how many got one.
+    """Give rows to files of one Maildir, oldest first, and return how many files got one.
 
-    Letters stand for the first so many `keywords` of the mailbox.
+    Letters of keywords stand for the first `keywords` keywords of the mailbox.
 
     Raises:
-        OverQuotaError: the account has no room for more; those before have their rows.
+        OverQuotaError: the account has no room for more; the files before have their rows.
         NotFoundError: the mailbox was deleted.
     """
     count = 0
@@ -60,7 +60,7 @@ async def adopt(
 
 
 def keywords_of(path: Path) -> tuple[str, ...]:
-    """Return the keywords for a mailbox made of a Maildir; letters that nobody explains get made-up ones."""
+    """Return the keywords for a mailbox made from a Maildir; letters that nothing explains get made-up ones."""
     return tuple(
         word if mbox.is_keyword(word) else f"Keyword{number}"
         for number, word in enumerate(other_maildir.keywords_of(path))
@@ -68,12 +68,12 @@ def keywords_of(path: Path) -> tuple[str, ...]:
 
 
 def known_keywords(mailbox: Mailbox, words: tuple[str, ...]) -> int:
-    """Return how many keyword letters can be read, where a folder says that they stand for `words`."""
+    """Return how many keyword letters can be read in a folder which says that they stand for `words`."""
     return len(words) if mailbox.keywords[: len(words)] == words else 0
 
 
 def _order(entry: Entry) -> tuple[int, int, int]:
-    """When a message came: by its name, or for another program's by its date."""
+    """Return when a message came: by its name, or by its date if another program named the file."""
     return maildir.received_at(entry.base) or (entry.mtime_ns // 1_000_000_000, 0, 0)
 
 
@@ -96,7 +96,7 @@ def _described(
     found: list[Delivery] = []
     for entry in entries:
         flags = maildir.flags_of(entry.letters, keywords)
-        # Another program's habit is no letters at all in `cur`; a row can only say "in new" or which letters.
+        # Files of other programs often have no letters in `cur`; a row can only say "in new" or which letters.
         letters = wanted_letters(flags, (entry.letters or "") if entry.part == "cur" else None)
         if letters != entry.letters:
             store.rename(folder, [(entry.base, entry.letters, letters)])

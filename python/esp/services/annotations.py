@@ -1,7 +1,7 @@
 """Annotations of mailboxes and of the server (RFC 5464), and what a mailbox is for (RFC 6154 §4).
 
-In: a principal, a mailbox's name (empty: the server), entries in lower case. Out: values. What is below `/private` is
-each user's own, what is below `/shared` everybody's who may see the mailbox.
+In: a principal, a mailbox's name (empty: the server), entries in lower case. Out: values. Entries below `/private`
+belong to each user alone, entries below `/shared` to everybody who may see the mailbox.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ from esp.storage.postgres import mailboxes as mailboxes_sql
 from esp.storage.postgres.pool import Database
 
 READERS = Rights.READ | Rights.SEEN | Rights.WRITE | Rights.INSERT | Rights.POST
-"""RFC 5464 §3.3: `l` and one of these."""
+"""`l` and one of these are required (RFC 5464 §3.3)."""
 
 Values = Mapping[str, bytes]
 
@@ -38,7 +38,7 @@ class Found(msgspec.Struct, frozen=True):
     """Annotations of one mailbox, or of the server."""
 
     name: str
-    """As the principal knows the mailbox; empty for the server."""
+    """The name by which the principal knows the mailbox; empty for the server."""
     values: Values
 
 
@@ -51,11 +51,11 @@ class Annotations:
         self._mailboxes = mailboxes
 
     async def of(self, principal: Principal, name: str) -> Found:
-        """Return all that the principal may see of a mailbox, or of the server.
+        """Return all annotations of a mailbox, or of the server, that the principal may see.
 
         Raises:
             NotFoundError: there is no such mailbox.
-            NoPermissionError: the principal may not.
+            NoPermissionError: the principal may not read them.
         """
         async with self._database.connection() as connection:
             if not name:
@@ -68,7 +68,7 @@ class Annotations:
         return Found(reached.name, _with_use(found.get(reached.mailbox.id, {}), use))
 
     async def of_listed(self, principal: Principal, listed: Sequence[Listed]) -> Mapping[MailboxId, Values]:
-        """Return all that the principal may see of those mailboxes, in one go; those it may not ask are left out."""
+        """Return all that the principal may see of these mailboxes, in one query, leaving out those it may not read."""
         asked = {one.mailbox.id: one for one in listed if one.mailbox is not None and one.rights & READERS}
         async with self._database.connection() as connection:
             found = await sql.of_mailboxes(connection, asked, principal.account)
@@ -84,8 +84,8 @@ class Annotations:
 
         Raises:
             NotFoundError: there is no such mailbox.
-            NoPermissionError: the principal may not, or an entry is read-only.
-            InvalidError: an entry is no name of a value.
+            NoPermissionError: the principal may not set them, or an entry is read-only.
+            InvalidError: an entry is not a name that can have a value.
             LongAnnotationError, ManyAnnotationsError: a limit is exceeded.
             SpecialUseError: the mailbox cannot have this special use.
         """
@@ -110,7 +110,7 @@ class Annotations:
                         await self._mailboxes.use(tx, reached, _special_use(value))
                 stored = [(entry, value) for entry, value in values if entry != annotation.SPECIAL_USE]
                 kept = await sql.put(tx, mailbox.id, principal.account, stored)
-                # RFC 7162 §3.2: whoever sees the same HIGHESTMODSEQ as before may keep what he knows of annotations.
+                # RFC 7162 §3.2: a client that sees HIGHESTMODSEQ unchanged may keep what it knows of annotations.
                 modseq = await mailboxes_sql.advance(tx, mailbox.id)
             if kept > annotation.MOST_ENTRIES:
                 raise ManyAnnotationsError("There are too many annotations")
@@ -138,7 +138,7 @@ def _check_server(principal: Principal, values: Sequence[tuple[str, bytes | None
 
 
 def _check_mailbox(reached: Reached, values: Sequence[tuple[str, bytes | None]]) -> None:
-    # RFC 5464 §3.3 lets whoever may read annotate for all; that is a change of the mailbox, so `w` is wanted as well.
+    # RFC 5464 §3.3 lets every reader annotate for all; that changes the mailbox, so `w` is required as well.
     shared = any(not annotation.is_private(entry) for entry, _ in values)
     reached.require(Rights.LOOKUP | Rights.WRITE if shared else Rights.LOOKUP)
 

@@ -1,6 +1,6 @@
-"""Telling other processes of changes, for services that only tell.
+"""Notifying other processes of changes, for services that only send notifications.
 
-`storage.redis.Notifier` does it; where most that is done tells nobody anything (`esp-cli`), it is made when needed.
+`storage.redis.Notifier` does it. Where most work changes nothing (`esp-cli`), the notifier is made when needed.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from esp.core.principal import AccountId
 
 
 class Announcer(Protocol):
-    """Never raises: what is not told is found by looking."""
+    """Never raises: a process that is not notified finds the change by looking."""
 
     async def publish(self, changes: Sequence[tuple[MailboxId, ModSeq]]) -> None:
-        """Tell of changed mailboxes."""
+        """Notify others of changed mailboxes."""
 
     async def publish_directory(self, account: AccountId | None = None) -> None:
-        """Tell that one account, or (`None`) domains, accounts or aliases changed."""
+        """Notify others that one account, or (`None`) domains, accounts or aliases changed."""
 
     async def publish_account(self, change: AccountChange) -> None:
-        """Tell of names, subscriptions or annotations."""
+        """Notify others of changed names, subscriptions or annotations."""

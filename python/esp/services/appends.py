@@ -1,8 +1,8 @@
-"""Adding messages to a mailbox for a client: one, or several of which all or none are added (RFC 3502, RFC 8508).
+"""Adding messages to a mailbox for a client: one, or several that are added all or none (RFC 3502, RFC 8508).
 
-In: messages that have come whole. Out: their UIDs, once files and rows are durable. One message goes the way of all
-mail (`dispatch`), in batches with others. Several, or one that takes the place of another, are a transaction of their
-own, files first; when the connection is lost during its commit, it is looked up whether that took place.
+In: messages that have come completely. Out: their UIDs, once files and rows are durable. One message goes the way of
+all mail (`dispatch`), in batches with others. Several, or one that replaces another, are a transaction of their own,
+files first. If the connection is lost during its commit, it is found out whether the commit took place.
 """
 
 import asyncio
@@ -33,18 +33,18 @@ log = get_logger(__name__)
 
 
 class NewMessage(msgspec.Struct, frozen=True):
-    """A message as a client wants it kept."""
+    """A message as a client wants it stored."""
 
     body: bytes | Spool
-    """Used up, whatever the outcome."""
+    """Cannot be used again, whatever the outcome."""
     flags: int = 0
     keywords: tuple[str, ...] = ()
     internal_date: datetime | None = None
-    """`None` is now."""
+    """`None`: now."""
 
 
 class Replaced(msgspec.Struct, frozen=True):
-    """A message whose place another takes."""
+    """A message that is replaced by another."""
 
     mailbox: MailboxId
     uid: Uid
@@ -63,7 +63,7 @@ class ReplacedGoneError(EspError):
 
 
 class Appends:
-    """Adds messages; one for each process."""
+    """Adds messages; one object for each process."""
 
     def __init__(
         self, store: Store, database: Database, dispatch: Dispatch, notifier: Notifier, unlink_after: float
@@ -75,7 +75,7 @@ class Appends:
         self._unlink_after = unlink_after
 
     async def append_again(self, mailbox: Mailbox, message: NewMessage) -> Appended:
-        """Add a message to a mailbox of the client's own that was looked up for an earlier one.
+        """Add a message to the client's own mailbox that was looked up for an earlier message.
 
         Raises:
             MailboxChangedError: it was deleted, has another name, or somebody else was given rights on it.
@@ -86,12 +86,12 @@ class Appends:
     async def append(
         self, mailbox: Mailbox, messages: Sequence[NewMessage], replaced: Replaced | None = None
     ) -> Appended:
-        """Add messages, and remove the one they replace; all of it, or nothing.
+        """Add messages, and remove the one they replace; everything or nothing.
 
         Raises:
             NotFoundError: the mailbox was deleted meanwhile.
             ReplacedGoneError: the message to be replaced was expunged meanwhile.
-            OverQuotaError: the account has no room for all.
+            OverQuotaError: the account has no room for all of them.
             LimitError: the mailbox has too many keywords.
             StorageFullError: the disk has no room.
             UnavailableError: something failed that may work later.
@@ -166,7 +166,7 @@ class Appends:
         flags: Sequence[int],
         dates: Sequence[datetime],
     ) -> list[Stored]:
-        """Write the files, all or none; they are durable then."""
+        """Write the files, all or none; they are durable when this returns."""
         folder = maildir.folder(mailbox.home, mailbox.directory)
         items = [
             DeliverItem(b"", message.body, [folder], [maildir.file_letters(bits)], maildir.nanoseconds(date))
@@ -190,19 +190,19 @@ class Appends:
                 answers.append(await self._place(connection, mailbox, deliveries, replaced))
             return answers[-1]
 
-        # What was expunged cannot be found in the rows; but `_place` had answered before its commit was lost.
+        # The rows do not show what was expunged; but `_place` had returned its answer before its commit was lost.
         return await lost_commit.written(self._database, deliveries, write, lambda _: answers[-1])
 
     async def _place(
         self, tx: Connection, mailbox: Mailbox, deliveries: Sequence[Delivery], replaced: Replaced | None
     ) -> Appended:
-        # As every delivery does it: the account before its mailboxes, these by rising id.
+        # In the order of every delivery: the account before its mailboxes, and these by rising id.
         await mailboxes_sql.lock_quota(tx, mailbox.account)
         changes: Changes = []
         if replaced is not None:
             locked = await mailboxes_sql.lock(tx, {mailbox.id, replaced.mailbox})
             source = locked[replaced.mailbox]
-            # First, so that its room counts as free.
+            # First, so that the room it frees counts.
             removal = removal_of(source, self._unlink_after)
             expunged = await messages_sql.expunge(tx, source, [replaced.uid], removal, deleted_only=False)
             if not expunged.uids:

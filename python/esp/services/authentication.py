@@ -1,9 +1,9 @@
-"""Who it is: passwords and SCRAM proofs become principals.
+"""Who a client is: passwords and SCRAM proofs become principals.
 
-In: what a client showed, from where, at which door. Out: a `Principal`, or `AuthenticationError` that tells
-nothing of why: an unknown user, a wrong password and a disabled account look alike, and take alike long. A
-success is remembered for a minute under a key that only this process can make, and dropped when
-`esp:directory` says that something changed.
+In: what a client sent, from where, at which door. Out: a `Principal`, or an `AuthenticationError` that does not tell
+why: an unknown user, a wrong password and a disabled account look alike and take equally long. A success is
+remembered for a minute under a key that only this process can compute, and dropped when `esp:directory` says that
+something changed.
 """
 
 import hashlib
@@ -46,10 +46,10 @@ log = get_logger(__name__)
 
 
 class TokenVerifier(Protocol):
-    """Knows what a token of OAuth 2.0 is worth."""
+    """Checks tokens of OAuth 2.0."""
 
     async def verify(self, token: str) -> str | None:
-        """Return the address of the account that the token speaks for; `None`: it is worth nothing.
+        """Return the address of the account that the token speaks for; `None`: the token is not valid.
 
         Raises:
             UnavailableError: that cannot be found out now.
@@ -57,7 +57,7 @@ class TokenVerifier(Protocol):
 
 
 class Authentication:
-    """Compares with PostgreSQL, through a small memory of its own process."""
+    """Checks credentials against PostgreSQL; successes are remembered in this process for a short time."""
 
     def __init__(
         self,
@@ -76,15 +76,15 @@ class Authentication:
         self._key = secrets.token_bytes(32)
         self._succeeded: Expiring[bytes, tuple[Principal, int]] = Expiring(CAPACITY)
         self._generation = 0
-        """Counts changes of the directory; what was proved in an earlier one may not hold any more."""
+        """Counts changes of the directory; what was proved before the last change may not hold any more."""
         self._shared_secret: bytes | None = None
 
     def forget(self) -> None:
-        """Have successes looked up before they count again; to be called for each message on `esp:directory`."""
+        """Have successes looked up before they count again; call this for each message on `esp:directory`."""
         self._generation += 1
 
     async def password(self, username: str, password: str, *, remote: str, door: str) -> Principal:
-        """Return who showed this password.
+        """Return the principal that this password belongs to.
 
         Args:
             username: an address of the account; its domain may be another name of the account's.
@@ -93,9 +93,9 @@ class Authentication:
             door: for logs and metrics: smtp, submission, imap, api …
 
         Raises:
-            AuthenticationError: nobody of that name has that password, or may log in.
-            ThrottledError: too many have failed; the password was not looked at.
-            UnavailableError: the database does not answer, or too many log in at once.
+            AuthenticationError: no account of that name has that password, or it may not log in.
+            ThrottledError: too many attempts have failed; the password was not checked.
+            UnavailableError: the database does not answer, or too many clients log in at once.
         """
         name = _name(username)
         await self.check(name, remote=remote, door=door)
@@ -103,7 +103,7 @@ class Authentication:
         principal, known = self._succeeded.get(proof, self._clock()) or (None, 0)
         if principal is None or known != self._generation:
             generation = self._generation
-            # Where accounts change all the time, a statement costs a hundredth of a comparison.
+            # Accounts change all the time in some places; this statement costs a hundredth of comparing a password.
             if principal is None or not await self._stands(name, principal):
                 principal = await self._compared(name, password, remote=remote, door=door)
             self._succeeded.put(proof, (principal, generation), self._clock() + REMEMBERED)
@@ -111,10 +111,10 @@ class Authentication:
         return principal
 
     def mechanisms(self, *, bound: bool) -> tuple[str, ...]:
-        """Return the SASL mechanisms on offer, the strongest first; all but SCRAM show a secret, and need TLS.
+        """Return the SASL mechanisms offered, the strongest first; all but SCRAM send a secret, and need TLS.
 
         Args:
-            bound: whether the channel can be bound to.
+            bound: whether channel binding is possible.
         """
         plus = ("SCRAM-SHA-256-PLUS",) if bound else ()
         bearer = ("OAUTHBEARER", "XOAUTH2") if self._tokens is not None else ()
@@ -145,10 +145,10 @@ class Authentication:
         return Exchange(self, machine, remote=remote, door=door)
 
     async def check(self, name: str, *, remote: str, door: str) -> None:
-        """Return when an attempt for the name may be made.
+        """Check that an attempt for the name may be made now.
 
         Raises:
-            ThrottledError: not now.
+            ThrottledError: it may not.
         """
         try:
             await self._throttle.check(name, remote)
@@ -158,7 +158,7 @@ class Authentication:
             raise
 
     async def refuse(self, name: str, *, remote: str, door: str, reason: str) -> AuthenticationError:
-        """Count a failure and return the error to raise; only the log gets the reason."""
+        """Count a failure and return the error to raise; the reason is only logged."""
         await self._throttle.failed(name, remote)
         metrics.LOGINS.labels(door, "failed").inc()
         log.info("login_failed", door=door, remote=remote, address=_loggable(name), reason=reason)
@@ -171,11 +171,11 @@ class Authentication:
         return _principal(found)
 
     async def token(self, shown: TokenShown, *, remote: str, door: str) -> Principal | None:
-        """Return who showed this token; `None`: nobody who may log in with it, which is counted.
+        """Return the principal that this token belongs to; `None`: nobody may log in with it, and a failure is counted.
 
         Raises:
-            ThrottledError: too many have failed; the token was not looked at.
-            UnavailableError: it cannot be found out.
+            ThrottledError: too many attempts have failed; the token was not checked.
+            UnavailableError: it cannot be checked now.
         """
         assert self._tokens is not None
         name = _name(shown.username or "")
@@ -201,8 +201,8 @@ class Authentication:
 
     async def _compared(self, name: str, password: str, *, remote: str, door: str) -> Principal:
         async with self._passwords.turn():
-            # Again: while we waited for our turn, others may have failed. So no more guesses are under way
-            # unseen than there are threads.
+            # Again: while this attempt waited for its turn, others may have failed. So no more guesses are under way
+            # uncounted than there are threads.
             await self.check(name, remote=remote, door=door)
             found = await self._secrets(name)
             kept = found.password_hash if found else None
@@ -218,7 +218,7 @@ class Authentication:
         return await self.accept(found, name, remote=remote, door=door)
 
     async def _stands(self, name: str, principal: Principal) -> bool:
-        """Return whether who has logged in by that name before would be the same now, with the same password."""
+        """Return whether the account that logged in by that name before is still the same, with the same password."""
         found = await self._secrets(name)
         return found is not None and found.enabled and _principal(found) == principal
 
@@ -234,7 +234,7 @@ class Authentication:
         if self._shared_secret is None:
             async with self._database.connection() as connection:
                 self._shared_secret = await secret.shared(connection, "scram")
-        # The same at every attempt and in every process, or it would tell the unknown from the known.
+        # The same at every attempt and in every process, or it would show which names exist.
         salt, stored_key, server_key = (
             hmac.digest(self._shared_secret, f"{use}\0{name}".encode("utf-8", "surrogatepass"), "sha256")
             for use in ("salt", "stored", "server")
@@ -256,14 +256,14 @@ class Exchange:
         self._found: Secrets | None = None
 
     async def respond(self, response: bytes | None) -> Challenge | Principal:
-        """Return what to send next, or who it is.
+        """Return what to send next, or the principal.
 
         Args:
-            response: the client's, from `sasl.decoded`; `None` when the command had no initial one.
+            response: the client's, from `sasl.decoded`; `None` when the command had no initial response.
 
         Raises:
             InvalidError: the response breaks the protocol.
-            AuthenticationError: see `Authentication.password`, also for the others.
+            AuthenticationError: see `Authentication.password`, also for the other errors.
         """
         try:
             step = self._machine.respond(response)
@@ -311,7 +311,7 @@ class Exchange:
 
 
 def fingerprint(found: Secrets) -> bytes:
-    """Return what tells these credentials from others of the account; a new hash of the same password is no other."""
+    """Return what tells these credentials from earlier or later ones; a new hash of the same password is the same."""
     kept = found.scram_stored_key or (found.password_hash or "").encode()
     return hashlib.sha256(kept).digest()[:16] if kept else b""
 
@@ -321,14 +321,14 @@ def _principal(found: Secrets) -> Principal:
 
 
 def _authorized(principal: Principal, username: str, authorization: str) -> Principal:
-    # Nobody may act as somebody else yet; which is told only to who has shown who it is (RFC 5530 §3).
+    # Nobody may act as somebody else yet; only a client that has proved who it is learns this (RFC 5530 §3).
     if authorization and _name(authorization) not in {principal.address, _name(username)}:
         raise AuthorizationError("You may only act as yourself")
     return principal
 
 
 def _name(username: str) -> str:
-    """Return the one form of a user name: the folded address, or for what is none the text itself."""
+    """Return the one form of a user name: the folded address, or the text itself if it is not an address."""
     try:
         return str(parse(username.strip()).folded())
     except AddressSyntaxError:
@@ -336,7 +336,7 @@ def _name(username: str) -> str:
 
 
 def _loggable(name: str) -> str | None:
-    # What is no address may be a password typed into the wrong field.
+    # Text that is not an address may be a password typed into the wrong field.
     try:
         return str(parse(name))
     except AddressSyntaxError:

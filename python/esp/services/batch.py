@@ -1,10 +1,10 @@
-"""What is done with a batch of messages: their files, their rows, and the way back.
+"""How a batch of messages is stored: files, rows, and how to undo it.
 
-In: messages with their mailboxes, gathered by `dispatch`. Out: each is answered with its UIDs, or with an error, and
-then it is in no mailbox. Files are durable before the rows are committed, so a crash can leave a file without a row (an
-orphan, which `upkeep` puts aside) and never a row without a file. Small messages have their rows written while their
-files are (`Written.files`). A connection to PostgreSQL lost during the commit leaves open whether the rows
-are there: that is looked up before anybody is answered, and while it cannot be, the files stay.
+In: messages with their mailboxes, gathered by `dispatch`. Out: each message is answered with its UIDs, or with an error
+and is then in no mailbox. Files are durable before the rows are committed, so a crash can leave a file without a row
+(an orphan, which `upkeep` puts aside) but never a row without a file. The rows of small messages are written while
+their files are (`Written.files`). If the connection to PostgreSQL is lost during the commit, it is unknown whether the
+rows are there: that is found out before any message is answered, and while it cannot be, the files stay.
 """
 
 import asyncio
@@ -52,29 +52,29 @@ class Target(msgspec.Struct, frozen=True):
     folder: str
     """Its Maildir below `storage.path` (`storage.maildir.folder`)."""
     flags: int = 0
-    """System flags, and keyword bits where the caller knows them."""
+    """System flags, and keyword bits if the caller knows them."""
     keywords: tuple[str, ...] = ()
     """Keywords by name; new ones are added to the mailbox."""
     found_as: str | None = None
-    """As of `storage.postgres.delivery.Place`."""
+    """See `storage.postgres.delivery.Place`."""
 
 
 class Incoming(msgspec.Struct, frozen=True):
     """A message on its way to one or many mailboxes."""
 
     prefix: bytes
-    """Trace header lines, each ending in CRLF, to stand before the body."""
+    """Trace header lines to stand before the body, each ending in CRLF."""
     body: bytes | Spool
-    """The message as it came; a spool is used up, whatever the outcome."""
+    """The message as it came; a spool cannot be used again, whatever the outcome."""
     targets: tuple[Target, ...]
     internal_date: datetime | None = None
-    """With time zone; `None` is now."""
+    """With time zone; `None`: now."""
     imported: Imported | None = None
-    """Where it was imported from; noted with its rows, so that it is not brought twice."""
+    """Where it was imported from; recorded with its rows, so that it is not imported twice."""
 
 
 class Entry:
-    """A message in the works, and who waits for it."""
+    """A message being delivered, and the future that its caller waits for."""
 
     __slots__ = ("delivery", "future", "incoming", "octets", "places")
 
@@ -87,10 +87,10 @@ class Entry:
         targets = incoming.targets
         self.places = targets if len(targets) == 1 else tuple(_unique(targets))
         self.delivery: Delivery | None = None
-        """As soon as it is known what its files are."""
+        """Set as soon as the names of its files are known."""
 
     def succeed(self, placed: tuple[Placed, ...]) -> None:
-        """Tell where it is."""
+        """Tell the caller where the message is."""
         if self.future.done():
             return  # The client went away; the message is there, as RFC 5321 §6.1 allows.
         if len(placed) != len(self.incoming.targets):
@@ -99,40 +99,40 @@ class Entry:
         self.future.set_result(placed)
 
     def fail(self, error: EspError) -> None:
-        """Tell that it is nowhere, or that nobody knows."""
+        """Tell the caller that the message is nowhere, or that this is unknown."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
 class Written(NamedTuple):
-    """Messages that have their files, or will have."""
+    """Messages that have their files, or will have them."""
 
     entries: list[Entry]
     files: Delivering | None = None
-    """Until these are durable no rows may be committed; `None` when they are."""
+    """Rows may not be committed before these are durable; `None` when all files are."""
 
 
 class Batches:
-    """Carries batches out; several may be under way at once."""
+    """Stores batches; several may be under way at once."""
 
     def __init__(self, store: Store, database: Database, changed: Callable[[Changes], None]) -> None:
-        """`changed` is told of every batch whose rows are there, after its senders: they wait."""
+        """`changed` is called for every batch whose rows are there, after its senders were answered: they wait."""
         self._store = store
         self._database = database
         self._changed = changed
         self._beside = True
-        """Whether rows can be written while files are, as far as is known."""
-        # Of a batch; the store has threads of its own for its files.
+        """Whether, as far as is known, rows can be written while files are."""
+        # Calls for batches; the store has threads of its own for files.
         self._writer = Hand("dispatch")
         self._unlinker = Hand("dispatch-undo")
 
     def close(self) -> None:
-        """Let the threads go."""
+        """End the threads."""
         self._writer.close()
         self._unlinker.close()
 
     async def write(self, batch: Sequence[Entry]) -> Written:
-        """Write the files of a batch, or begin to, and return those entries that have them; the others have failed."""
+        """Write the files of a batch, or begin to, and return the entries that have them; the others have failed."""
         now = datetime.now(UTC)
         now_nanoseconds = maildir.nanoseconds(now)
         begun: list[_Prepared] = []
@@ -182,7 +182,7 @@ class Batches:
         return Written(written, files)
 
     async def place(self, written: Written) -> None:
-        """Answer every entry of the batch, one way or the other."""
+        """Answer every entry of the batch, whatever the outcome."""
         batch, files = written
         outcome: Outcome | Refused | None = ()
         try:
@@ -197,7 +197,7 @@ class Batches:
                     break
                 files = None
         except UnknownOutcome as error:
-            # 250 never came, so a copy that shows up after all is the lesser evil than one that is lost.
+            # 250 was never sent, so a copy that shows up after all is a lesser evil than a lost message.
             log.error("dispatch_outcome_unknown", files=[_delivery(entry).file for entry in batch])
             for entry in batch:
                 entry.fail(error)
@@ -207,12 +207,12 @@ class Batches:
             log.exception("dispatch_rows_failed", messages=len(batch))
             await self._apart(await self._with_files(batch, files))
         else:
-            # Not above: whatever went wrong here, the rows are there.
+            # Not in the block above: whatever goes wrong here, the rows are there.
             if batch and isinstance(outcome, tuple):
                 self._tell(batch, outcome)
 
     async def _apart(self, batch: list[Entry]) -> None:
-        """Answer each entry by itself: one that PostgreSQL cannot take must not keep the others out."""
+        """Place each entry by itself: one that PostgreSQL cannot take must not keep the others out."""
         if len(batch) == 1:
             await self._undo(batch, UnavailableError("Internal error"))
             return
@@ -225,7 +225,7 @@ class Batches:
         self._changed(list({p.mailbox: p.modseq for message in outcome for p in message}.items()))
 
     async def _with_keywords(self, batch: list[Entry]) -> list[Entry]:
-        """Turn keywords into flag bits; entries whose mailbox takes no more of them fail."""
+        """Turn keywords into flag bits; entries fail if their mailbox takes no more keywords."""
         left: list[Entry] = []
         for entry in batch:
             wanted = {target.mailbox: target.keywords for target in entry.places if target.keywords}
@@ -243,12 +243,12 @@ class Batches:
     async def _rows(
         self, deliveries: Sequence[Delivery], files: Delivering | None
     ) -> Outcome | Refused | None:
-        """Return what became of the rows; `None`: nothing, and the files have to be there first."""
+        """Return the outcome for the rows; `None`: nothing was written, and the files have to be durable first."""
         tries = itertools.count()
 
         async def place(connection: Connection) -> Outcome | Refused:
             if next(tries) and files is not None:
-                # Rolled back, lost or timed out: mailboxes are not locked again for as long as a disk hangs.
+                # After a rollback, loss or timeout, mailboxes are not locked again for as long as a disk hangs.
                 raise NotHeldError
             return await delivery.place(connection, deliveries, files)
 
@@ -259,7 +259,7 @@ class Batches:
             return None
 
     async def _with_files(self, batch: list[Entry], files: Delivering | None) -> list[Entry]:
-        """Wait until all files are there that will be, and return the entries that have theirs; the others fail."""
+        """Wait for all files, and return the entries that have theirs; the others fail."""
         if files is None:
             return batch
         left: list[Entry] = []
@@ -272,7 +272,7 @@ class Batches:
         return left
 
     async def _without(self, batch: list[Entry], refused: Refused) -> list[Entry]:
-        """Answer those that stand in the way, and return the others."""
+        """Answer the entries that stand in the way, and return the others."""
         left: list[Entry] = []
         changed = refused.gone | refused.outdated
         rooms = {account: [room.octets, room.messages] for account, room in refused.rooms.items()}
@@ -288,7 +288,7 @@ class Batches:
         return left
 
     async def _undo(self, batch: Iterable[Entry], error: EspError) -> None:
-        """Take the files of entries without rows away, then let them fail."""
+        """Remove the files of entries without rows, then let the entries fail."""
         batch = tuple(batch)
         paths = [path for entry in batch for path in _delivery(entry).paths]
         try:
@@ -307,7 +307,7 @@ _Prepared = tuple[Entry, datetime, list[str | None]]
 
 
 def _is_plain(entry: Entry) -> bool:
-    """Tell whether its rows are written by one statement."""
+    """Tell whether its rows can be written by one statement."""
     incoming = entry.incoming
     return incoming.imported is None and not any(
         target.keywords or target.flags >> FIRST_KEYWORD_BIT for target in incoming.targets
@@ -320,7 +320,7 @@ def _fail(entry: Entry, failure: Failure) -> None:
 
 
 def _unique(targets: Iterable[Target]) -> Iterable[Target]:
-    """Drop mailboxes named twice: one mailbox holds a message once, whatever the aliases that lead to it."""
+    """Drop mailboxes named twice: a mailbox gets a message once, however many aliases lead to it."""
     return {target.mailbox: target for target in targets}.values()
 
 
@@ -341,7 +341,7 @@ def _add_bits(entry: Entry, bits: dict[MailboxId, dict[str, int]]) -> None:
 
 
 def _take_room(entry: Entry, rooms: dict[AccountId, list[int | None]]) -> bool:
-    """Take what the message needs from its accounts' rooms; tell whether all had it, else take nothing."""
+    """Take what the message needs from its accounts' rooms, if all have it; tell whether they had."""
     size = _delivery(entry).size
     needs: dict[AccountId, int] = {}
     for target in entry.places:

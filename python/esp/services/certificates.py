@@ -1,4 +1,4 @@
-"""The certificate that the mail doors show."""
+"""The certificate that the mail doors present."""
 
 import hashlib
 import ssl
@@ -19,13 +19,13 @@ HANDSHAKE_TIMEOUT = 30.0
 
 
 class ServerContext(ssl.SSLContext):
-    """A server's side of TLS that knows what binds to its certificate."""
+    """A server's side of TLS, with the channel binding of its certificate."""
 
     binding: ChannelBinding | None = None
 
 
 def binding_of(transport: "asyncio.BaseTransport") -> ChannelBinding | None:
-    """Return what binds to the TLS connection; to be asked right after the handshake, for certificates change.
+    """Return the channel binding of a TLS connection; call it right after the handshake, for certificates change.
 
     Only `tls-server-end-point` (RFC 5929 §4): Python 3.11 gives no keying material for `tls-exporter` (RFC 9266).
     """
@@ -39,12 +39,12 @@ def server_context(tls: Tls) -> ServerContext | None:
 
     Raises:
         OSError: certificate or key cannot be read.
-        ssl.SSLError: they are none, or not a pair.
+        ssl.SSLError: they are not a certificate and a key, or do not belong together.
     """
     if tls.certificate is None:
         return None
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
-    # RFC 8996: nothing below 1.2. Opportunistic or not, older clients are better told than pleased.
+    # RFC 8996: nothing below 1.2. Even opportunistic TLS refuses older clients: better an error than weak encryption.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     _load(context, tls)
@@ -52,12 +52,12 @@ def server_context(tls: Tls) -> ServerContext | None:
 
 
 def reload(context: ServerContext, tls: Tls) -> None:
-    """Read the certificate anew into a context; connections keep theirs, and a bad one changes nothing.
+    """Read the certificate again into a context; open connections keep theirs, and a bad one changes nothing.
 
     Raises:
-        OSError, ssl.SSLError: as when it was made.
+        OSError, ssl.SSLError: as for `server_context`.
     """
-    # First into a context that nobody uses: half a pair must not be loaded.
+    # First into a context that nobody uses: the certificate must not be loaded without its key.
     server_context(tls)
     _load(context, tls)
 
@@ -65,7 +65,7 @@ def reload(context: ServerContext, tls: Tls) -> None:
 def _load(context: ServerContext, tls: Tls) -> None:
     certificate, key = _files(tls)
     try:
-        # A key with a password fails; OpenSSL would ask for it on a terminal, which a service has not.
+        # A key with a password fails; OpenSSL would ask for it on a terminal, which a service does not have.
         context.load_cert_chain(certificate, key, password=b"")
     except ssl.SSLError as error:
         # OpenSSL names neither the files nor what is wrong with them.
@@ -76,12 +76,12 @@ def _load(context: ServerContext, tls: Tls) -> None:
         ) from error
     try:
         context.binding = _end_point(x509.load_pem_x509_certificate(Path(certificate).read_bytes()))
-    except ValueError:  # OpenSSL takes certificates that others find too odd
+    except ValueError:  # OpenSSL takes certificates that cryptography cannot parse
         context.binding = None
 
 
 def _end_point(certificate: x509.Certificate) -> ChannelBinding | None:
-    """`tls-server-end-point` (RFC 5929 §4.1); a signature without one hash (Ed25519) defines none."""
+    """`tls-server-end-point` (RFC 5929 §4.1); for a signature without one hash (Ed25519) there is none."""
     algorithm = certificate.signature_hash_algorithm
     if algorithm is None:
         return None

@@ -1,10 +1,10 @@
 """Where Maildir and database differ, and which of the two is right.
 
-In: an account, or all. Out: findings, each mended or not. The file is right about octets, the database about flags and
-about which messages there are; the rest can be computed.
+In: one account, or all. Out: findings, each mended or not. The file is right about octets, the database about flags
+and about which messages exist; the rest can be computed.
 
-It runs beside a living server: files are listed before the database is asked, as of one moment, and what was changed in
-between, or still waits in the outbox, is no finding.
+It may run beside a live server: files are listed before the database is read, as of one moment, and what was changed
+in between, or still waits in the outbox, is no finding.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ class Kind(StrEnum):
     ORPHAN_FILE = "orphan-file"
     """A file has no message. Put into quarantine, or made a message (`adopt`)."""
     WRONG_SIZE = "wrong-size"
-    """A file is not as long as it was. What was said of it is void: expunged, and adopted as a new message."""
+    """A file has no message. It is quarantined, or made a message (`adopt`)."""
     WRONG_NAME = "wrong-name"
-    """A file's letters are not those of the message's flags, or not those noted."""
+    """A file's length has changed. Its content row is void: the message is expunged, the file adopted as a new one."""
     MISSING_CONTENT = "missing-content"
-    """What is said about a message's octets is lost. Read from the file again."""
+    """A file's letters are not those of the message's flags, or not those recorded in its row."""
     WRONG_COUNTERS = "wrong-counters"
-    """A mailbox's counters are not what its messages add up to."""
+    """The content row of a message is lost. It is read from the file again."""
     MISSING_FOLDER = "missing-folder"
     """A mailbox has no Maildir."""
     WRONG_CARD = "wrong-card"
@@ -75,7 +75,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Check:
-    """Compares, and with `fix` mends; with `adopt`, orphans become messages, whoever made them."""
+    """Compares, and with `fix` mends; with `adopt`, orphans become messages, whichever program made them."""
 
     def __init__(
         self,
@@ -150,13 +150,13 @@ class Check:
             return None
 
     async def _strays(self, account: Account) -> AsyncIterator[Finding]:
-        """Folders first, rows second: a mailbox made meanwhile is no stray."""
+        """Folders first, rows second: then a mailbox created meanwhile is not taken for a stray."""
         folders = await asyncio.to_thread(lambda: list(maildir.directories(self._root, account.maildir)))
         async with self._database.connection() as connection:
             known = {box.directory for box in await mailboxes_sql.listed(connection, account.id)}
             strays = [directory for directory in folders if directory not in known]
             if not strays:
-                return  # as nearly always, and the whole outbox need not be read
+                return  # nearly always so, and the whole outbox need not be read
             waiting = await upkeep.unlinking_below(connection, account.maildir)
         for directory in strays:
             folder = maildir.folder(account.maildir, directory)
@@ -172,7 +172,7 @@ class Check:
             if self._fix and self._adopt:
                 mended = await self._make_mailbox(account, name, directory, card)
             elif self._fix and card is not None and not entries:
-                # A CREATE that was cut off, or a DELETE.
+                # Left by a CREATE that was cut off, or by a DELETE.
                 await asyncio.to_thread(maildir.forget_mailbox, self._root, folder)
                 await asyncio.to_thread(maildir.remove_if_empty, self._root, folder)
                 mended = True
@@ -223,7 +223,7 @@ class _Mailbox:
         self._mailbox = snapshot.mailbox
         self._fix = fix
         self._keywords: tuple[str, ...] = ()
-        """What the letters of file names stand for, by the card."""
+        """What the letters of file names stand for, according to the card."""
         self.findings: list[Finding] = []
 
     def _found(self, kind: Kind, detail: str, *, uid: int | None = None, mended: bool = False) -> None:
@@ -232,7 +232,7 @@ class _Mailbox:
         )
 
     async def folder_and_card(self, *, missing: bool) -> None:
-        """Compare what the folder says about itself."""
+        """Compare the card and the folder with the row."""
         mailbox, subscribed = self._mailbox, self._snapshot.subscribed
         card = await asyncio.to_thread(maildir.read_card, self._root, self._folder)
         self._keywords = card.keywords if card is not None else ()
@@ -240,7 +240,7 @@ class _Mailbox:
         lags = self._snapshot.describing or self._may_lag(card, expected)
         if not missing and (card == expected or (lags and not self._fix)):
             return
-        # The root must be there: an empty mount point is no reason to expunge all mail.
+        # The root must exist: an empty mount point is no reason to expunge all mail.
         mend = self._fix and (not missing or (self._root / self._account.maildir).is_dir())
         if mend:
             files = maildir.Maildirs(self._store, self._root)
@@ -249,7 +249,7 @@ class _Mailbox:
             self._found(Kind.MISSING_FOLDER if missing else Kind.WRONG_CARD, self._folder, mended=mend)
 
     def _may_lag(self, card: Card | None, expected: Card) -> bool:
-        """Tell whether all that the card lacks are keywords of which no file name has a letter yet."""
+        """Tell whether the card lacks nothing but keywords whose letters no file name has yet."""
         if card is None or msgspec.structs.replace(card, keywords=expected.keywords) != expected:
             return False
         known = len(card.keywords)
@@ -278,7 +278,7 @@ class _Mailbox:
             await self._lost(row)
 
     async def _is_there(self, row: Row) -> bool:
-        """Look again: it may have come, or been renamed, while the folder was read."""
+        """Look again: the file may have come, or been renamed, while the folder was listed."""
         try:
             await asyncio.to_thread(self._store.read, self._folder, row.file, row.file_flags, 0, 0)
         except FileNotFoundError:
@@ -389,7 +389,7 @@ class _Mailbox:
         return True
 
     async def counters(self) -> None:
-        """Add up what the mailbox's row says it holds."""
+        """Compare the counters in the mailbox's row with its messages."""
         rows, mailbox = self._snapshot.rows, self._mailbox
         wrong = [
             f"{name} {now}, not {then}"
@@ -443,7 +443,7 @@ async def check(
     adopt: bool = False,
     grace: float = jobs.GRACE,
 ) -> Report:
-    """Compare Maildir and database, of the account with this folder or of all; see `Check`.
+    """Compare Maildir and database, for the account with this folder or for all; see `Check`.
 
     Raises:
         NotFoundError: there is no such account.

@@ -1,11 +1,10 @@
-"""The cards of very many mailboxes, written while others go on to deliver into them and to change them.
+"""Writing the cards of very many mailboxes while others deliver into them and change them.
 
-In: mailboxes whose rows say something new, as behind a RENAME with thousands below it. Out: the same in their folders
-(`storage.maildir.Card`), durably. The slow part, files and syncs, is done aside of everything. A mailbox is locked only
-while its card gets its name, and gets it only if the row is still as the card has it: none takes a newer one's place.
-
-Whoever changes the rows leaves word in the outbox (`Topic.DESCRIBE`) in the same transaction, so that a worker does it
-where a crash or a full disk was in the way.
+In: mailboxes whose rows have changed, as after a RENAME with thousands below it. Out: cards in their folders
+(`storage.maildir.Card`) that say the same, durably. The slow part, files and syncs, is done without any lock. A
+mailbox is locked only while its card gets its name, and the card gets it only if it still matches the row: so no card
+replaces a newer one. A transaction that changes the rows also leaves a row in the outbox (`Topic.DESCRIBE`), so that
+a worker writes the cards if a crash or a full disk got in the way.
 """
 
 from collections.abc import Sequence
@@ -22,11 +21,11 @@ PIECE = 500
 
 
 async def describe(database: Database, maildirs: Maildirs, mailboxes: Sequence[MailboxId]) -> None:
-    """Have the cards of those of the mailboxes that still exist say what their rows say.
+    """Make the cards of those of the mailboxes that still exist say what their rows say.
 
     Raises:
-        StorageFullError: the disk is full; some may be written.
-        UnavailableError: PostgreSQL or the mail storage does not answer; some may be written.
+        StorageFullError: the disk is full; some cards may be written.
+        UnavailableError: PostgreSQL or the mail storage does not answer; some cards may be written.
     """
     left = list(mailboxes)
     while left:
@@ -36,7 +35,7 @@ async def describe(database: Database, maildirs: Maildirs, mailboxes: Sequence[M
 async def _describe_once(
     database: Database, maildirs: Maildirs, mailboxes: Sequence[MailboxId]
 ) -> list[MailboxId]:
-    """Write cards, and return the mailboxes that somebody changed meanwhile."""
+    """Write cards, and return the mailboxes that were changed meanwhile."""
     async with database.connection() as connection:
         there = await sql.described(connection, mailboxes)
     with file_errors():

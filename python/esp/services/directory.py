@@ -1,11 +1,10 @@
-"""Whose an address is: the question of every RCPT and MAIL, answered from memory where it can be.
+"""Whose an address is: the question of every RCPT and MAIL, answered from memory where possible.
 
-In: an address as the client wrote it. Out: a `Resolution` (`core.routing`), whether an account owns an
-address, and how much it may keep. An account or alias of exactly this name comes first, then the name without
-its tag (RFC 5233), then the domain's catch-all; an alias comes before an account of the same name, so that it
-can lead to another place and to the account itself. What was found is remembered for seconds and dropped when
-`esp:directory` says that something changed; that nothing was found is never remembered, since a user made a
-moment ago must receive.
+In: an address as the client wrote it. Out: a `Resolution` (`core.routing`), whether an account owns an address, and
+how much it may keep. An account or alias of exactly this name comes first, then the name without its tag (RFC 5233),
+then the domain's catch-all. An alias comes before an account of the same name, so that it can lead both elsewhere
+and to the account itself. What was found is remembered for seconds and dropped when `esp:directory` says that
+something changed. A name that was not found is never remembered, since a user created a moment ago must receive mail.
 """
 
 import time
@@ -29,17 +28,17 @@ from esp.storage.postgres.pool import Connection, Database
 
 REMEMBERED = 10.0
 QUOTA_REMEMBERED = 1.0
-"""Only for the early answer at RCPT; the delivery itself counts exactly."""
+"""Seconds; used only for the early answer at RCPT, the delivery itself counts exactly."""
 CAPACITY = 20_000
 NOBODY = AccountId(0)
 """No account has this id."""
 MAX_DEPTH = 10
 MAX_ADDRESSES = 1000
-"""That one address may lead to."""
+"""Addresses that one address may lead to."""
 
 
 AliasKey = tuple[str, str]
-"""Domain and local part of an alias, as rows have them."""
+"""Domain and local part of an alias, as its row has them."""
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -62,7 +61,7 @@ class _NotOurs(msgspec.Struct, frozen=True):
 
 
 class Directory:
-    """Answers from PostgreSQL through a small memory of its own process."""
+    """Answers from PostgreSQL, and from a small memory of its own process."""
 
     def __init__(
         self,
@@ -79,15 +78,15 @@ class Directory:
         self._quotas: Expiring[AccountId, Quota] = Expiring(CAPACITY)
 
     def forget(self) -> None:
-        """Drop all that is remembered; to be called for each message on `esp:directory`."""
+        """Drop all that is remembered; call this for each message on `esp:directory`."""
         self._local.clear()
         self._owned.clear()
         self._quotas.clear()
 
     def remembered(self, recipient: Address) -> tuple[tuple[LocalTarget, ...], list[Quota]] | None:
-        """Return the inboxes of a recipient and their accounts' quotas, if nothing has to be asked for any of it.
+        """Return the inboxes of a recipient and their accounts' quotas, if all of it is remembered.
 
-        `None` also for an address whose mail goes elsewhere too, and where a tag may name a mailbox (`folder`).
+        Also `None` for an address whose mail goes elsewhere too, and if a tag may name a mailbox (`folder`).
         """
         now = self._clock()
         local = self._local.get(recipient, now)
@@ -136,7 +135,7 @@ class Directory:
     async def owns(self, account: AccountId, address: Address) -> bool:
         """Return whether the account may send as `address`.
 
-        It may as itself, with any tag, and as an alias that leads to it. An address that is an account
+        It may send as itself, with any tag, and as an alias that leads to it. An address that is an account
         belongs to that account alone, even if an alias of the same name also leads to others.
 
         Raises:
@@ -152,7 +151,7 @@ class Directory:
         return owned
 
     async def quota(self, account: AccountId) -> Quota:
-        """Return what the account keeps, up to a second ago, and may keep.
+        """Return how much the account keeps (as of a second ago at most) and may keep.
 
         Raises:
             NotFoundError: there is no such account.
@@ -170,13 +169,13 @@ class Directory:
         return quota
 
     async def folder(self, target: LocalTarget, poster: AccountId | None) -> LocalTarget:
-        """Return the mailbox that the tag of an address names, where the poster may send to it; else the inbox.
+        """Return the mailbox that the tag of an address names if the poster may send to it, otherwise the inbox.
 
-        RFC 4314 §2.1, right `p`. Mail from outside is posted by `anyone`.
+        RFC 4314 §2.1, right `p`. Mail from outside counts as posted by `anyone`.
 
         Args:
             target: an inbox that a tagged address leads to.
-            poster: who sends; `None` for somebody that nobody knows.
+            poster: who sends; `None` for an unknown sender.
 
         Raises:
             UnavailableError: the database does not answer.
@@ -201,7 +200,7 @@ class Directory:
 
     def _detail(self, address: Address, found: "_Found") -> str:
         base, tag = address.split(self._delimiter)
-        # Not where the whole local part is the account's, and the delimiter only a character in it.
+        # Not if the whole local part is the account's, and the delimiter only a character in it.
         return tag if tag is not None and fold(base.local_part) == found.key[1] else ""
 
     async def _owns(self, account: AccountId, address: Address) -> bool:
@@ -249,7 +248,7 @@ class Directory:
         return Disabled() if disabled else NoSuchUser()
 
     async def _look_up(self, addresses: Sequence[Address]) -> "list[_Found | _NotOurs | None]":
-        """Return the best match of each address, `None` where the domain is ours and knows no such name."""
+        """Return the best match of each address, `None` if the domain is ours and has no such name."""
         questions = [_names(address, self._delimiter) for address in addresses]
         local_parts = [name for names in questions for name in names]
         owners = [index for index, names in enumerate(questions) for _ in names]
@@ -272,9 +271,9 @@ class Directory:
 async def nobodys(
     connection: Connection, leads: Mapping[AliasKey, Sequence[Address]], delimiter: str
 ) -> dict[AliasKey, list[Address]]:
-    """Return what aliases lead to that is of our domains and of no account, alias or catch-all there.
+    """Return the targets of aliases that are of our domains, but of no account, alias or catch-all there.
 
-    Aliases without any such address are left out. An address that only the alias itself would take is nobody's.
+    Aliases without such a target are left out. A target that only the alias itself would take counts as nobody's.
     """
     questions = [
         (key, address, name)
@@ -285,7 +284,7 @@ async def nobodys(
     found = await rows.matches(
         connection, [name for _, _, name in questions], [address.domain for _, address, _ in questions]
     )
-    # Whether somebody takes it, of each address that is of our domains.
+    # For each address of our domains, whether somebody takes it.
     taken: dict[tuple[AliasKey, Address], bool] = {}
     for match in found:
         key, address, name = questions[match.wanted]
@@ -299,7 +298,7 @@ async def nobodys(
 
 
 def means(written: Address, meant: Address, delimiter: str) -> bool:
-    """Tell whether `written` is another way to write the local part `meant`, or its catch-all if that is empty."""
+    """Tell whether `written` is another way to write the local part `meant`; if that is empty, its catch-all."""
     return meant.local_part in _names(written, delimiter)
 
 
@@ -309,7 +308,7 @@ def _names(address: Address, delimiter: str) -> list[str]:
         return []
     base, tag = address.split(delimiter)
     names = [address.local_part] if tag is None else [address.local_part, base.local_part]
-    # An empty local part can be written ("") but is nobody's: it must not find the catch-all by its key.
+    # An empty local part can be written ("") but belongs to nobody: it must not find the catch-all by its key.
     return [fold(name) for name in names if name] + [""]
 
 
@@ -317,7 +316,7 @@ def _target(match: Match, detail: str) -> LocalTarget:
     assert match.account is not None
     assert match.maildir is not None
     if match.inbox is None:
-        # Being made or rebuilt: a moment later it is there.
+        # The account is being created or rebuilt: a moment later the mailbox is there.
         raise UnavailableError("The mailbox is not ready")
     assert match.local_part is not None
     address = Address(match.local_part, match.domain)

@@ -1,12 +1,12 @@
 """The one place where a message becomes durable, for every door (docs/architecture.md).
 
 In: octets and the mailboxes they go to. Out: UIDs, once file and rows are on the disk; or an error, and then the
-message is in no mailbox. Whether the mail is wanted, and where, was decided before; `batch` does the work, and here is
-decided when.
+message is in no mailbox. Whether the mail is wanted, and where, was decided before. `batch` does the work; this module
+decides when.
 
-Messages that arrive together are kept together: while a batch is under way the next gathers, and begins beside it only
-when it is large. As many as were there just now are waited for, some milliseconds at most; a lone message waits for
-nobody, unless several were answered just before it.
+Messages that arrive together are stored together: while a batch is under way the next one gathers, and begins beside
+it only when it is large. A batch waits, some milliseconds at most, for as many messages as there were just now; a lone
+message does not wait, unless several were answered just before it.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ __all__ = ["Dispatch", "Incoming", "Placed", "Target"]
 BATCH_MESSAGES = 128
 BATCH_TARGETS = 2000
 BATCH_OCTETS = 32 * 1024 * 1024
-"""In memory; spooled bodies count nothing."""
+"""Octets of a batch in memory; spooled bodies do not count."""
 ENOUGH_MESSAGES = 24
-"""So many begin at once, also beside another batch; fewer wait for company."""
+"""Messages that begin at once, also beside another batch; fewer wait for company."""
 MOST_BATCHES = 2
-"""Under way at once: the disk can write files while PostgreSQL writes rows, and more would only be smaller."""
+"""Batches under way at once: the disk writes files while PostgreSQL writes rows. With more, each would be smaller."""
 LONGEST_GATHERING = 0.005
-"""Seconds that a batch waits for those who are expected: longer than ten clients' dialogues take that connect anew."""
+"""Seconds that a batch waits for expected messages: longer than ten clients need to connect again and send one."""
 WAITING_MESSAGES = 2000
 WAITING_OCTETS = 128 * 1024 * 1024
-"""More than a few seconds' work is refused with a transient error: the sender's queue is the better place."""
+"""Octets. More than a few seconds' work is refused with a transient error: the sender's queue is the better place."""
 
 _FILES, _ROWS = (metrics.DISPATCH_STEP_SECONDS.labels(step) for step in ("files", "rows"))
 
@@ -53,37 +53,37 @@ class Notifier(Protocol):
 
 
 class Dispatch:
-    """Makes messages durable, in batches. One for each process; `close` waits for what was accepted."""
+    """Makes messages durable, in batches. One object for each process; `close` waits for what was accepted."""
 
     def __init__(self, store: Store, database: Database, notifier: Notifier) -> None:
         self._batches = Batches(store, database, self._changed)
         self._notifier = notifier
         self._waiting: deque[Entry] = deque()
         self._octets = 0
-        """Of all messages that were not answered yet."""
+        """Octets of all messages that were not answered yet."""
         self._running: set[asyncio.Task[None]] = set()
         self._files, self._rows = asyncio.Lock(), asyncio.Lock()
-        """Held by the batch that writes files, and by the one that has its rows written."""
+        """Held by the batch that writes files, and by the one whose rows are being written."""
         self._starting = False
-        """Whether one of these has not taken its messages yet."""
+        """Whether a batch was begun that has not taken its messages yet."""
         self._expected = 0
         """How many messages are likely to come soon: those just answered and those that waited meanwhile."""
         self._until = 0.0
-        """How long they are waited for, by the loop's clock."""
+        """Until when they are waited for, by the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
         self._publishing: set[asyncio.Task[None]] = set()
         self._closing = False
 
     async def deliver(self, incoming: Incoming) -> tuple[Placed, ...]:
-        """Return where the message is, one for each target in order, after its file and its rows are durable.
+        """Return where the message is, one place for each target in order, after its file and its rows are durable.
 
         May be cancelled at any time: the message is then delivered whole or not at all.
 
         Raises:
             NotFoundError: a mailbox was deleted meanwhile.
-            MailboxChangedError: one is not what it was `found_as`.
-            OverQuotaError: an account has no room for it.
-            StorageFullError: the disk has none.
+            MailboxChangedError: a mailbox is not what it was `found_as`.
+            OverQuotaError: an account has no room for the message.
+            StorageFullError: the disk has no room.
             UnavailableError: too busy, or something failed that may work later.
         """
         if not incoming.targets:
@@ -104,7 +104,7 @@ class Dispatch:
             self._octets -= entry.octets
 
     async def close(self) -> None:
-        """Refuse what comes, finish what was accepted."""
+        """Refuse new messages, finish those that were accepted."""
         self._closing = True
         self._consider()
         while self._running or self._publishing:
@@ -112,10 +112,10 @@ class Dispatch:
         self._batches.close()
 
     def _consider(self) -> None:
-        """Begin a batch, if waiting longer would help nobody.
+        """Begin a batch, unless it is worth waiting for more messages.
 
         A batch costs about the same for one message and for ten. Clients that were just answered come back within a
-        moment: without waiting for them they would find the others gone, and two groups would take turns for ever.
+        moment. Without the wait, the next batch would begin without them, and two groups would take turns for ever.
         """
         if not self._waiting or self._starting or len(self._running) >= MOST_BATCHES:
             return
@@ -144,12 +144,12 @@ class Dispatch:
             if batch and (octets > BATCH_OCTETS or targets > BATCH_TARGETS):
                 break
             self._waiting.popleft()
-            if not entry.future.done():  # else cancelled before we began
+            if not entry.future.done():  # otherwise it was cancelled before the batch began
                 batch.append(entry)
         return batch
 
     async def _carry_out(self) -> None:
-        # A turn of the loop after it was begun: what has arrived together is together by now.
+        # The task runs a turn of the loop after it was begun: what arrived together is in the queue by now.
         self._starting = False
         self._expected = 0
         batch = self._take()
@@ -159,7 +159,7 @@ class Dispatch:
         try:
             async with self._files:
                 written = await self._batches.write(batch)
-                # Before the next may write: what came first has the smaller UIDs.
+                # Before the next batch may write files: messages that came first have the smaller UIDs.
                 await self._rows.acquire()
             try:
                 middle = loop.time()
@@ -168,7 +168,7 @@ class Dispatch:
             finally:
                 self._rows.release()
         except Exception:
-            # A bug, and nobody may wait for ever because of it. Files without rows are orphans.
+            # A bug, because of which nobody may wait for ever. Files without rows are orphans.
             log.exception("dispatch_failed", messages=len(batch))
             for entry in batch:
                 entry.fail(UnavailableError("Internal error"))
@@ -177,11 +177,11 @@ class Dispatch:
         self._expected = min(len(batch) + len(self._waiting), ENOUGH_MESSAGES)
         self._until = ended + LONGEST_GATHERING
         self._consider()
-        # After the replies, which somebody waits for.
+        # After the replies, for which clients wait.
         loop.call_soon(_measure, batch, middle - began, ended - middle)
 
     def _changed(self, changes: Changes) -> None:
-        # Not waited for: a slow Redis must not hold the replies back.
+        # Not awaited: a slow Redis must not hold the replies back.
         task = asyncio.create_task(_publish(self._notifier, changes))
         self._publishing.add(task)
         task.add_done_callback(self._publishing.discard)
@@ -192,7 +192,7 @@ async def _publish(notifier: Notifier, changes: Changes) -> None:
 
 
 def _measure(batch: Sequence[Entry], files: float, rows: float) -> None:
-    """Note what a batch took; not for each of its messages, which would cost more than they do."""
+    """Record what a batch took; for each message it would cost more than the message."""
     metrics.DISPATCH_BATCH.observe(len(batch))
     _FILES.observe(files)
     _ROWS.observe(rows)
@@ -203,7 +203,7 @@ def _measure(batch: Sequence[Entry], files: float, rows: float) -> None:
         error = entry.future.exception()
         if error is None:
             delivered += len(entry.places)
-        # What found another mailbox is delivered after another look, or fails then.
+        # A message that found another mailbox is delivered after another look, or fails then.
         elif not isinstance(error, MailboxChangedError):
             metrics.DELIVERY_FAILURES.labels(type(error).__name__).inc()
     metrics.DELIVERIES.inc(delivered)

@@ -1,7 +1,7 @@
 """Domains and aliases: which names are ours, and where they lead.
 
-In: names as an administrator writes them. Out: rows, and word to every process on `esp:directory`. How an
-alias is followed is the business of `services.directory`.
+In: names as an administrator writes them. Out: rows, and a notification to every process on `esp:directory`.
+`services.directory` follows aliases.
 """
 
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ from esp.storage.postgres.pool import Database
 
 
 class Domains:
-    """Makes, lists, changes and removes domains."""
+    """Creates, lists, changes and removes domains."""
 
     def __init__(self, database: Database, notifier: Announcer) -> None:
         self._database = database
         self._notifier = notifier
 
     async def add(self, name: str, alias_of: str | None = None) -> DomainRow:
-        """Make a domain, or another name for one: every address of the one is then an address of the other.
+        """Create a domain, or another name for one: every address of the one is then an address of the other.
 
         Raises:
-            AddressSyntaxError: it is no domain.
+            AddressSyntaxError: the name is not a domain.
             AlreadyExistsError: the name is taken.
             NotFoundError: there is no domain `alias_of`.
-            InvalidError: that is only another name itself.
+            InvalidError: `alias_of` is itself only another name.
         """
         name = _domain(name)
         async with self._database.transaction() as tx:
@@ -59,7 +59,7 @@ class Domains:
             return await rows.domains(connection)
 
     async def set_enabled(self, name: str, enabled: bool) -> None:
-        """Switch a domain with all its accounts on or off.
+        """Enable or disable a domain with all its accounts.
 
         Raises:
             NotFoundError: there is no such domain.
@@ -86,7 +86,7 @@ class Domains:
 
 
 class Aliases:
-    """Makes, lists and removes aliases."""
+    """Creates, lists and removes aliases."""
 
     def __init__(self, database: Database, notifier: Announcer, *, recipient_delimiter: str = "+") -> None:
         self._database = database
@@ -94,10 +94,10 @@ class Aliases:
         self._delimiter = recipient_delimiter
 
     async def add(self, address: Address, targets: Sequence[Address]) -> None:
-        """Make an alias; an empty local part is the catch-all of its domain.
+        """Create an alias; an empty local part is the catch-all of its domain.
 
         Raises:
-            NotFoundError: the domain is not ours, or a target is of our domains and nobody's.
+            NotFoundError: the domain is not ours, or a target is in one of our domains and nobody takes it.
             InvalidError: the domain is only another name of one, or there are no targets, or too many.
             AlreadyExistsError: there is an alias of this name.
         """
@@ -111,7 +111,7 @@ class Aliases:
                 raise InvalidError(
                     f"{domain.name} is another name of {domain.alias_of}: make the alias there"
                 )
-            # Mail to it would be refused, or with other targets silently not reach this one.
+            # Mail to the alias would be refused, or with other targets silently not reach this one.
             key = (domain.name, address.local_part)
             if missing := (await nobodys(tx, {key: targets}, self._delimiter)).get(key):
                 names = ", ".join(map(str, missing))
@@ -131,9 +131,9 @@ class Aliases:
             return await rows.aliases(connection, domain)
 
     async def dangling(self, aliases: Sequence[AliasRow]) -> list[list[str]]:
-        """Return for each alias which of its targets are of our domains and nobody's by now.
+        """Return for each alias which of its targets are in our domains but are taken by nobody (any more).
 
-        Mail to an alias without any other target is refused; the others of an alias have theirs.
+        Mail to an alias without any other target is refused; otherwise it reaches the other targets.
         """
         leads = {(alias.domain, alias.local_part): [*map(parse, alias.targets)] for alias in aliases}
         async with self._database.connection() as connection:
@@ -141,7 +141,7 @@ class Aliases:
         return [[str(t) for t in left.get((alias.domain, alias.local_part), [])] for alias in aliases]
 
     async def left_by(self, removed: Address) -> list[Address]:
-        """Return the aliases that lead to `removed`, an account or alias that was, and that nobody else takes."""
+        """Return the aliases that lead to `removed`, a former account or alias whose address nobody else takes."""
         removed = removed.folded()
         async with self._database.connection() as connection:
             names = await rows.names_of_domain(connection, removed.domain)

@@ -1,8 +1,8 @@
-"""An account's mail written out as a Maildir or as mbox files, for other programs or as a copy to keep.
+"""An account's mail written as a Maildir or as mbox files, for other programs or as a copy to keep.
 
-In: an account and an empty folder, or that of an earlier export of it. Out: every message with its octets, date, flags
-and folder. A Maildir holds exactly the octets; run again, it gets what is new, and names follow flags. An mbox has its
-name only when it is whole; run again, those that have are left alone.
+In: an account and an empty folder, or the folder of an earlier export of it. Out: every message with its octets, date,
+flags and folder. A Maildir holds exactly the octets; another run adds new messages, and names follow flags. An mbox
+gets its name only when it is complete; another run leaves the complete ones alone.
 """
 
 import asyncio
@@ -39,14 +39,14 @@ class Format(StrEnum):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """What a folder with an export says of itself."""
+    """What a folder with an export says about itself."""
 
     account: str
     format: Format
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What became of a mailbox, or of a part of it."""
+    """The outcome for a mailbox, or for a part of it."""
 
     mailbox: str
     messages: int = 0
@@ -56,10 +56,10 @@ class Written(msgspec.Struct, frozen=True):
     gone: int = 0
     """Expunged meanwhile."""
     inexact: int = 0
-    """Whose octets an mbox cannot hold: without a line end at the end, or with fields that are the mbox's own."""
+    """Messages an mbox cannot hold exactly: without a line end at the end, or with fields that are the mbox's own."""
 
     def __add__(self, other: "Written") -> "Written":
-        """Return both together."""
+        """Return the sum of both."""
         return Written(
             self.mailbox,
             self.messages + other.messages,
@@ -74,17 +74,17 @@ class Watch(Protocol):
     """Is told how far an export is."""
 
     def begin(self, folder: str, size: int) -> None:
-        """A mailbox with so many messages begins."""
+        """A mailbox with `size` messages begins."""
 
     def advance(self, weight: int, messages: int, octets: int) -> None:
-        """So many are done with, so many of them written now."""
+        """`weight` messages are done with, `messages` of them written now."""
 
     def end(self, done: Written) -> None:
         """It is done."""
 
 
 class Exporting:
-    """Writes mail out; one for each run."""
+    """Writes mail out; one object for each run."""
 
     def __init__(self, database: Database, mailboxes: Mailboxes, store: Store) -> None:
         self._database = database
@@ -128,7 +128,7 @@ class Exporting:
         if kind is Format.MAILDIR:
             subscribed = [one.name for one in listed if one.subscribed and one.name != "INBOX"]
             await asyncio.to_thread(mailbox_files.write_subscriptions, target, subscribed)
-            # One for all: a sync of each file would take longer than all else.
+            # One sync for all: syncing each file would take longer than everything else.
             await asyncio.to_thread(sync_file_system, target)
         return tuple(done)
 
@@ -199,7 +199,7 @@ class Exporting:
             try:
                 return self._store.read(folder, row.file, row.file_flags, at, PIECE)
             except FileNotFoundError as error:
-                # Not as it is: a folder of the export that is gone must not pass for messages that are.
+                # Not the error as it is: a folder of the export that is gone must not pass for expunged messages.
                 raise NotFoundError("The message is gone") from error
 
         return read
@@ -213,7 +213,7 @@ def _outgoing(mailbox: Mailbox, row: Row) -> Outgoing:
 
 
 def _claim(target: Path, mark: Mark) -> None:
-    """Make the folder, or see that it is ours to go on in."""
+    """Make the folder, or check that it is ours to go on in."""
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = target / MARK
     try:

@@ -10,7 +10,7 @@ from esp.native import Failure
 
 @contextmanager
 def file_errors() -> Iterator[None]:
-    """Raise what a failure of the mail storage means in place of it.
+    """Turn a failure of the mail storage into the error that it means.
 
     Raises:
         StorageFullError: the disk is full, or our user's disk quota.
@@ -23,7 +23,7 @@ def file_errors() -> Iterator[None]:
 
 
 def meaning_of(failure: OSError | Failure) -> EspError:
-    """Return what a client is told of a file that could not be read or written."""
+    """Return what a client is told about a file that could not be read or written."""
     if failure.errno in {ENOSPC, EDQUOT}:
         return StorageFullError("The disk is full")
     if isinstance(failure, Failure) and failure.reason == "poisoned":

@@ -17,7 +17,7 @@ BATCH = 200
 """Files that one thread reads at once."""
 BATCH_OCTETS = 4 * 1024 * 1024
 IN_MEMORY = 1024 * 1024
-"""A larger message goes from file to file in pieces."""
+"""Octets; a larger message goes from file to file in pieces."""
 PIECE = 1024 * 1024
 
 
@@ -61,10 +61,10 @@ class MaildirSource:
                     yield item
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
     def _read_some(self, folder: other_maildir.Folder, files: list[other_maildir.Stored]) -> list[Item]:
-        """Read files until they are enough octets for one go; at least one."""
+        """Read files until there are enough octets for one go; at least one file."""
         items: list[Item] = []
         octets = 0
         for file in files:
@@ -96,7 +96,7 @@ class MaildirSource:
 
 
 class MboxSource:
-    """One mbox, or all those in a folder and below."""
+    """One mbox, or all of those in a folder and below."""
 
     def __init__(self, path: Path, quoting: Quoting, spool: Callable[[], Spool]) -> None:
         self._path = path.resolve()
@@ -123,7 +123,7 @@ class MboxSource:
         ]
 
     async def messages(self, folder: Folder, missing: Missing) -> AsyncGenerator[Item, None]:
-        """Yield messages as they follow one another."""
+        """Yield messages in the order of the file."""
         path = self._files[folder.name]
         stream = mbox.messages(path, self._quoting)
         before = 0
@@ -140,7 +140,7 @@ class MboxSource:
         yield Passed(folder.size - before)
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
     def _message(self, path: Path, one: mbox.Stored, weight: int) -> Item:
         try:
@@ -152,7 +152,7 @@ class MboxSource:
 
 
 def open_files(path: Path, kind: str | None, spool: Callable[[], Spool]) -> MaildirSource | MboxSource:
-    """Return the source at a path; without a `kind` (`maildir`, or a `Quoting`) it is told from what is there.
+    """Return the source at a path; without a `kind` (`maildir`, or a `Quoting`), the files there decide.
 
     Raises:
         InvalidError: there is nothing of that kind.

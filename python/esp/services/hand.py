@@ -1,7 +1,7 @@
-"""A thread for work that blocks, where handing it over must cost little.
+"""A thread for blocking work, to which handing over a call costs little.
 
-`run_in_executor` makes two futures for each call and couples them, which takes longer than the message that a batch of
-one is about; here a call is one future and two switches.
+`run_in_executor` makes two futures for each call and couples them, which takes longer than a batch of one message
+itself. Here a call is one future and two switches.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ _Job = tuple["asyncio.Future[Any]", Callable[[Any], Any], Any]
 
 
 class Hand:
-    """A thread that lives as long as its process, or until `close`; what it is given is done in order.
+    """A thread that lives as long as its process, or until `close`; it does its calls in order.
 
-    One thread: of several, each call would wake a second one that finds nothing to do (`SimpleQueue`).
+    Only one thread: with several, each call would wake a second one that finds nothing to do (`SimpleQueue`).
     """
 
     def __init__(self, name: str) -> None:
-        """The thread is begun with the first call: a process may be forked before it."""
+        """The thread begins with the first call: a process may be forked before it."""
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._name = name
         self._begun = False
 
     def do(self, call: Callable[[_T], _R], argument: _T) -> "asyncio.Future[_R]":
-        """Call in the thread, and return what will have the result or the error."""
+        """Call in the thread, and return a future for the result or the error."""
         if not self._begun:
             self._begun = True
             threading.Thread(target=_work, args=[self._jobs], name=self._name, daemon=True).start()
@@ -38,7 +38,7 @@ class Hand:
         return future
 
     def close(self) -> None:
-        """Let the thread go when it has done what it was given."""
+        """End the thread when it has done what it was given."""
         self._jobs.put(None)
 
 
@@ -49,13 +49,13 @@ def _work(jobs: "SimpleQueue[_Job | None]") -> None:
         try:
             result: Any = call(argument)
             answer = future.set_result
-        except BaseException as error:  # whoever waits for it decides, as with any future
+        except BaseException as error:  # the caller that awaits the future decides
             result, answer = error, future.set_exception
         future.get_loop().call_soon_threadsafe(_answer, future, answer, result)
-        # Not kept until the next job: messages may be in it.
+        # Not kept until the next job: they may hold messages.
         del job, future, call, argument, answer, result
 
 
 def _answer(future: "asyncio.Future[Any]", answer: Callable[[Any], None], result: object) -> None:
-    if not future.done():  # else nobody waits any more
+    if not future.done():  # otherwise nobody waits any more
         answer(result)

@@ -1,8 +1,8 @@
-"""How long it is remembered what happened to messages.
+"""How long changes of messages are remembered.
 
-In: the clock of the scheduler. Out: rows of `expunged` and `changed` that are old enough are gone. A client that was
-away for longer (RFC 7162 §3.2) is told of everything that is not there instead, and an index that is older reads the
-messages anew: both is more to read and no less true.
+In: the clock of the scheduler. Out: old rows of `expunged` and `changed` are deleted. A client that was away for
+longer (RFC 7162 §3.2) is told of everything that is missing instead, and an older index reads the messages again:
+both read more, and the result is as correct.
 """
 
 from esp.storage.postgres import history, kept_indexes
@@ -11,17 +11,17 @@ from esp.storage.postgres.pool import Database
 from esp.telemetry.log import get_logger
 
 CHANGES_RETENTION = 3600.0
-"""Indexes are minutes behind at most: who has one that is used looks every minute, and others are soon let go."""
+"""Indexes are minutes behind at most: a process looks every minute while one is used, and lets others go soon."""
 KEPT_RETENTION = 14 * 86400.0
-"""But those that are kept of large mailboxes: they are read after a restart."""
+"""For stored indexes of large mailboxes: they are read after a restart."""
 TOGETHER = 5_000
-"""Rows of one transaction, which keeps their mailboxes locked."""
+"""Rows in one transaction, which keeps their mailboxes locked."""
 
 log = get_logger(__name__)
 
 
 class History:
-    """Forgets; several processes may do so at once."""
+    """Deletes old rows; several processes may do so at once."""
 
     def __init__(
         self, database: Database, retention: float, changes_retention: float = CHANGES_RETENTION
@@ -32,10 +32,10 @@ class History:
         self._changes_retention = changes_retention
 
     async def forget(self) -> int:
-        """Forget what is older than the retention, and return how many expunges.
+        """Delete what is older than the retention, and return how many expunges.
 
         Raises:
-            UnavailableError: PostgreSQL does not answer; the rest is forgotten the next time.
+            UnavailableError: PostgreSQL does not answer; the rest is deleted the next time.
         """
         await self._forget("changed", self._changes_retention, KEPT_RETENTION)
         forgotten = await self._forget("expunged", self._retention)

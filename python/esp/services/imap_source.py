@@ -1,9 +1,9 @@
 """Imports from another IMAP server (`import_sources`).
 
-Several connections fetch windows of a few messages each, several windows of one folder at once if it is the only one
-left; they are handed on in the order of UIDs. A connection that breaks is made anew, after growing pauses; what had
-come of its window is kept, and the rest asked for again. A message on which the connection breaks again and again is
-given up, and the others go on.
+Several connections fetch windows of a few messages each; if only one folder is left, they fetch several of its windows
+at once. Messages are handed on in the order of UIDs. A broken connection is replaced, after growing pauses; what had
+come of its window is kept, and the rest is requested again. A message on which the connection breaks again and again
+is given up, and the others go on.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from esp.telemetry.log import get_logger
 
 CONNECTIONS = 4
 ASKED_AT_ONCE = 1000
-"""Messages whose sizes one command asks for."""
+"""Messages whose sizes one command requests."""
 WINDOW_MESSAGES = 200
 WINDOW_OCTETS = 2 * 1024 * 1024
 PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
-"""Seconds before a connection is tried again; after the last one without success the server is given up."""
+"""Seconds before each new attempt to connect; if the last one fails too, the server is given up."""
 ATTEMPTS = 3
-"""For one message on which the connection breaks."""
+"""Attempts for one message on which the connection breaks."""
 
 _USES = {use.value.lower(): use for use in SpecialUse}
 _VIRTUAL = frozenset({"\\all", "\\flagged", "\\important"})
@@ -65,10 +65,10 @@ class ImapSource:
         """Make a source.
 
         Args:
-            name: what it is called in notes and reports.
+            name: of the source in notes and reports.
             connect: makes a connection that is logged in.
-            connections: how many there may be at once.
-            virtual: whether to bring mailboxes that only show messages of others, too.
+            connections: the largest number at once.
+            virtual: whether to bring mailboxes that only show messages of other mailboxes, too.
             pauses: between attempts to connect.
         """
         self._name = name
@@ -76,15 +76,15 @@ class ImapSource:
         self._virtual = virtual
         self._pauses = tuple(pauses)
         self._idle: list[tuple[str, ImapClient]] = []
-        """With the folder that is selected."""
+        """Each with the folder that it has selected."""
         self._open = 0
         self._most = connections
         self._returned = asyncio.Event()
         self._names: dict[str, bytes] = {}
         self._welcome = False
-        """Whether a login was ever taken."""
+        """Whether a login has ever succeeded."""
         self._gone: UnavailableError | None = None
-        """Why no connection is to be had any more."""
+        """Why no connection can be had any more."""
 
     @property
     def name(self) -> str:
@@ -92,7 +92,7 @@ class ImapSource:
         return self._name
 
     async def folders(self) -> list[Folder]:
-        """Return the account's own mailboxes, each with its messages counted."""
+        """Return the account's own mailboxes, each with the number of its messages."""
         async with self._connection("") as client:
             namespaces = await client.namespaces()
             listed = [one for one in await client.listed() if self._is_wanted(one, namespaces)]
@@ -104,7 +104,7 @@ class ImapSource:
                 try:
                     status = await client.status(one.name)
                 except DeniedError:
-                    status = Status(0, 0)  # told when it is its turn
+                    status = Status(0, 0)  # reported when its turn comes
                 levels, validity = _levels(one, namespaces), str(status.uidvalidity)
                 found.append(Folder(name, levels, status.messages, validity, use))
         return found
@@ -164,7 +164,7 @@ class ImapSource:
                 yield window
 
     async def _steadily(self, folder: Folder, ask: Callable[[ImapClient], Awaitable[_T]]) -> _T:
-        """Ask something about a folder, again if the connection breaks."""
+        """Ask something about a folder; ask again if the connection breaks."""
         for _ in range(ATTEMPTS - 1):
             with contextlib.suppress(UnavailableError):
                 async with self._connection(folder.name, folder.validity) as client:
@@ -173,7 +173,7 @@ class ImapSource:
             return await ask(client)
 
     async def _fetch(self, folder: Folder, window: _Window) -> list[Item]:
-        """Return the messages of a window in order; one that cannot be had is told as broken."""
+        """Return the messages of a window in order; one that cannot be had is reported as broken."""
         got: dict[int, Item] = {}
         together = True
         failures = 0
@@ -207,7 +207,7 @@ class ImapSource:
 
     @contextlib.asynccontextmanager
     async def _connection(self, folder: str, validity: str = "") -> AsyncIterator[ImapClient]:
-        """Lend a connection that has a folder selected; one on which something broke is not used again."""
+        """Lend a connection that has a folder selected; a connection on which an error occurred is not used again."""
         name, client = await self._taken(folder)
         try:
             if folder and name != folder:
@@ -232,7 +232,7 @@ class ImapSource:
             self._returned.set()
 
     async def _taken(self, folder: str) -> tuple[str, ImapClient]:
-        """Return a connection that is idle, best one that has the folder selected; or a new one."""
+        """Return an idle connection, best one that has the folder selected; or a new one."""
         while not self._idle:
             if self._open < self._most:
                 self._open += 1
@@ -241,7 +241,7 @@ class ImapSource:
                 except BaseException as error:
                     self._open -= 1
                     self._returned.set()
-                    # Many servers refuse the login when there are too many of one user.
+                    # Many servers refuse the login when one user has too many connections.
                     if not isinstance(error, (AuthenticationError, DeniedError)) or not self._open:
                         raise
                     self._most = self._open
@@ -261,11 +261,11 @@ class ImapSource:
                 client = await self._connect()
             except UnavailableError as error:
                 if not self._welcome:
-                    raise  # more likely a wrong name than a bad moment
+                    raise  # more likely a wrong host name than a temporary failure
                 last = error
                 log.warning("import_connection_refused", error=error.detail, again_in=pause)
             except (AuthenticationError, DeniedError) as error:
-                # It has taken us before: it will have had enough of us for now.
+                # The server has accepted a login before: this is more likely a temporary refusal.
                 if self._open > 1 or not self._welcome:
                     raise
                 last = UnavailableError(error.detail)
@@ -295,13 +295,13 @@ def _item(fetched: Fetched) -> Item:
     if fetched.octets is None:
         return Broken(key, "the server has no octets of it")
     flags = sum({_FLAGS[flag.lower()] for flag in fetched.flags if flag.lower() in _FLAGS})
-    # \Recent is a session's, \* no flag at all.
+    # \Recent belongs to a session, \* is no flag at all.
     keywords = tuple(flag for flag in fetched.flags if not flag.startswith("\\") and mbox.is_keyword(flag))
     return Message(key, fetched.octets, flags, keywords, fetched.internal_date)
 
 
 def _levels(listed: Listed, namespaces: Namespaces) -> tuple[str, ...]:
-    """Return the levels of a name, without the prefix that all of the account's names have."""
+    """Return the levels of a name, without the prefix that all names of the account have."""
     name = listed.name
     if name.upper() == b"INBOX":
         return ()

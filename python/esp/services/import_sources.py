@@ -1,4 +1,4 @@
-"""Where an import takes mail from: what every source says of its folders and messages.
+"""Where an import takes mail from: what every source tells about its folders and messages.
 
 There are three: Maildirs and mbox files (`file_sources`), and another IMAP server (`imap_source`).
 """
@@ -13,28 +13,28 @@ from esp.core.mailbox import SpecialUse
 from esp.native import Spool
 
 Missing = Callable[[Sequence[str]], Awaitable[frozenset[str]]]
-"""Tells which of some keys were not brought yet."""
+"""Tells which of the given keys were not imported yet."""
 
 
 class Folder(msgspec.Struct, frozen=True):
-    """A folder to be brought."""
+    """A folder to be imported."""
 
     name: str
     """As the source spells it."""
     levels: tuple[str, ...]
-    """Of its name; none for the inbox."""
+    """The levels of its name; none for the inbox."""
     size: int
-    """How much there is to do, in the measure of `weight`: messages, or octets of a file."""
+    """How much there is to do, in the unit of `weight`: messages, or octets of a file."""
     validity: str = ""
-    """Another one makes every key void (UIDVALIDITY)."""
+    """If it changes, every key is void (UIDVALIDITY)."""
     special_use: SpecialUse | None = None
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message as it is to be kept."""
+    """A message as it is to be stored."""
 
     key: str
-    """The same at every run, and of no other message of the folder."""
+    """The same at every run, and different from all others of the folder."""
     octets: bytes | Spool
     flags: int
     keywords: tuple[str, ...]
@@ -48,7 +48,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Broken(msgspec.Struct, frozen=True):
-    """A message that could not be had; the others are."""
+    """A message that could not be had, while the others could."""
 
     key: str
     reason: str
@@ -56,14 +56,14 @@ class Broken(msgspec.Struct, frozen=True):
 
 
 class Present(msgspec.Struct, frozen=True):
-    """Messages that an earlier run has brought."""
+    """Messages that an earlier run has imported."""
 
     messages: int
     weight: int
 
 
 class Passed(msgspec.Struct, frozen=True):
-    """What is no message, or is gone: done with, but nothing was brought."""
+    """Not a message, or gone: it is done with, but nothing was imported."""
 
     weight: int
 
@@ -76,21 +76,21 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called, without a password; the same at every run."""
+        """The name of the source, without a password; the same at every run."""
 
     async def folders(self) -> list[Folder]:
-        """Return what there is.
+        """Return all folders.
 
         Raises:
-            EspError: it cannot be had.
+            EspError: they cannot be had.
         """
 
     def messages(self, folder: Folder, missing: Missing) -> AsyncGenerator[Item, None]:
-        """Yield a folder's messages in their order, but for those that are not missing.
+        """Yield a folder's messages in their order, except for those that are not missing.
 
         Raises:
             EspError: the folder cannot be read (any further).
         """
 
     async def close(self) -> None:
-        """Let go of what is held."""
+        """Close everything that is open."""

@@ -1,11 +1,11 @@
 """Mail brought from elsewhere into an account: what is there stays, what an earlier run brought is passed over.
 
 In: a source, an account, and how names are mapped. Out: messages with their dates, flags and folders, through
-`dispatch` as all mail, so that sessions that have a mailbox open see them at once; and an account of what was brought,
-what was there and what could not be had. Every message is noted in the transaction that makes it visible
-(`storage.postgres.imports`): killed at any moment and run again, an import brings each once.
+`dispatch` like all mail, so that sessions that have a mailbox open see them at once; and a report of what was brought,
+what was there and what could not be had. Every message is recorded in the transaction that makes it visible
+(`storage.postgres.imports`): even if an import is killed and run again, it brings each message once.
 
-Memory is bounded by `OCTETS_AT_ONCE`, whatever the source holds: nothing is read while so much is on its way.
+Memory is bounded by `OCTETS_AT_ONCE`, whatever the source holds: nothing more is read while so much is on its way.
 """
 
 import asyncio
@@ -33,19 +33,19 @@ from esp.storage.postgres.pool import Database
 FOLDERS_AT_ONCE = 4
 OCTETS_AT_ONCE = 32 * 1024 * 1024
 MESSAGES_AT_ONCE = 256
-"""Enough for two large batches of `dispatch`."""
+"""Messages: enough for two large batches of `dispatch`."""
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds between attempts to deliver while something that we depend on does not answer."""
+"""Seconds between attempts to deliver while a service that we depend on does not answer."""
 
 
 class Names(msgspec.Struct, frozen=True):
     """Which folders are brought, and what they become."""
 
     only: frozenset[str] = frozenset()
-    """Names here, as they would become; empty for all."""
+    """Names here, as the folders would be called; empty for all."""
     without: frozenset[str] = frozenset()
     renamed: Mapping[str, str] = {}
-    """Names as they would become, and as they are to be instead."""
+    """From the names that folders would get to those that they are to get instead."""
     below: str = ""
     """A mailbox under which everything goes."""
 
@@ -60,7 +60,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Brought(msgspec.Struct):
-    """What became of a folder."""
+    """The outcome for a folder."""
 
     folder: str
     mailbox: str
@@ -70,7 +70,7 @@ class Brought(msgspec.Struct):
     """Brought by an earlier run."""
     failed: int = 0
     keywords_dropped: int = 0
-    """Keywords that the mailbox has no place for."""
+    """Keywords that the mailbox had no room for."""
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -80,7 +80,7 @@ class Summary(msgspec.Struct, frozen=True):
     folders: tuple[Brought, ...]
     failures: tuple[Failure, ...]
     stopped: str | None
-    """Why it ended before it was done."""
+    """Why it ended early, if it did."""
 
     @property
     def complete(self) -> bool:
@@ -95,14 +95,14 @@ class Watch(Protocol):
         """A folder begins."""
 
     def advance(self, weight: int, messages: int, octets: int) -> None:
-        """So much is done, and so many messages are new."""
+        """`weight` is done, and `messages` messages are new."""
 
     def end(self, brought: Brought) -> None:
-        """It is done."""
+        """The folder is done."""
 
 
 class Importing:
-    """Brings mail; one for each run."""
+    """Imports mail; one object for each run."""
 
     def __init__(
         self,
@@ -124,10 +124,10 @@ class Importing:
         self._stopped: str | None = None
 
     async def plan(self, principal: Principal, source: Source, names: Names) -> list[tuple[Folder, str]]:
-        """Return the folders to bring, each with the name of its mailbox.
+        """Return the folders to import, each with the name of its mailbox.
 
         Raises:
-            EspError: the source cannot be had.
+            EspError: the source cannot be read.
         """
         uses = {
             one.mailbox.special_use: one.name
@@ -144,18 +144,18 @@ class Importing:
     async def run(
         self, principal: Principal, source: Source, names: Names, watch: Watch, *, afresh: bool = False
     ) -> Summary:
-        """Bring everything that is not here yet; what goes wrong with one message or folder is told at the end.
+        """Import everything that is not here yet; failures of single messages or folders are reported at the end.
 
         Args:
             principal: whose mail it is to be.
-            source: where it comes from.
-            names: which folders, and what they become.
+            source: where the mail comes from.
+            names: which folders, and what their mailboxes are called.
             watch: is told of the progress.
-            afresh: bring again what earlier runs have brought.
+            afresh: import again what earlier runs have imported.
 
         Raises:
             UnavailableError: another import into the account is under way, or the database does not answer.
-            EspError: the source cannot be had at all.
+            EspError: the source cannot be read at all.
         """
         async with self._alone(principal):
             if afresh:
@@ -206,7 +206,7 @@ class Importing:
             return
         into = _Into(self, principal, mailbox, folder=number, done=done, watch=watch)
         async with asyncio.TaskGroup() as group:
-            # Within: what is on its way is waited for, whatever becomes of the rest.
+            # Within the group: messages on their way are waited for, whatever becomes of the rest.
             try:
                 async with contextlib.aclosing(source.messages(folder, into.missing)) as items:
                     async for item in items:
@@ -229,7 +229,7 @@ class Importing:
         return made
 
     def fail(self, done: Brought, item: str, error: EspError, *, stop: bool = False) -> None:
-        """Note what could not be brought; with `stop`, no further message could be either."""
+        """Record what could not be imported; with `stop`, no further message could be either."""
         if stop:
             self._stopped = self._stopped or error.detail
             return
@@ -237,7 +237,7 @@ class Importing:
         self._failures.append(Failure(done.folder, item, error.detail))
 
     async def deliver(self, incoming: Incoming) -> None:
-        """Deliver, again and again while what we depend on does not answer; octets in a spool have one chance.
+        """Deliver, trying again while what we depend on does not answer; octets in a spool can be tried only once.
 
         Raises:
             EspError: it was not delivered.
@@ -259,18 +259,18 @@ class Importing:
 
     @property
     def room(self) -> "_Room":
-        """What may be on its way at once."""
+        """How much may be on its way at once."""
         return self._room
 
     async def missing(
         self, principal: Principal, folder: ImportFolderId, keys: Sequence[str]
     ) -> frozenset[str]:
-        """Return which keys of a folder were not brought yet."""
+        """Return which keys of a folder were not imported yet."""
         async with self._database.connection() as connection:
             return await imports.missing(connection, principal.account, folder, keys)
 
     async def keywords(self, mailbox: Mailbox, words: Sequence[str]) -> bool:
-        """Have the mailbox know keywords; tell whether it has a place for them."""
+        """Have the mailbox know keywords; tell whether it has room for them."""
         try:
             await self._messages.add_keywords(mailbox.id, tuple(words))
         except LimitError:
@@ -351,7 +351,7 @@ class _Into:
 
 
 class _Room:
-    """How many octets and messages may be on their way; one message always may."""
+    """How many octets and messages may be on their way; a single message always may."""
 
     def __init__(self, octets: int, messages: int) -> None:
         self._limits = octets, messages

@@ -1,8 +1,8 @@
-"""What SEARCH, previews and threads need of a message, made by a worker after the delivery, or for who waits for it.
+"""What SEARCH, previews and threads need of a message: made by a worker after the delivery, or when a client waits.
 
-In: rows of the outbox topic `index`. Out: rows of `content_index`. Repeating it changes nothing. A message
-that cannot be indexed keeps nobody waiting: after a few attempts, alone from the third on in case it takes
-the process down, it gets a row with no text, and a log event.
+In: rows of the outbox topic `index`. Out: rows of `content_index`. Repeating it changes nothing. A message that
+cannot be indexed holds up no other: after a few attempts (from the third on alone, in case it takes the process down)
+it gets a row with no text, and a log event.
 """
 
 import asyncio
@@ -24,18 +24,18 @@ from esp.telemetry import metrics
 from esp.telemetry.log import get_logger
 
 TOGETHER = 128
-"""Contents in one transaction."""
+"""Contents indexed in one transaction."""
 ROWS = 64
 """Outbox rows taken at once."""
 TOGETHER_ATTEMPTS = 2
-"""From the next on, alone."""
+"""Attempts; after these, a row is tried alone."""
 MOST_ATTEMPTS = 5
 
 log = get_logger(__name__)
 
 
 class Indexing:
-    """Works off the topic `index`."""
+    """Works through the topic `index`."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Indexing:
             database: where the rows are.
             root: below which the files are.
             read: reads files.
-            delivered: told of accounts that have had messages, when these are indexed.
+            delivered: called with the accounts whose new messages were indexed.
         """
         self._database = database
         self._delivered = delivered
@@ -59,17 +59,17 @@ class Indexing:
         self._read = read
 
     async def work(self) -> int:
-        """Index all that is due now and return how many contents were dealt with.
+        """Index all that is due now and return the number of contents dealt with.
 
         Raises:
-            UnavailableError: the database does not answer; what was leased will be taken again.
+            UnavailableError: the database does not answer; what was leased will be leased again.
         """
         done = 0
         untried, tried = range(TOGETHER_ATTEMPTS), range(TOGETHER_ATTEMPTS, 1_000_000)
         while leased := await outbox.lease(self._database, Topic.INDEX, ROWS, tried=untried):
             done += await self._together(leased)
             if len(leased) < ROWS:
-                # What came meanwhile has a wake-up of its own, and is more by then: few at a time would cost double.
+                # What came meanwhile has a wake-up of its own, with more rows by then: few at a time would cost double.
                 break
         # One by one: if the next one ends this process, only its own attempts are counted.
         while leased := await outbox.lease(self._database, Topic.INDEX, 1, tried=tried):
@@ -79,12 +79,12 @@ class Indexing:
     async def index(
         self, account: "AccountId", contents: Sequence[ContentId], told: Callable[[int, int], None]
     ) -> None:
-        """Index contents that somebody waits for; the worker finds them done. What fails is left to it.
+        """Index contents that a client waits for; the worker will find them done. What fails is left to the worker.
 
         Args:
             account: whose.
             contents: not indexed yet.
-            told: called now and then with how many are done, and how many there are.
+            told: called from time to time with how many are done, and how many there are.
 
         Raises:
             UnavailableError: the database does not answer.
@@ -145,7 +145,7 @@ class Indexing:
         return failed | await self._keep(entries)
 
     async def _entries(self, paths: Mapping[Item, str], failed: set[Item]) -> dict[Item, Indexed]:
-        """Return what is in the files that are there; add to `failed` what cannot be borne."""
+        """Return what is in the files that exist; add to `failed` what cannot be indexed."""
         if not paths:
             return {}
         files = list(dict.fromkeys(paths.values()))
@@ -157,7 +157,7 @@ class Indexing:
             if len(paths) == 1:
                 failed.update(_failed(item, repr(error)) for item in paths)
                 return {}
-            # One of them is to blame, the others must not suffer.
+            # One of them is to blame, and the others must not suffer.
             found: dict[Item, Indexed] = {}
             for item, path in paths.items():
                 found |= await self._entries({item: path}, failed)

@@ -7,24 +7,24 @@ BACKLOG = 1024
 
 
 def listener(address: str, port: int) -> socket.socket:
-    """Listen on a TCP port, beside other processes that do.
+    """Listen on a TCP port; other processes may listen on it, too.
 
     Args:
-        address: of IPv4 or IPv6, or a name of the former; `::` is every address of both families.
+        address: of IPv4 or IPv6, or a name of an IPv4 address; `::` is every address of both families.
         port: 0 for any that is free.
 
     Returns:
         A socket that does not block.
 
     Raises:
-        OSError: the port is taken or may not be had, or the address is not ours.
+        OSError: the port is taken or not permitted, or the address is not one of this machine.
     """
     made = socket.create_server(
         (address, port),
         family=socket.AF_INET6 if ":" in address else socket.AF_INET,
         backlog=BACKLOG,
         reuse_port=True,
-        # asyncio's own would take IPv6 only, whatever the address.
+        # The socket that asyncio would make takes IPv6 only, whatever the address.
         dualstack_ipv6=address == "::",
     )
     made.setblocking(False)

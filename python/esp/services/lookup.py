@@ -1,7 +1,8 @@
 """Finding mailboxes by name for many sessions at once.
 
-Each SELECT, APPEND, COPY and STATUS begins with it. While two questions are under way, those that come meanwhile become
-the next one together; one or two sessions at a time wait for nobody. What is answered was so after the call began.
+Each SELECT, APPEND, COPY and STATUS begins with a lookup. While two queries are under way, the lookups that come
+meanwhile are gathered into the next query; one or two sessions at a time do not wait. An answer was true at some moment
+after the call began.
 """
 
 import asyncio
@@ -16,12 +17,12 @@ _Name = tuple[AccountId, str]
 
 
 AT_ONCE = 2
-"""Questions. With one, who comes second waits for the first answer and for one more, twice as long; a third is rare
-until there are so many that asking together is cheaper."""
+"""Queries. With one, the second caller would wait for the first answer and then for its own, twice as long. A third
+query is rare until there are so many callers that asking together is cheaper."""
 
 
 class Lookup:
-    """Finds mailboxes; one for each process."""
+    """Finds mailboxes; one object for each process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,7 +49,7 @@ class Lookup:
             async with self._database.connection() as connection:
                 return await sql.by_name(connection, account, name)
         finally:
-            if self._waiting:  # who asks for these takes this one's place
+            if self._waiting:  # the query for these takes the place of this one
                 task = asyncio.create_task(self._ask_together(), name="mailbox-lookup")
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)

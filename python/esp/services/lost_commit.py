@@ -1,8 +1,8 @@
-"""A commit whose answer never came: whether it took place is found out before anybody is answered.
+"""A commit whose answer never came: whether it took place is found out before any caller is answered.
 
-In: deliveries, and how their rows are written. Out: what the writing answered, or what was found of a commit whose
-connection to PostgreSQL was lost. While nobody can tell, the files stay: an orphan is found by the janitor, a lost file
-by nobody.
+In: deliveries, and how their rows are written. Out: what the writing returned, or what was found of a commit whose
+connection to PostgreSQL was lost. While that is unknown, the files stay: an orphan is found by the janitor, a lost
+file by nobody.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from esp.storage.postgres.pool import Connection, Database
 from esp.telemetry.log import get_logger
 
 FIND_TIMEOUT = 20.0
-"""How long a lost commit is looked for; a client waits ten minutes for our reply (RFC 5321 §4.5.3.2.6)."""
+"""Seconds for which a lost commit is looked for; a client waits ten minutes for our reply (RFC 5321 §4.5.3.2.6)."""
 FIND_PAUSE = 0.25
 
 log = get_logger(__name__)
@@ -36,12 +36,12 @@ async def written(
     write: Callable[[Connection], Awaitable[_T]],
     found: Callable[[Outcome], _T],
 ) -> _T:
-    """Return what `write` does, which is one transaction; it is tried again when that was rolled back.
+    """Return what `write`, which is one transaction, returns; it is tried again if it was rolled back.
 
-    `found` makes its answer from where the messages are, when the connection was lost behind the commit.
+    If the connection was lost after the commit, `found` makes the answer from where the messages are.
 
     Raises:
-        UnknownOutcome: the connection was lost, and there was no other to ask.
+        UnknownOutcome: the connection was lost, and no other could be had to find out.
         EspError: nothing was changed.
     """
     for _ in range(2):
@@ -50,7 +50,7 @@ async def written(
             try:
                 return await write(connection)
             except asyncpg.TransactionRollbackError:
-                continue  # a deadlock or the like: rolled back, and worth one more try
+                continue  # a deadlock or the like: it was rolled back, and is worth one more try
             except Exception as error:
                 if not delivery.is_unknown(error):
                     raise
@@ -63,10 +63,10 @@ async def written(
 
 
 async def _find(database: Database, session: int, deliveries: Sequence[Delivery]) -> Outcome | None:
-    """Return where the messages are, or `None` when they were not kept and will not be.
+    """Return where the messages are, or `None` if they were not stored and will not be.
 
     Raises:
-        UnknownOutcome: for `FIND_TIMEOUT` there was no connection to ask.
+        UnknownOutcome: for `FIND_TIMEOUT` there was no connection to find out.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + FIND_TIMEOUT

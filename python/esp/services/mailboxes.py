@@ -1,8 +1,9 @@
-"""Mailboxes: made, listed, renamed, deleted, subscribed to (RFC 3501 §6.3, RFC 6154).
+"""Mailboxes: created, listed, renamed, deleted, subscribed to (RFC 3501 §6.3, RFC 6154).
 
 In: a principal and a name, which may be in another account (`services.access`). Out: `core.mailbox.Mailbox`, or an
 error of `core.errors`. A change is in PostgreSQL and in the mailbox's folder (its name in `esp-mailbox.json`) before
-the call returns, and other processes have been told. Of a RENAME of many, a worker writes what could not be written.
+the call returns, and other processes have been notified. After a RENAME of many, a worker writes the cards that could
+not be written.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,17 +43,17 @@ from esp.storage.postgres.pool import Connection, Database
 from esp.telemetry.log import cause_of, get_logger
 
 MOST_MAILBOXES = 10_000
-"""Of one account: every LIST walks through them."""
+"""In one account: every LIST walks through them."""
 MOST_SUBSCRIPTIONS = 20_000
-"""Of one account, for the same reason; they need no mailbox."""
+"""In one account, for the same reason; they need no mailbox."""
 
 COUNTED_TOGETHER = 1_000
-"""Mailboxes whose messages one statement walks through."""
+"""Mailboxes whose messages one statement counts."""
 
 DESCRIBED_AT_ONCE = 16
 """Mailboxes whose cards are written while their rows are locked, at three syncs each."""
 DESCRIBE_DELAY = 120.0
-"""Seconds; longer than the cards of thousands take whoever renames them."""
+"""Seconds before a worker writes cards; longer than the renaming process needs for thousands of them."""
 
 
 log = get_logger(__name__)
@@ -62,7 +63,7 @@ class Listed(msgspec.Struct, frozen=True):
     """A name that LIST or LSUB may show."""
 
     name: str
-    """As the principal knows it."""
+    """The name by which the principal knows it."""
     mailbox: Mailbox | None
     """`None` for a name that only has children, or is only subscribed to."""
     subscribed: bool
@@ -72,10 +73,10 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What STATUS may ask of a mailbox; `recent` and the deleted are counted on demand only."""
+    """What STATUS may ask of a mailbox; `recent` and `deleted` are counted on demand only."""
 
     name: str
-    """As the principal knows it."""
+    """The name by which the principal knows it."""
     mailbox: Mailbox
     recent: int = 0
     deleted: int = 0
@@ -124,7 +125,7 @@ class Mailboxes:
             return await access.reach(connection, principal, name, need)
 
     async def listed(self, principal: Principal) -> list[Listed]:
-        """Return every name the principal may see, rising: mailboxes, names subscribed to, and all above them."""
+        """Return every name the principal may see, in order: mailboxes, subscribed names, and all names above them."""
         async with self._database.connection() as connection:
             own = await sql.listed(connection, principal.account)
             shared = await acl.visible(connection, principal.account)
@@ -151,7 +152,7 @@ class Mailboxes:
         ]
 
     async def status(self, principal: Principal, name: str, *, counted: bool) -> Status:
-        """Return the state of a mailbox; with `counted` also what takes a walk through its messages.
+        """Return the state of a mailbox; with `counted`, also what takes a walk through its messages.
 
         Raises:
             NotFoundError: there is none, as far as the principal may know.
@@ -166,7 +167,7 @@ class Mailboxes:
         return _status(reached.name, mailbox, counts)
 
     async def statuses(self, listed: Sequence[Listed]) -> dict[MailboxId, Status]:
-        """Return the state of mailboxes of which `listed` told, with what takes a walk through their messages."""
+        """Return the state of mailboxes that `listed` returned, with what takes a walk through their messages."""
         found: dict[MailboxId, Status] = {}
         mailboxes = [(one.name, one.mailbox) for one in listed if one.mailbox is not None]
         for first in range(0, len(mailboxes), COUNTED_TOGETHER):
@@ -178,14 +179,14 @@ class Mailboxes:
         return found
 
     async def create(self, principal: Principal, name: str, special_use: SpecialUse | None = None) -> Mailbox:
-        """Make a mailbox. Names above it need none of their own (RFC 3501 §6.3.3).
+        """Create a mailbox. Names above it need not exist as mailboxes (RFC 3501 §6.3.3).
 
         Raises:
-            InvalidError: it cannot be a name.
-            AlreadyExistsError: it is taken.
+            InvalidError: the name is not allowed.
+            AlreadyExistsError: the name is taken.
             SpecialUseError: another mailbox has this special use.
             LimitError: the account has too many.
-            NoPermissionError: the principal may not, there.
+            NoPermissionError: the principal may not create it there.
         """
         async with self._database.transaction() as tx:
             mailbox = await self._create(tx, await access.room_for(tx, principal, name), special_use)
@@ -196,10 +197,10 @@ class Mailboxes:
         """Remove a mailbox and its messages; its children stay (RFC 3501 §6.3.4).
 
         Raises:
-            DeniedError: an INBOX.
+            DeniedError: the mailbox is an INBOX.
             HasChildrenError: there is no mailbox of this name, only others below it.
             NotFoundError: there is none, as far as the principal may know.
-            NoPermissionError: the principal may not.
+            NoPermissionError: the principal may not delete it.
         """
         async with self._database.transaction() as tx:
             try:
@@ -214,21 +215,21 @@ class Mailboxes:
             mailbox = (await sql.lock(tx, [mailbox.id]))[mailbox.id]
             await messages_sql.remove_all(tx, mailbox, removal_of(mailbox, self._unlink_after))
             await sql.delete(tx, mailbox.id)
-            # Within the transaction: a folder without a name in it is not rebuilt into a mailbox by anyone.
+            # Within the transaction: nothing rebuilds a folder without a name in it into a mailbox.
             with file_errors():
                 await self._maildirs.forget(mailbox.home, mailbox.directory)
         await self._notifier.publish([(mailbox.id, GONE)])
         await self._notifier.publish_account(AccountChange(mailbox.account))
 
     async def rename(self, principal: Principal, name: str, new_name: str) -> None:
-        """Give a mailbox and all below it another name; INBOX stays and its messages go (RFC 3501 §6.3.5).
+        """Give a mailbox and all below it another name; INBOX stays, and its messages are moved (RFC 3501 §6.3.5).
 
         Raises:
-            InvalidError: the new name cannot be one.
+            InvalidError: the new name is not allowed.
             NotFoundError: there is no such mailbox, as far as the principal may know.
             AlreadyExistsError: the new name is taken.
-            DeniedError: it would be its own child, or in another account.
-            NoPermissionError: the principal may not.
+            DeniedError: the mailbox would be its own child, or in another account.
+            NoPermissionError: the principal may not rename it.
         """
         name = mailbox_name.canonical(name)
         if name == INBOX:
@@ -247,7 +248,7 @@ class Mailboxes:
             if not renamed:
                 raise NotFoundError("Mailbox does not exist")
             for mailbox in renamed:
-                mailbox_name.for_creation(mailbox.name)  # a child's may have become too long
+                mailbox_name.for_creation(mailbox.name)  # the name of a child may have become too long
             many = outbox.Describe([mailbox.id for mailbox in renamed])
             if len(renamed) > DESCRIBED_AT_ONCE:
                 word = await outbox.add(tx, Topic.DESCRIBE, many, DESCRIBE_DELAY)
@@ -262,12 +263,12 @@ class Mailboxes:
         """Add a name to the subscriptions; it need not exist (RFC 3501 §6.3.6).
 
         Raises:
-            InvalidError: it cannot be a name.
+            InvalidError: the name is not allowed.
             LimitError: there are too many.
         """
         name = mailbox_name.for_creation(name)
         async with self._database.transaction() as tx:
-            # First the mailbox, as whoever renames it or removes the account: its card is to have the newest name.
+            # The mailbox is locked first, as by a rename or the account's removal: its card must get the newest name.
             named = await self._lock(tx, principal.account, name)
             if not await sql.subscribe(tx, principal.account, name, most=MOST_SUBSCRIPTIONS):
                 raise LimitError("Too many subscriptions")
@@ -275,20 +276,20 @@ class Mailboxes:
         await self._notifier.publish_account(AccountChange(principal.account))
 
     async def unsubscribe(self, principal: Principal, name: str) -> None:
-        """Take a name out of the subscriptions, if it is in them."""
+        """Remove a name from the subscriptions, if it is there."""
         name = mailbox_name.canonical(name)
         async with self._database.transaction() as tx:
             named = await self._lock(tx, principal.account, name)
             if not await sql.unsubscribe(tx, principal.account, name):
-                return  # RFC 9051 §6.3.8: what the client wants is so already
+                return  # RFC 9051 §6.3.8: already as the client wants it
             await self._describe_again(tx, named)
         await self._notifier.publish_account(AccountChange(principal.account))
 
     async def use(self, tx: Connection, reached: Reached, special_use: SpecialUse | None) -> None:
-        """Set what a mailbox is for (RFC 6154 §4).
+        """Set the special use of a mailbox (RFC 6154 §4).
 
         Raises:
-            SpecialUseError: another mailbox has this use, or the mailbox is somebody else's or INBOX.
+            SpecialUseError: another mailbox has this use, or the mailbox is in another account or is INBOX.
         """
         mailbox = (await sql.lock(tx, [reached.mailbox.id]))[reached.mailbox.id]
         if mailbox.special_use == special_use:
@@ -318,7 +319,7 @@ class Mailboxes:
         return mailbox
 
     async def _renamed(self, tx: Connection, principal: Principal, name: str) -> tuple[AccountId, str]:
-        """Return account and name of what is to be renamed; of one's own, a name that only has children may be."""
+        """Return account and name of what is to be renamed; in the own account, a name with only children will do."""
         try:
             reached = await access.reach(tx, principal, name, Rights.DELETE)
         except NotFoundError:
@@ -331,17 +332,17 @@ class Mailboxes:
 
     async def _move_inbox(self, principal: Principal, new_name: str) -> None:
         # RFC 3501 §6.3.5: "moves all messages in INBOX to a new mailbox with the given name, leaving INBOX empty";
-        # children of INBOX are unaffected. A failure leaves an INBOX with messages, and the others in the new mailbox;
-        # MOVE takes the rest there.
+        # children of INBOX are unaffected. A failure leaves some messages in INBOX, and the others in the new mailbox;
+        # MOVE can take the rest there.
         inbox = await self.find(principal, INBOX)
         async with self._database.transaction() as tx:
             room = await access.room_for(tx, principal, new_name)
             if not room.own:
                 raise DeniedError("A mailbox cannot become another account's")
             target = await self._create(tx, room, None)
-            # RFC 5464 §4.1: INBOX keeps its annotations, and the new mailbox gets them as well.
+            # RFC 5464 §4.1: INBOX keeps its annotations, and the new mailbox gets a copy.
             await annotations_sql.copy(tx, inbox.id, target.id)
-        # RFC 5465 §5.4: a mailbox was created, and INBOX is not another name of it.
+        # RFC 5465 §5.4: for NOTIFY, a mailbox was created; INBOX was not renamed.
         await self._notifier.publish_account(AccountChange(target.account))
         await self._messages.move_all(inbox.id, target.id)
 
@@ -354,11 +355,11 @@ class Mailboxes:
             await describe(self._database, self._maildirs, many.mailboxes)
             await outbox.done(self._database, [word])
         except EspError as error:
-            # They have their names, and a client told NO would try again with the old ones.
+            # The mailboxes are renamed; a client answered NO would try again with the old names.
             log.warning("cards_left_to_a_worker", error=error.detail, cause=cause_of(error))
 
     async def _lock(self, tx: Connection, account: AccountId, name: str) -> list[MailboxId]:
-        """Lock the mailbox of that name, if there is one."""
+        """Lock the mailbox of that name, if it exists."""
         try:
             mailbox = await sql.by_name(tx, account, name)
             return list(await sql.lock(tx, [mailbox.id]))

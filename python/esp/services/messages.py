@@ -1,8 +1,8 @@
 """Changing the messages of mailboxes: flags, copies, moves, expunges (RFC 3501 §6.4, RFC 6851).
 
-In: UIDs of one mailbox. Out: what was changed, after it is durable: files first, rows second, then word to the other
-processes. What happens to one message happens whole or not at all; so does all that `copy` and `move` do. Flags and
-expunges of very many go in pieces (`TOGETHER`), each a transaction: whoever is told of a failure may find some done.
+In: UIDs of one mailbox. Out: what was changed, after it is durable: files first, rows second, then notifications to the
+other processes. What happens to one message happens completely or not at all; so does one call of `copy` or `move`.
+Flags and expunges of very many go in pieces (`TOGETHER`), one transaction each: after a failure, some may be done.
 """
 
 import asyncio
@@ -33,28 +33,28 @@ from esp.storage.postgres.outbox import Topic
 from esp.storage.postgres.pool import Connection, Database
 
 WORTH_OVERLAPPING = range(100, 5_000)
-"""Copies whose rows are written while their files are linked. For fewer, what counts is how long mailboxes are locked
-and a connection is taken, which others may wait for; for more, they would be for long."""
+"""Numbers of copies for which rows are written while files are linked. With fewer, a short hold counts more: others may
+wait for the locked mailboxes and for the connection. With more, these would be held for too long."""
 
 TOGETHER = 100_000
-"""Messages changed in one transaction: some millions would take longer than a statement may."""
+"""Messages changed in one transaction: some millions would exceed the time limit of a statement."""
 
 
 class Stored(msgspec.Struct, frozen=True):
     """What a STORE did."""
 
     modseq: ModSeq
-    """The mailbox's highest at its end."""
+    """The mailbox's highest mod-sequence at the end of the STORE."""
     after: ModSeq
-    """The same just before it."""
+    """The mailbox's highest just before it."""
     own: ModSeq
-    """All mod-sequences behind `after` up to here are of this STORE; less than `modseq` if others came between."""
+    """All mod-sequences after `after` up to this one are of this STORE; less than `modseq` if others came between."""
     modified: frozenset[int]
-    """Not changed: they were, by somebody else, after `unchanged_since` (RFC 7162 §3.1.3)."""
+    """Not changed: somebody else had changed them after `unchanged_since` (RFC 7162 §3.1.3)."""
 
 
 class Copied(msgspec.Struct, frozen=True):
-    """What COPY or MOVE did, for COPYUID (RFC 4315 §3): the n-th source has become the n-th copy."""
+    """What COPY or MOVE did, for COPYUID (RFC 4315 §3): the n-th source became the n-th copy."""
 
     uidvalidity: int
     sources: list[Uid]
@@ -62,11 +62,11 @@ class Copied(msgspec.Struct, frozen=True):
 
 
 class MessagesGoneError(EspError):
-    """Some of the messages do not exist any more, and all were wanted."""
+    """Some of the messages do not exist any more, but all were wanted."""
 
 
 class Messages:
-    """Changes messages; one for each process."""
+    """Changes messages; one object for each process."""
 
     def __init__(
         self, database: Database, maildirs: Maildirs, notifier: Announcer, unlink_after: float
@@ -77,11 +77,11 @@ class Messages:
         self._unlink_after = unlink_after
 
     async def add_keywords(self, mailbox: MailboxId, keywords: tuple[str, ...]) -> None:
-        """Have the mailbox know keywords, so that there are bits for them.
+        """Add keywords to the mailbox, so that there are bits for them.
 
         Raises:
             NotFoundError: the mailbox was deleted.
-            LimitError: it would have too many.
+            LimitError: the mailbox would have too many.
         """
         async with self._database.transaction() as tx:
             locked = await _lock(tx, mailbox)
@@ -97,15 +97,15 @@ class Messages:
         *,
         settable: int = -1,
     ) -> Stored:
-        """Change flags; `bits` within `settable`, and no others are taken away by `replace`.
+        """Change flags: of `bits` only those within `settable`, and `replace` removes no others.
 
         Raises:
             NotFoundError: the mailbox was deleted.
         """
         refused: set[int] = set()
         after = own = modseq = ModSeq(0)
-        # RFC 7162 §3.1.3: UNCHANGEDSINCE is asked "for each message", which is changed or not by itself, so a piece may
-        # have a mod-sequence of its own. The question about a message and its change are under one lock.
+        # RFC 7162 §3.1.3: UNCHANGEDSINCE is tested "for each message", which is changed or not by itself, so a piece
+        # may have a mod-sequence of its own. The test of a message and its change are under one lock.
         for first in range(0, len(uids) or 1, TOGETHER):
             some = uids[first : first + TOGETHER]
             async with self._database.transaction() as tx:
@@ -151,9 +151,9 @@ class Messages:
         settable: int = -1,
         whole: bool = False,
     ) -> Copied:
-        """Copy messages with flags, keywords and internal date; all of those that still exist, or none.
+        """Copy messages with flags, keywords and internal date: all of them that still exist, or none.
 
-        Flags outside of `settable` are left behind. The account of `target` is charged.
+        Flags outside `settable` are not copied. The account of `target` is charged.
 
         Raises:
             MessagesGoneError: with `whole`, one does not exist any more.
@@ -165,7 +165,7 @@ class Messages:
     async def move(
         self, source: MailboxId, target: MailboxId, uids: list[int], *, settable: int = -1
     ) -> Copied:
-        """Move messages: as `copy`, and they are gone from `source` in the same transaction.
+        """Move messages: like `copy`, and they are expunged from `source` in the same transaction.
 
         Raises:
             NotFoundError: one of the mailboxes was deleted.
@@ -173,7 +173,7 @@ class Messages:
         return await self._copy(source, target, uids, settable, move=True)
 
     async def move_all(self, source: MailboxId, target: MailboxId) -> None:
-        """Move every message that is there now, in pieces: when this is cut off, each is in one of the two mailboxes.
+        """Move every message that is there now, in pieces; if cut off, each message is in one of the two mailboxes.
 
         Raises:
             NotFoundError: one of the mailboxes was deleted.
@@ -247,7 +247,7 @@ class Messages:
                 copies = [copy for copy in copies if copy.row.uid in there]
                 copied, changes = await self._record(change, copies, linking, wanted)
         except UnavailableError:
-            # Whether the commit took place is not known: an orphan is found by the janitor, a lost file by nobody.
+            # Whether the commit took place is unknown: an orphan is found by the janitor, a lost file by nobody.
             raise
         except EspError:
             await asyncio.wait([linking])
@@ -257,7 +257,7 @@ class Messages:
                 )
             raise
         finally:
-            # Who gives up does not wait for the thread, which goes on; the janitor finds what it makes.
+            # On failure, do not wait for the thread, which goes on; the janitor finds what it makes.
             linking.cancel()
             await asyncio.gather(linking, return_exceptions=True)
         late = linking.result().difference(copied.sources)  # expunged before the transaction
@@ -288,7 +288,7 @@ class Messages:
                 raise MessagesGoneError("Some of the messages were expunged")
             changes = [(target.id, copied.modseq)]
             if change.move:
-                source = await _lock(tx, change.source)  # counted anew when it is the target as well
+                source = await _lock(tx, change.source)  # counted again if it is the target as well
                 expunged = await sql.expunge(
                     tx,
                     source,
@@ -298,7 +298,7 @@ class Messages:
                     keep_contents=source.account == target.account,
                 )
                 changes.append((source.id, expunged.modseq))
-            # A row without a file must be impossible: this is waited for before the commit.
+            # A row without a file must be impossible: the files are waited for before the commit.
             if not await linking >= set(copied.sources):
                 raise _FilesGoneError("A message has no file")
         return copied, changes
@@ -312,7 +312,7 @@ class Messages:
         return copies
 
     async def _link(self, target: Mailbox, copies: "list[_Copy]") -> set[Uid]:
-        """Make the files, and return the UIDs of the sources that were there."""
+        """Make the files, and return the UIDs of the sources that had one."""
         folder = maildir.folder(target.home, target.directory)
         with file_errors():
             there = await self._maildirs.link(
@@ -335,27 +335,27 @@ class _Copy(NamedTuple):
     source: str
     """Where the file is."""
     path: str
-    """Where it will be, too."""
+    """Where the copy will be, and its file."""
 
 
 class _Change(NamedTuple):
     source: MailboxId
     target: MailboxId
     modseq: ModSeq
-    """The highest of `source` when its messages were read."""
+    """The highest mod-sequence of `source` when its messages were read."""
     settable: int
     charged: AccountId | None
     move: bool
 
 
 def path_of(mailbox: Mailbox, row: sql.Row) -> str:
-    """Return where a message's file is, below the root of all Maildirs."""
+    """Return the path of a message's file, below the root of all Maildirs."""
     folder = maildir.folder(mailbox.home, mailbox.directory)
     return maildir.file_path(folder, row.file, row.file_flags)
 
 
 def removal_of(mailbox: Mailbox, after: float) -> sql.Removal:
-    """Return what becomes of the files of a mailbox's messages when these are removed."""
+    """Return what becomes of the files of a mailbox's messages when the messages are removed."""
     return sql.Removal(folder=maildir.folder(mailbox.home, mailbox.directory), after=after)
 
 
@@ -370,7 +370,7 @@ async def _check_quota(connection: Connection, account: AccountId, rows: Sequenc
 
 
 async def _reread(tx: Connection, source: Mailbox, copies: "list[_Copy]") -> "list[_Copy]":
-    """Return copies of messages as they are now; those expunged meanwhile are left out."""
+    """Return the copies with the messages as they are now; those expunged meanwhile are left out."""
     now = {row.uid: row for row in await sql.rows(tx, source, [copy.row.uid for copy in copies])}
     return [copy._replace(row=now[copy.row.uid]) for copy in copies if copy.row.uid in now]
 
@@ -410,7 +410,7 @@ async def _add_copies(
         settable=settable,
         adopted=adopted,
     )
-    # The linked files have no letters of keywords, which are others in each mailbox, and those of system flags are from
+    # The linked files have no letters of keywords, which differ in each mailbox. Their letters of system flags are from
     # before the mailbox was locked: somebody may have changed them since.
     wrong = {
         copy.row.uid

@@ -1,9 +1,9 @@
 """The mailboxes that this process has open: one Rust index each, shared by all sessions that selected it.
 
-In: a mailbox to open, word from other processes, a session that wants to know. Out: an index that is as new as
-PostgreSQL, and a call to whoever listens when it became newer. An index stays warm for a while after its last session,
-within a memory bound, so that selecting again costs what has changed since; that of a large mailbox is left in the
-database for processes to come (docs/adr/0007-large-indexes-are-kept.md).
+In: a mailbox to open, notifications from other processes, a session that wants to know. Out: an index that is as new
+as PostgreSQL, and a call to every listener when it has changed. An index stays warm for a while after its last session,
+within a memory bound, so that selecting again costs only what has changed since. The index of a large mailbox is stored
+in the database for other processes (docs/adr/0007-large-indexes-are-kept.md).
 """
 
 import asyncio
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WARM_OCTETS = 64 * 1024 * 1024
-"""Of indexes without a session; the one that was used last may be larger."""
+"""Octets of all indexes without a session; the one that was used last may be larger."""
 WARM_SECONDS = 600.0
 OVERHEAD = 4096
-"""Octets that an index takes of which the mailbox is empty: very many small ones are bounded, too."""
+"""Octets that the index of an empty mailbox takes: counted so that very many small indexes are bounded, too."""
 WORTH_HALVING = 5_000
-"""UIDs; so many messages are there sooner when two connections read them, each a process of PostgreSQL's."""
+"""UIDs; so many messages are read faster over two connections, each to a process of PostgreSQL."""
 WORTH_KEEPING = 5_000
-"""Messages; whoever has read so many leaves its index to those who come."""
+"""Messages; a process that has read so many stores the index for others."""
 KEEP_AFTER = 1.0
-"""Seconds: the client that waited for the index is served first."""
+"""Seconds before it is stored: the client that waited for the index is served first."""
 
 log = get_logger(__name__)
 
 
 class OpenMailbox:
-    """An index and those who want to hear when it has become newer."""
+    """An index, and the listeners to call when it has changed."""
 
     __slots__ = (
         "_behind",
@@ -75,35 +75,35 @@ class OpenMailbox:
         self.users = 0
         self.released = 0.0
         self.warm_octets = 0
-        """How large it was when its last session left."""
+        """The size of the index when its last session left."""
         self.deleted = False
         self.account = mailbox.account
         self.acl_version = mailbox.acl_version
-        """Of its access control list, as of `index`: who finds it changed asks for its rights anew."""
+        """Version of the access control list, as of `index`; a session that sees another looks up its rights again."""
         self._database = database
         self._maybe_kept = mailbox.messages >= WORTH_KEEPING
         self._unkept = 0
-        """Messages and changes that were read and that no kept index has."""
+        """Messages and changes that were read but are in no stored index."""
         self._behind = 1
         self._filling = asyncio.Lock()
 
     @property
     def is_behind(self) -> bool:
-        """Whether something is known to have changed that the index lacks."""
+        """Whether the index is known to lack a change."""
         return self._behind > self.index.modseq
 
     def heard(self, modseq: int) -> None:
-        """Take word that the mailbox has come to a mod-sequence."""
+        """Take the notification that the mailbox has reached a mod-sequence."""
         self._behind = max(self._behind, modseq)
 
     @property
     def worth_keeping(self) -> bool:
-        """Whether `keep` would save others much."""
+        """Whether `keep` would save other processes much."""
         messages = self.index.messages
         return messages >= WORTH_KEEPING and self._unkept >= max(WORTH_KEEPING, messages // 10)
 
     async def keep(self) -> None:
-        """Leave the index, as it is now, to other processes and those to come.
+        """Store the index, as it is now, for other and later processes.
 
         Raises:
             UnavailableError: PostgreSQL does not answer.
@@ -115,7 +115,7 @@ class OpenMailbox:
         self._unkept -= unkept
 
     async def refresh(self, *, ask: bool = False) -> None:
-        """Bring the index up to date, if it is known to be behind, or in any case with `ask`.
+        """Bring the index up to date if it is known to be behind, or in any case with `ask`.
 
         Raises:
             NotFoundError: the mailbox was deleted.
@@ -141,7 +141,7 @@ class OpenMailbox:
             self._tell()
 
     async def take_recent(self, mailbox: Mailbox) -> None:
-        """Have for this process what nobody has been told of, as `mailbox` says; it is for the session that asks first.
+        """Take \\Recent of the messages that no session was told of, by `mailbox`; the session that asks first gets it.
 
         Raises:
             UnavailableError: PostgreSQL does not answer.
@@ -155,7 +155,7 @@ class OpenMailbox:
             self.index.grant_recent(*taken)
 
     async def expunged_since(self, modseq: int) -> tuple[str, ...] | None:
-        """Return sequence-sets of the UIDs expunged after a mod-sequence, `None` when that is not remembered.
+        """Return sequence-sets of the UIDs expunged after a mod-sequence, or `None` if that is not remembered.
 
         Raises:
             NotFoundError: the mailbox was deleted.
@@ -165,7 +165,7 @@ class OpenMailbox:
             return await mailboxes_sql.expunged_since(connection, self.mailbox, ModSeq(modseq))
 
     async def _has_changed(self) -> bool:
-        # Mostly nothing has, and one cheap statement says so.
+        # Mostly nothing has changed, and one cheap statement shows it.
         async with self._database.connection() as connection:
             modseq = await mailboxes_sql.modseq(connection, self.mailbox)
         if modseq is None:
@@ -187,7 +187,7 @@ class OpenMailbox:
                 await self._read_halves(uids, after)
             if index.fed_modseq > state.modseq:
                 # A message was changed between the statements, which seldom happens. All sessions must be told the same
-                # of a mod-sequence (RFC 7162 §3.1), so the lot is read again as it is at one moment.
+                # of a mod-sequence (RFC 7162 §3.1), so everything is read again as of one moment.
                 index.abandon()
                 async with self._database.connection() as connection:
                     async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -208,7 +208,7 @@ class OpenMailbox:
         )
         self._unkept += len(uids) + len(state.changed) + len(state.expunged)
         self.acl_version = state.acl_version
-        if self._behind == heard:  # else there was word of something newer than what was read
+        if self._behind == heard:  # otherwise a newer change was notified than what was read
             self._behind = state.modseq
 
     async def _begin_with_kept(self, connection: Connection) -> None:
@@ -223,8 +223,8 @@ class OpenMailbox:
             self.index.commit(modseq=kept.modseq, uidnext=kept.uidnext, keywords=(), complete=True)
 
     async def _lacking(self, connection: Connection) -> tuple[State, range, int]:
-        """Return how far the mailbox is, of which UIDs that does not tell all, and the mod-sequence after which those
-        were changed."""
+        """Return the mailbox's state, a range of UIDs that it does not say enough about, and a mod-sequence: messages
+        in that range that were changed after it are to be read."""
         known = ModSeq(self.index.modseq)
         state = await mailboxes_sql.state(connection, self.mailbox, known)
         if known and state.remembers(known):
@@ -234,17 +234,17 @@ class OpenMailbox:
         return state, range(state.uidnext), 0
 
     async def _settle_recent(self, connection: Connection, state: State) -> None:
-        # Before a session is told of the messages, so that none in another process has them too.
+        # Before a session is told of the messages, so that no session in another process has them as recent, too.
         self.index.leave_recent(state.first_recent)
         if state.first_recent < state.uidnext and self.index.takes_recent:
             await self._take_recent(connection)
 
     async def _read_halves(self, uids: range, after: int) -> None:
-        """Feed the rows, read by two connections at once."""
+        """Feed the rows, which two connections read at the same time."""
         middle = (uids.start + uids.stop) // 2
         second = asyncio.create_task(self._read_second(range(middle, uids.stop), after))
         try:
-            # No connection is held while another one is waited for: filling many mailboxes must not come to a stop.
+            # No connection is held while another one is waited for: filling many mailboxes must not deadlock.
             async with self._database.connection() as connection:
                 await self._copy(connection, self._feed, range(uids.start, middle), after)
             for octets in await second:
@@ -267,7 +267,7 @@ class OpenMailbox:
         await messages_sql.copy_rows(connection, self.account, self.mailbox, sink, uids=uids, after=after)
 
     async def _feed(self, octets: bytes) -> None:
-        self.index.feed(bytes(octets))  # asyncpg hands out its own bytearray
+        self.index.feed(bytes(octets))  # asyncpg passes its own bytearray, and uses it again
 
     def _tell(self) -> None:
         for listener in tuple(self.listeners):
@@ -284,7 +284,7 @@ class OpenMailboxes:
         self._poll_interval = poll_interval
         self._open: dict[MailboxId, OpenMailbox] = {}
         self._warm: dict[MailboxId, OpenMailbox] = {}
-        """Those without a session, in the order in which they lost their last."""
+        """Those without a session, in the order in which they lost their last session."""
         self._warm_octets = 0
         self._refreshing: dict[MailboxId, asyncio.Task[None]] = {}
         self._keeping: dict[MailboxId, asyncio.Task[None]] = {}
@@ -295,7 +295,7 @@ class OpenMailboxes:
         self._outage = Outage()
 
     def start(self) -> None:
-        """Begin to look for changes of which nobody told."""
+        """Begin to look for changes that were not notified."""
         self._poller = lasting.start("open-mailboxes", self._poll)
 
     async def close(self) -> None:
@@ -349,7 +349,7 @@ class OpenMailboxes:
                 self._shrink()
 
     def heard(self, mailbox: MailboxId, modseq: ModSeq) -> None:
-        """Take word of a change that this process has made itself."""
+        """Note a change that this process has made itself."""
         self._heard([(mailbox, modseq)])
 
     def _heard(self, changes: Changes) -> None:
@@ -358,7 +358,7 @@ class OpenMailboxes:
             if opened is None or opened.index.modseq >= modseq:
                 continue
             opened.heard(modseq)
-            # Without a listener it is enough to know: the next command, or the next SELECT, brings it up to date.
+            # Without a listener it is enough to note it: the next command, or the next SELECT, brings it up to date.
             if opened.listeners and mailbox not in self._refreshing:
                 self._refreshing[mailbox] = asyncio.create_task(self._refresh(opened))
 
@@ -386,10 +386,10 @@ class OpenMailboxes:
             self._keeping.pop(opened.mailbox, None)
 
     def _connection_changed(self, _: bool) -> None:
-        self._look_now.set()  # word may have been lost until now, or will be from now on
+        self._look_now.set()  # notifications may have been lost until now, or will be from now on
 
     async def _prepare(self) -> None:
-        """Have PostgreSQL plan what SELECT asks of it, before the first client waits for that."""
+        """Have PostgreSQL plan the statements of SELECT before the first client waits for that."""
         nobody, nothing = AccountId(0), MailboxId(0)
         try:
             async with self._database.connection() as connection:
@@ -439,7 +439,7 @@ class OpenMailboxes:
             self._forget(oldest)
 
     def _take(self, mailbox: MailboxId) -> None:
-        """Count an index out of those without a session, if it is one."""
+        """Take an index out of those without a session, if it is one of them."""
         if (warm := self._warm.pop(mailbox, None)) is not None:
             self._warm_octets -= warm.warm_octets
 

@@ -1,8 +1,7 @@
-"""Passwords: what is kept of one, and whether a shown one is it (argon2id, RFC 9106; SCRAM, RFC 7677).
+"""Passwords: what is stored of one, and whether a given one matches (argon2id, RFC 9106; SCRAM, RFC 7677).
 
-In: a password as typed. Out: `NewPassword` for the database, or yes and no. The work is slow on purpose and
-done by few threads, each of which needs the memory of one hash; who comes when too many wait is told to
-come again.
+In: a password as typed. Out: `NewPassword` for the database, or yes and no. The work is slow on purpose and done by few
+threads, each of which needs the memory of one hash. When too many callers wait, the next is told to come again.
 """
 
 import asyncio
@@ -23,21 +22,21 @@ from esp.storage.postgres.directory import NewPassword
 R = TypeVar("R")
 
 MEMORY = 19 * 1024
-"""KiB. With two passes the least that OWASP's password storage guide names; 20 ms of one core."""
+"""KiB. With two passes, this is the least that OWASP's password storage guide names; 20 ms of one core."""
 PASSES = 2
 SCRAM_ITERATIONS = 10_000
-"""RFC 7677 §4 wants 4096 at least; the client does them too, at every login."""
+"""RFC 7677 §4 asks for 4096 at least; the client computes them too, at every login."""
 LONGEST_PASSWORD = 1024
 """Octets."""
 LONGEST_WAIT = 10.0
 MOST_WAITING = 500
 
 _NOBODY = f"$argon2id$v=19$m={MEMORY},t={PASSES},p=1$AAAAAAAAAAAAAAAAAAAAAA$" + "A" * 43
-"""A hash that no password has; comparing with it takes as long as with any."""
+"""A hash that no password has; comparing with it takes as long as with any other."""
 
 
 class Passwords:
-    """Hashes and compares in threads of its own; `close` ends them."""
+    """Hashes and compares in its own threads; `close` ends them."""
 
     def __init__(self, threads: int = 0) -> None:
         count = threads or min(os.cpu_count() or 1, 4)
@@ -69,19 +68,19 @@ class Passwords:
             self._free.release()
 
     async def matches(self, kept: str | None, password: str) -> bool:
-        """Return whether `password` is the one kept; takes as long when none is. Within a `turn`."""
+        """Return whether `password` matches the hash; takes as long when there is none. Call it within a `turn`."""
         return await self._run(lambda: self._matches(kept, password))
 
     def outdated(self, kept: str) -> bool:
-        """Return whether the hash was made with other parameters than today's."""
+        """Return whether the hash was made with other parameters than the current ones."""
         return self._hasher.check_needs_rehash(kept)
 
     async def rehashed(self, password: str) -> str:
-        """Return today's hash of a password. Within a `turn`."""
+        """Return the hash of a password with the current parameters. Call it within a `turn`."""
         return await self._run(lambda: self._hasher.hash(prepared(password)))
 
     async def new(self, password: str) -> NewPassword:
-        """Return what to keep of a password.
+        """Return what to store of a password.
 
         Raises:
             InvalidError: it is empty, too long, or has characters that cannot be used.
@@ -94,7 +93,7 @@ class Passwords:
             return await self._run(lambda: self.kept(text))
 
     def kept(self, text: str) -> NewPassword:
-        """Return what to keep of a prepared password, working here and now."""
+        """Return what to store of a prepared password; computed in the calling thread."""
         scram = scram_credentials(text, secrets.token_bytes(16), SCRAM_ITERATIONS)
         return NewPassword(
             password_hash=self._hasher.hash(text),
@@ -105,7 +104,7 @@ class Passwords:
         )
 
     def close(self) -> None:
-        """End the threads once they have finished what they do."""
+        """End the threads once they have finished their work."""
         self._threads.shutdown(wait=False)
 
     def _matches(self, kept: str | None, password: str) -> bool:

@@ -1,7 +1,7 @@
-"""Who is logged in with what: a session ends when its account is disabled, removed, or has another password.
+"""Who is logged in, and how: a session ends when its account is disabled, removed, or gets another password.
 
-In: principals that came and went, word that the directory changed. Out: a call to those that may stay no longer. Word
-may be lost, so the directory is looked at from time to time as well.
+In: principals that came and went, notifications that the directory changed. Out: a call for each login that may not
+stay. Notifications may be lost, so the directory is also looked at from time to time.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ class Presence:
         self._present: dict[AccountId, dict[Leave, bytes]] = {}
         self._changed = asyncio.Event()
         self._concerned: set[AccountId] | None = set()
-        """Accounts that there was word of; `None`: it may be about any."""
+        """Accounts that notifications were about; `None`: any account may have changed."""
         self._task: asyncio.Task[None] | None = None
         self._outage = Outage()
         notifier.subscribe_directory(self._heard)
 
     def start(self) -> None:
-        """Look from now on."""
+        """Begin to look."""
         self._task = lasting.start("presence", self._look_always)
 
     async def close(self) -> None:
@@ -50,7 +50,7 @@ class Presence:
         await lasting.stop(self._task)
 
     def enter(self, principal: Principal, leave: Leave) -> None:
-        """Count a login in; `leave` is called when it is worth nothing any more, and must not block."""
+        """Count a login in; `leave` is called when it is no longer valid, and must not block."""
         self._present.setdefault(principal.account, {})[leave] = principal.credentials
 
     def exit(self, principal: Principal, leave: Leave) -> None:
@@ -72,7 +72,7 @@ class Presence:
             await until_look(self._changed, self._notifier, self._poll_interval)
             concerned, self._concerned = self._concerned, set()
             try:
-                # Without word it is by the clock: some may have been lost.
+                # Without a notification it is time for a regular look: some may have been lost.
                 await self._look(concerned or None)
             except EspError as error:
                 self._concerned = None

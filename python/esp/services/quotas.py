@@ -1,7 +1,7 @@
 """What accounts keep and may keep: asked, set, and watched (RFC 9208).
 
 In: a principal and a quota root: the empty name for its own account, or an account's address. Out: a `Quota`. Nothing
-is admitted or refused here: that is done in the transaction that adds messages, under the account's lock.
+is admitted or refused here: that is decided in the transaction that adds messages, under the account's lock.
 """
 
 from collections.abc import Collection, Mapping
@@ -28,7 +28,7 @@ log = get_logger(__name__)
 
 
 class Root(msgspec.Struct, frozen=True):
-    """A quota root: an account, by the name under which it was asked for."""
+    """A quota root: an account, with the name under which the client asked for it."""
 
     name: str
     quota: Quota
@@ -45,7 +45,7 @@ class Quotas:
         """Return what an account keeps and may keep.
 
         Raises:
-            NotFoundError: it was deleted.
+            NotFoundError: the account was deleted.
         """
         async with self._database.connection() as connection:
             return await rows.quota(connection, account)
@@ -56,17 +56,17 @@ class Quotas:
         return Root(name, await self.of(reached.mailbox.account))
 
     async def find(self, principal: Principal, name: str) -> Root:
-        """Return a root that the principal may see: its own, one of a mailbox it can read, or as an administrator any.
+        """Return a root that the principal may see: its own, one of a mailbox it can read, or any for an administrator.
 
         Raises:
-            NotFoundError: there is none, as far as it may know.
+            NotFoundError: there is none that the principal may know of.
         """
         async with self._database.connection() as connection:
             account = await self._account(connection, principal, name)
             return Root(name, await rows.quota(connection, account))
 
     async def limit(self, principal: Principal, name: str, limits: Mapping[str, int]) -> Root:
-        """Set the limits of a root; a resource that is not named has none then (RFC 9208 §4.1.3).
+        """Set the limits of a root; a resource that is not named is then unlimited (RFC 9208 §4.1.3).
 
         Raises:
             NoPermissionError: the principal is no administrator.
@@ -78,7 +78,7 @@ class Quotas:
         if unknown := limits.keys() - {STORAGE, MESSAGE}:
             raise InvalidError(f"There is no resource {min(unknown)}")
         octets = limits.get(STORAGE)
-        # In 63 bits, as the column is: a larger one is no limit that anybody could reach.
+        # The column has 63 bits; a larger limit is none that anybody could reach.
         octets = None if octets is None else min(octets * STORAGE_UNIT, 2**63 - 1)
         async with self._database.connection() as connection:
             account = await self._account(connection, principal, name)
@@ -102,13 +102,13 @@ class Quotas:
 
 
 class QuotaWatch:
-    """Says when an account fills up; what is delivered is looked at soon after, all else by the clock."""
+    """Warns when an account fills up; deliveries are looked at soon after, everything else by the clock."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def look(self, accounts: Collection[AccountId] | None = None) -> None:
-        """Warn once for each account (`None`: of all) that has become fuller than a level of `WARNINGS`."""
+        """Warn once for each of the accounts (`None`: all) whose usage has passed a level of `WARNINGS`."""
         async with self._database.connection() as connection:
             crossed = await sql.crossings(connection, accounts, WARNINGS)
         for one in crossed:

@@ -1,11 +1,11 @@
-"""A lost database, made again from the Maildirs.
+"""A lost database, rebuilt from the Maildirs.
 
 In: folders. Out: domains, accounts, mailboxes (from `esp-mailbox.json`), subscriptions and messages with their flags
-and dates. UIDs are given anew in the order in which the messages came, under a UIDVALIDITY greater than the old one, so
-that every client starts afresh (RFC 3501 §2.3.1.1). What no Maildir knows stays lost: passwords, aliases, quotas,
-mod-sequences. Accounts made again by an administrator beforehand keep what they have and get their mail.
+and dates. UIDs are assigned again in the order in which the messages came, under a UIDVALIDITY greater than the old
+one, so that every client starts afresh (RFC 3501 §2.3.1.1). What is in no Maildir stays lost: passwords, aliases,
+quotas, mod-sequences. Accounts that an administrator has created again keep what they have and get their mail.
 
-May be run again, and beside a living server: a file that has a message is passed over.
+It may be run again, and beside a live server: a file that has a message is passed over.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from esp.storage.postgres.pool import Database
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
-    """One mailbox that was made or filled."""
+    """One mailbox that was created or filled."""
 
     account: str
     mailbox: str
     uidvalidity: int
     messages: int
-    """That were given rows now."""
+    """Messages that were given rows by this run."""
     made: bool
     """Whether the mailbox itself was missing."""
 
@@ -39,7 +39,7 @@ async def rebuild(
     """Make rows for everything below the root, or below one account's folder, that has none.
 
     Raises:
-        OverQuotaError: an account that was there has a quota that its mail does not fit into.
+        OverQuotaError: an existing account has a quota that its mail does not fit into.
     """
     rebuilt: list[Rebuilt] = []
     maildirs = Maildirs(store, root)

@@ -1,8 +1,8 @@
-"""A message on its way in: who may send what to whom, and where it ends (RFC 5321 §3.3, RFC 2033).
+"""Incoming mail: who may send what to whom, and where it goes (RFC 5321 §3.3, RFC 2033).
 
 In: what a door read, stage by stage. Out: a transaction, or the error to answer with. Recipients are decided at RCPT
-and never later, so that after DATA nothing is refused that was accepted while something else is delivered. Tells
-nothing of wire codes.
+and never later, so that after DATA no accepted recipient is refused while others get the message. Reply codes are not
+known here.
 """
 
 import itertools
@@ -37,7 +37,7 @@ MAX_HOPS = 100
 
 
 class Directory(Protocol):
-    """Whose an address is (`services.directory`)."""
+    """Whose an address is (see `services.directory`)."""
 
     def remembered(self, recipient: Address) -> tuple[tuple[LocalTarget, ...], list[Quota]] | None: ...
     async def resolve(self, recipient: Address) -> Resolution: ...
@@ -54,17 +54,17 @@ class Deliverer(Protocol):
 
 
 class Located(msgspec.Struct, frozen=True):
-    """A recipient, with what its accounts keep."""
+    """A recipient, with the quotas of its accounts."""
 
     accepted: Accepted
     quotas: Sequence[Quota]
-    """One for each of its targets."""
+    """One for each of the recipient's targets."""
 
     def check(self, size: int) -> None:
-        """Find room for a message of so many octets.
+        """Check that there is room for a message of `size` octets.
 
         Raises:
-            OverQuotaError: one of the accounts has none.
+            OverQuotaError: one of the accounts has no room.
         """
         if not all(quota.fits(size) for quota in self.quotas):
             raise OverQuotaError("The mailbox is full")
@@ -78,7 +78,7 @@ class Located(msgspec.Struct, frozen=True):
 
 
 class Transaction:
-    """From MAIL to the end of DATA, or RSET."""
+    """A mail transaction, from MAIL to the end of DATA, or RSET."""
 
     __slots__ = ("accepted", "client", "id", "octets_left", "parameters", "reverse_path")
 
@@ -91,7 +91,7 @@ class Transaction:
         self.parameters = parameters
         self.accepted: list[Accepted] = []
         self.octets_left: int | None = None
-        """What the fullest of the recipients may still keep, as seen at RCPT."""
+        """What the fullest account of the recipients may still keep, as of RCPT."""
 
     def targets(self) -> list[LocalTarget]:
         """Return every inbox once, however many recipients lead to it."""
@@ -103,7 +103,7 @@ class Transaction:
 
 
 class Reception:
-    """Mail from anybody, for our own accounts only."""
+    """Mail from any client, for our own accounts only."""
 
     strip_bcc = False
 
@@ -120,13 +120,13 @@ class Reception:
         """Make it.
 
         Args:
-            directory: whose an address is.
+            directory: knows whose an address is.
             dispatch: makes messages durable.
-            hostname: ours.
+            hostname: our own.
             max_message_size: in octets.
             max_recipients: of one transaction.
-            numbers: what the receptions of one process number their transactions with, so that no two transactions
-                have the same id; by default, this one's alone.
+            numbers: numbers for the transactions, shared by the receptions of one process so that no two transactions
+                have the same id; by default, the reception has its own.
         """
         self._directory = directory
         self._dispatch = dispatch
@@ -148,10 +148,10 @@ class Reception:
         return Transaction(self._next_id(), client, reverse_path, parameters)
 
     async def authorise(self, transaction: Transaction) -> None:
-        """Let the client use its reverse-path: from outside, nobody can tell whose it is."""
+        """Let the client use its reverse-path: nobody can tell whose an address elsewhere is."""
 
     def rcpt_at_once(self, transaction: Transaction, recipient: Recipient) -> bool:
-        """Add a recipient if all about it is remembered, and tell whether it was; else `rcpt` has to ask.
+        """Add a recipient if all about it is remembered, and tell whether it was; otherwise call `rcpt`.
 
         Raises:
             TooManyRecipientsError, OverQuotaError: as `rcpt` says.
@@ -168,10 +168,10 @@ class Reception:
 
         Raises:
             TooManyRecipientsError: the transaction is full.
-            NotFoundError: the address is nobody's.
-            RelayDeniedError: it is elsewhere.
-            NoRouteError: it is elsewhere, and the client might send there.
-            AccountDisabledError: it is switched off.
+            NotFoundError: nobody has the address.
+            RelayDeniedError: the address is elsewhere.
+            NoRouteError: the address is elsewhere, and the client would be allowed to send there.
+            AccountDisabledError: the account is disabled.
             OverQuotaError: the account has no room for a message of the declared size.
             UnavailableError: the database does not answer.
         """
@@ -179,15 +179,15 @@ class Reception:
         _accept(transaction, await self.locate(recipient, transaction.client.principal))
 
     def remembered(self, recipient: Recipient) -> Located | None:
-        """Return where a recipient's mail goes, if nothing has to be asked for it."""
+        """Return where a recipient's mail goes, if that is remembered."""
         known = None if recipient.address is None else self._directory.remembered(recipient.address)
         return None if known is None else Located(Accepted(recipient, known[0]), known[1])
 
     async def locate(self, recipient: Recipient, principal: Principal | None = None) -> Located:
-        """Return where a recipient's mail goes, for a client that is `principal`, or that nobody knows.
+        """Return where a recipient's mail goes; the client is `principal`, or unknown.
 
         Raises:
-            EspError: as `rcpt` says, but for what depends on the transaction.
+            EspError: as `rcpt` says, except for what depends on the transaction.
         """
         decision = route(await self._resolve(recipient.address), authenticated=principal is not None)
         if isinstance(decision, EspError):
@@ -204,7 +204,7 @@ class Reception:
         parameters: MailParameters,
         recipients: Sequence[Located],
     ) -> Transaction:
-        """Return a transaction whose sender and recipients were accepted already."""
+        """Return a transaction whose reverse-path and recipients were accepted already."""
         transaction = Transaction(self._next_id(), client, reverse_path, parameters)
         for located in recipients:
             _add(transaction, located)
@@ -217,25 +217,25 @@ class Reception:
 
         Raises:
             MailLoopError: the message went through too many servers.
-            OverQuotaError: it is larger than was declared, and too large for one of the recipients.
+            OverQuotaError: the message is larger than was declared, and too large for one of the recipients.
             StorageFullError, UnavailableError: as `Dispatch.deliver` says.
         """
         self._check(transaction, arrived)
         try:
             return await self._deliver(transaction, transaction.targets(), body, arrived)
         except NotFoundError as error:
-            # A mailbox vanished since RCPT. The others are there: at the next attempt RCPT tells them apart.
+            # A mailbox was deleted after RCPT. The others exist: at the next attempt RCPT tells them apart.
             raise _later(error) from error
 
     async def data_for_each(
         self, transaction: Transaction, body: bytes | Spool, arrived: Arrived
     ) -> Sequence[EspError | None]:
-        """Deliver, and tell the outcome for each recipient, in their order (RFC 2033 §4.2)."""
+        """Deliver, and return the outcome for each recipient, in their order (RFC 2033 §4.2)."""
         try:
             self._check(transaction, arrived)
             await self._deliver(transaction, transaction.targets(), body, arrived)
         except (OverQuotaError, NotFoundError) as error:
-            # One recipient's trouble; the others must have their mail. A spooled body is gone with the first try.
+            # One recipient failed; the others must get the message. A spooled body is used up by the first try.
             if not isinstance(body, bytes) or len(transaction.accepted) == 1:
                 return [_later(error)] * len(transaction.accepted)
         except EspError as error:
@@ -267,7 +267,7 @@ class Reception:
         if address is None:
             return await self._directory.postmaster()
         resolution = await self._directory.resolve(address)
-        # RFC 5321 §4.5.1: every domain of ours has a postmaster, whether somebody made one or not.
+        # RFC 5321 §4.5.1: every domain of ours has a postmaster, even if no such address was created.
         if isinstance(resolution, NoSuchUser) and address.local_part.lower() == "postmaster":
             return await self._directory.postmaster()
         return resolution
@@ -293,7 +293,7 @@ class Reception:
         return await self._dispatch.deliver(incoming)
 
     def _trace_lines(self, transaction: Transaction, arrived: Arrived) -> bytes:
-        """Return the lines before the message; the same for every recipient, since they share one file."""
+        """Return the lines above the message; they are the same for all recipients, which share one file."""
         only = transaction.accepted[0].recipient.address if len(transaction.accepted) == 1 else None
         client = transaction.client
         return (
@@ -311,7 +311,7 @@ class Reception:
 
 
 def _accept(transaction: Transaction, located: Located) -> None:
-    """Add a recipient whose inboxes all have room, as far as is known before the message."""
+    """Add a recipient whose inboxes all have room, as far as that is known before the message."""
     located.check(max(transaction.parameters.size, 1))
     _add(transaction, located)
 
@@ -324,5 +324,5 @@ def _add(transaction: Transaction, located: Located) -> None:
 
 
 def _later(error: EspError) -> EspError:
-    """What befell one recipient is temporary for those it did not befall."""
+    """Make one recipient's permanent error a temporary one for the recipients that it does not concern."""
     return error if error.transient else UnavailableError("Delivery failed; try again")

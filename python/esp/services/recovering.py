@@ -1,7 +1,7 @@
-"""What a crash left in journals, brought back before anybody is served.
+"""Restoring what a crash left in journals, before any client is served.
 
-In: the journals of processes that are gone. Out: the files of all messages they have whose rows are there. A message
-without a row was not answered with 250 or OK, or was expunged since, or moved, and then it has a durable file elsewhere
+In: the journals of processes that have ended. Out: the files of all messages in them that have rows. A message without
+a row was not answered with 250 or OK, or it was expunged or moved since, and then it has a durable file elsewhere
 (docs/adr/0009-a-journal-for-small-messages.md).
 """
 
@@ -23,13 +23,13 @@ log = get_logger(__name__)
 
 
 async def recover(store: Store, database: Database) -> bool:
-    """Bring back what was left; what cannot be brought back now is left for the next start, and logged.
+    """Restore what was left; what cannot be restored now is logged, and left for the next start.
 
     Return whether nothing is left.
     """
     try:
         left = await asyncio.to_thread(store.left_journals)
-        # Each, whatever became of the one before.
+        # Every journal, whatever became of the one before.
         done = [await _replay(left, number, database) for number in range(left.count)]
         if not all(done):
             return False
@@ -41,7 +41,7 @@ async def recover(store: Store, database: Database) -> bool:
 
 
 async def _replay(left: LeftJournals, number: int, database: Database) -> bool:
-    """Bring back what one journal has, as far as possible; tell whether that is all."""
+    """Restore what is in one journal, as far as possible; tell whether that was all."""
     try:
         missing = await asyncio.to_thread(left.missing, number)
     except OSError as error:
@@ -58,7 +58,7 @@ async def _replay(left: LeftJournals, number: int, database: Database) -> bool:
 def _restore(
     left: LeftJournals, missing: Sequence[KeptMessage], there: Mapping[Place, str]
 ) -> tuple[int, str]:
-    """Write those messages again that should be there; return how many were, and what went wrong first."""
+    """Write those messages again that should exist; return how many were written, and the first failure."""
     restored, failure = 0, ""
     for message in missing:
         paths = [there[place] for path in message.paths if (place := place_of(path)) in there]
@@ -67,8 +67,8 @@ def _restore(
         try:
             left.restore(message, paths)
         except (OSError, ValueError) as error:
-            # One account's folder that is broken keeps nobody else's mail away. Its text only: an exception that is
-            # kept keeps this frame, and the journals with it, from others.
+            # A broken folder of one account must not keep other accounts' mail away. Only the text is kept: an
+            # exception would hold this frame, and with it the journals, which others may want.
             failure = failure or str(error)
         else:
             restored += 1
@@ -76,7 +76,7 @@ def _restore(
 
 
 async def _places(missing: Sequence[KeptMessage], database: Database) -> dict[Place, str]:
-    """Return the names that files of messages should have by now; a message that has no row is not among them."""
+    """Return the names that files of messages should have by now, except for messages that have no row."""
     wanted: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for message in missing:
         for path in message.paths:

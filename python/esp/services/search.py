@@ -1,9 +1,9 @@
-"""Searching a mailbox: Rust decides, this brings it what it asks for (RFC 3501 §6.4.4, RFC 5256).
+"""Searching a mailbox: Rust decides, and this module brings it what it needs (RFC 3501 §6.4.4, RFC 5256).
 
-Cheap keys (flags, dates, sizes, UIDs) are answered from the index alone, sorting, threading and the usual header fields
+Cheap keys (flags, dates, sizes, UIDs) are answered from the index alone; sorting, threading and the usual header fields
 from heads of a few hundred octets. Text is looked for in `content_index`, where a signature rules most messages out.
 A message that no worker has indexed yet is read from its file, so that the answer is right from the moment of delivery
-on. The program is whole: a key that the parser does not know never gets here.
+on. Every key of the program is supported: the parser refuses unknown ones.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from esp.storage.postgres import messages as sql
 from esp.storage.postgres.pool import Connection, Database
 
 AT_ONCE = 5_000
-"""Messages that are judged in less time than a thread takes to begin."""
+"""Messages that are searched in less time than a thread takes to start."""
 
 
 class Searching:
-    """Runs searches; one for each process, with the decoded text that they share."""
+    """Runs searches; one object for each process, with the decoded text that they share."""
 
     def __init__(self, database: Database, text_cache: int) -> None:
         self._database = database
@@ -42,10 +42,10 @@ class Searching:
         Args:
             view: the session's.
             index: of the view.
-            program: what is looked for.
+            program: the search criteria.
             order: for SORT and THREAD.
             threads: the contents of `program.threads`.
-            wanted: whether anybody still waits for the answer.
+            wanted: tells whether anybody still waits for the answer.
 
         Raises:
             UnavailableError: PostgreSQL does not answer.
@@ -58,7 +58,7 @@ class Searching:
                 break
             async with self._database.connection() as connection:
                 await self._bring(connection, index, need)
-            in_thread = True  # what the database does not have is read from files
+            in_thread = True  # contents that the database does not have are read from files
         return search
 
     async def _bring(self, connection: Connection, index: MailboxIndex, need: SearchNeed) -> None:

@@ -1,7 +1,7 @@
 """Access control lists: who may do what with a mailbox (RFC 4314).
 
-In: a principal with the right `a`, a mailbox's name, identifiers and letters as clients write them. Out: the list,
-which every process has heard of a moment after it changed.
+In: a principal with the right `a`, a mailbox's name, identifiers and letters as clients write them. Out: the list; all
+processes are notified a moment after it changed.
 """
 
 import msgspec
@@ -20,11 +20,11 @@ from esp.storage.postgres import mailboxes as sql
 from esp.storage.postgres.pool import Connection, Database
 
 MOST_GRANTS = 500
-"""Entries of one mailbox."""
+"""Entries for one mailbox."""
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """A mailbox whose list is another now, and the mod-sequence that this gave it."""
+    """A mailbox whose list was changed, and the mod-sequence of that change."""
 
     mailbox: MailboxId
     modseq: ModSeq
@@ -38,7 +38,7 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class Grantable(msgspec.Struct, frozen=True):
-    """What an identifier always has, and can be given (RFC 4314 §3.4)."""
+    """The rights an identifier always has, and those it can be given (RFC 4314 §3.4)."""
 
     reached: Reached
     required: Rights
@@ -53,12 +53,12 @@ class Sharing:
         self._notifier = notifier
 
     async def change(self, principal: Principal, name: str, identifier: str, change: str) -> Changed:
-        """Give an identifier rights, add some (`+…`), or take some away (`-…`); with none left, its entry goes.
+        """Set an identifier's rights, add some (`+…`), or remove some (`-…`); with none left, its entry is removed.
 
         Raises:
             NotFoundError: there is no such mailbox, or no such account.
-            NoPermissionError: the principal may not.
-            InvalidError: a letter is no right, or the identifier is none.
+            NoPermissionError: the principal may not change the list.
+            InvalidError: a letter is no right, or the identifier is invalid.
         """
         sign = change[:1] if change[:1] in {"+", "-"} else ""
         wanted = rights.parse(change.removeprefix(sign))
@@ -76,16 +76,16 @@ class Sharing:
             if granted:
                 await acl.put(tx, mailbox, Grant(account, "", negative, granted))
             else:
-                # An entry without rights says nothing that its absence does not: it only fills the list.
+                # An entry without rights means the same as no entry: it would only fill the list.
                 await acl.remove(tx, mailbox, account, negative=negative)
         return await self._tell(mailbox, account)
 
     async def revoke(self, principal: Principal, name: str, identifier: str) -> Changed:
-        """Remove an identifier's entry; the owner has all rights then.
+        """Remove an identifier's entry; without an entry, the owner has all rights.
 
         Raises:
             NotFoundError: there is no such mailbox, or no such account.
-            NoPermissionError: the principal may not.
+            NoPermissionError: the principal may not change the list.
         """
         async with self._database.transaction() as tx:
             mailbox = await self._administered(tx, principal, name)
@@ -98,7 +98,7 @@ class Sharing:
 
         Raises:
             NotFoundError: there is no such mailbox.
-            NoPermissionError: the principal may not.
+            NoPermissionError: the principal may not read the list.
         """
         async with self._database.connection() as connection:
             reached = await access.reach(connection, principal, name, Rights.ADMINISTER)
@@ -113,7 +113,7 @@ class Sharing:
 
         Raises:
             NotFoundError: there is no such mailbox, or no such account.
-            NoPermissionError: the principal may not.
+            NoPermissionError: the principal may not read the list.
         """
         async with self._database.connection() as connection:
             reached = await access.reach(connection, principal, name, Rights.ADMINISTER)
@@ -133,7 +133,7 @@ class Sharing:
             return await access.reach_any(connection, principal, name, access.ANY_RIGHT)
 
     async def rights_now(self, principal: Principal, mailbox_id: MailboxId) -> tuple[Rights, int]:
-        """Return what the principal may do with a mailbox by now, and the version of the list that says so.
+        """Return the principal's current rights on a mailbox, and the version of the list that they come from.
 
         Raises:
             NotFoundError: the mailbox was deleted.
@@ -149,7 +149,7 @@ class Sharing:
     async def _tell(self, mailbox: Mailbox, concerned: AccountId | None) -> Changed:
         changed = Changed(mailbox.id, ModSeq(mailbox.highest_modseq + 1))
         await self._notifier.publish([(changed.mailbox, changed.modseq)])
-        # RFC 5465 §5.4: to whoever gains or loses the right to see it, the name comes or goes.
+        # RFC 5465 §5.4: for users that gain or lose the right to see the mailbox, its name comes or goes.
         await self._notifier.publish_account(AccountChange(EVERYBODY if concerned is None else concerned))
         return changed
 
@@ -159,7 +159,7 @@ def _of(grants: list[Grant], account: AccountId | None, *, negative: bool) -> Gr
 
 
 def _assumed(mailbox: Mailbox, account: AccountId | None, *, negative: bool) -> Rights:
-    # An owner without an entry has all: `-w` takes one of them away.
+    # An owner without an entry has all rights: `-w` takes one of them away.
     return ALL if account == mailbox.account and not negative else Rights.NONE
 
 
@@ -167,7 +167,7 @@ async def _identified(connection: Connection, identifier: str) -> tuple[AccountI
     """Return the account that an identifier names, and whether its rights are negative (RFC 4314 §2).
 
     Raises:
-        InvalidError: there is no identifier.
+        InvalidError: the identifier is empty.
         NotFoundError: nobody has this name.
     """
     negative = identifier.startswith("-")

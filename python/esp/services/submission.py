@@ -1,4 +1,4 @@
-"""Mail from our own users (RFC 6409): they send as themselves, and what their message lacks is added."""
+"""Mail from our own users (RFC 6409): they send as themselves, and missing header fields are added."""
 
 from esp.core.envelope import Arrived
 from esp.core.errors import SenderDeniedError
@@ -8,7 +8,7 @@ from esp.services.reception import Reception, Transaction
 class Submission(Reception):
     """Mail from principals."""
 
-    # RFC 6409 §8 allows it; RFC 5322 §3.6.3 wants it, and a client that leaves it in does not know better.
+    # RFC 6409 §8 allows it, and RFC 5322 §3.6.3 asks for it: a client that leaves Bcc in does not know better.
     strip_bcc = True
 
     async def authorise(self, transaction: Transaction) -> None:

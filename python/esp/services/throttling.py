@@ -1,8 +1,8 @@
-"""How often a password may be guessed: failures counted for each address and for each client.
+"""How often a password may be guessed: failures are counted for each address and for each client.
 
-In: an address and where its client is. Out: nothing, or `ThrottledError`. The counts are shared through Redis
-and kept in memory too, so that a Redis that is away loosens nothing in this process. A client from where the
-address was logged in lately is not held up by the failures of others, or anybody could lock anybody out.
+In: an address, and where its client is. Out: nothing, or `ThrottledError`. The counts are shared through Redis and also
+kept in memory, so that the limits of this process hold while Redis is away. A client from a place where the address
+logged in lately is not held up by the failures of others, or anybody could lock anybody out.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ CAPACITY = 100_000
 REDIS_TIMEOUT = 1.0
 TOLD = 10_000
 TOLD_FOR = 1.0
-"""Seconds for which the failures that other processes counted are believed, so that a client that logs in again and
-again does not cost a question each time; a failure here ends that, and our own counts are never late."""
+"""Seconds for which failure counts from Redis are believed, so that a client that logs in again and again does not
+cost a query each time. A failure here ends that time, and our own counts are always current."""
 
 _Keys = tuple[str, str, str]
 
@@ -38,7 +38,7 @@ log = get_logger(__name__)
 
 
 class Throttle:
-    """Counts failures in a window that begins with the first."""
+    """Counts failures in a window that begins with the first failure."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Throttle:
         self._outage = Outage()
 
     async def check(self, address: str, remote: str) -> None:
-        """Return when an attempt may be made.
+        """Check that an attempt may be made.
 
         Raises:
             ThrottledError: too many have failed for this address, or from this client.
@@ -93,7 +93,7 @@ class Throttle:
             await pipeline.execute()
 
     async def succeeded(self, address: str, remote: str) -> None:
-        """Remember that the address's owner comes from there."""
+        """Remember that the address's owner logs in from there."""
         known = _keys(address, remote)[2]
         now = self._clock()
         if self._known.get(known, now):
@@ -105,7 +105,7 @@ class Throttle:
             await self._redis.set(known, b"1", ex=KNOWN_FOR)
 
     async def _told(self, address: str, remote: str) -> "tuple[_Keys, tuple[int, ...]]":
-        """Return the keys of an attempt and what Redis says of them, of late."""
+        """Return the keys of an attempt and the counts that Redis had for them recently."""
         now = self._clock()
         told = self._told_lately.get((address, remote), now)
         if told is None:
@@ -127,12 +127,12 @@ class Throttle:
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:
-        """A conversation with Redis that ends in time, and whose failure is no failure of the login."""
+        """Bound a conversation with Redis in time; if it fails, the login does not."""
         try:
             async with asyncio.timeout(REDIS_TIMEOUT):
                 yield
         except (RedisError, OSError, TimeoutError) as error:
-            # Each login must not wait for a dead server; one try a second finds it again.
+            # Not every login must wait for a dead server; one try a second finds out when it is back.
             self._quiet_until = self._clock() + 1.0
             if self._outage.begins():
                 log.warning("login_throttle_without_redis", error=repr(error))
@@ -142,14 +142,14 @@ class Throttle:
 
 
 def _keys(address: str, remote: str) -> _Keys:
-    # Hashed: what was typed as a name is of any length and may have been a password.
+    # Hashed: what was typed as a name is of any length, and may have been a password.
     name = hashlib.sha256(address.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     network = client_network(remote)
     return f"esp:login:address:{name}", f"esp:login:client:{network}", f"esp:login:known:{name}:{network}"
 
 
 def client_network(remote: str) -> str:
-    """Return what stands for one client: an IPv4 address, an IPv6 /64, or the text itself."""
+    """Return what stands for one client: an IPv4 address, an IPv6 /64, or the text itself if it is no address."""
     try:
         address = ip_address(remote)
     except ValueError:
@@ -157,6 +157,6 @@ def client_network(remote: str) -> str:
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return str(address.ipv4_mapped)
-        # One customer has a /64 at least, and all of its addresses for the asking.
+        # One customer has a /64 at least, and can use all of its addresses.
         return f"{IPv6Address(int(address) >> 64 << 64)}/64"
     return str(address)

@@ -1,13 +1,13 @@
-"""What keeps Maildir and database together behind the doors' backs.
+"""Background work that keeps Maildir and database in agreement.
 
 In: outbox rows, and what crashes leave. Out: file names that show the flags, cards that show the names, files and
-descriptions that are gone, orphans put aside.
+content rows removed, orphans put aside.
 
 **Orphans.** The file comes first and its row second (`dispatch`), so a crash between them leaves a file without a row.
-Its sender never got a 250 and tries again: adopting the file would show the message twice. The janitor therefore moves
+The client never got a 250 and tries again: adopting the file would show the message twice. The janitor therefore moves
 it to `<storage.path>/quarantine`, where an administrator can look at it; `check` with `adopt` turns files into messages
-(for mail restored from a backup, or left by another program). Only names of our own making are touched, none younger
-than the grace period, since its delivery may still be under way, and none that waits to be unlinked.
+(for mail restored from a backup, or left by another program). Only names that ESP made are touched, none younger than
+the grace period, since its delivery may still be under way, and none that waits to be unlinked.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ from esp.telemetry.log import cause_of, get_logger
 GRACE = 3600.0
 """Seconds; far longer than any delivery takes from its file to its rows."""
 WINDOW = 7 * 86400.0
-"""The janitor passes over folders in which nothing changed for so long: it was here since."""
+"""Seconds; the janitor passes over folders that have not changed for so long: it has looked at them since."""
 TMP_AGE = 36 * 3600.0
-"""As the Maildir paper has it: a file in `tmp` that old is nobody's."""
+"""Seconds; by the Maildir paper, a file in `tmp` that is so old belongs to nobody."""
 SECOND = 1_000_000_000
 
 log = get_logger(__name__)
@@ -45,20 +45,20 @@ class Swept(msgspec.Struct, frozen=True):
     """What the janitor found."""
 
     mailboxes: int
-    """Looked at."""
+    """How many were looked at."""
     quarantined: tuple[str, ...]
-    """Paths below the root where the orphans were."""
+    """Paths, below the root, where the orphans were."""
     leftovers: int
-    """Old files in `tmp`, removed."""
+    """Old files removed from `tmp`."""
 
 
 class Upkeep:
-    """The jobs of a worker that tidy up; each may run in several workers at once."""
+    """A worker's jobs that tidy up; each may run in several workers at once."""
 
     def __init__(
         self, database: Database, store: Store, root: Path, *, batch: int = 500, retention: float = 0.0
     ) -> None:
-        """Make them; `retention` is how many seconds files stay in quarantine (0: for ever)."""
+        """Make it; `retention` is the number of seconds that files stay in quarantine (0: for ever)."""
         self._database = database
         self._store = store
         self._root = root
@@ -66,7 +66,7 @@ class Upkeep:
         self._retention = retention
 
     async def rename_files(self) -> int:
-        """Bring file names in line with flags, as far as the outbox asks for it; return how many messages."""
+        """Rename files to show their flags, as far as the outbox asks for it; return the number of messages."""
         count = 0
         while leased := await outbox.lease(self._database, Topic.RENAME, self._batch):
             wanted: defaultdict[tuple[AccountId, MailboxId], set[Uid]] = defaultdict(set)
@@ -103,7 +103,7 @@ class Upkeep:
                     done.append((uid, letters))
                 elif failure.reason != "missing":
                     log.warning("upkeep_rename_failed", error=str(failure))
-            # After the renaming: a crash between leaves a row that is behind, and reading looks for such a file.
+            # After the renaming: a crash in between leaves an outdated name in the row, and readers expect that.
             await upkeep.note_names(tx, account, mailbox, done)
         return len(done)
 
@@ -118,7 +118,7 @@ class Upkeep:
         await asyncio.to_thread(maildir.make_mailbox, self._store, self._root, folder, card)
 
     async def describe_mailboxes(self) -> int:
-        """Bring cards in line with rows, where whoever changed these could not; return of how many mailboxes."""
+        """Write the cards that the process changing the rows could not write; return the number of mailboxes."""
         count = 0
         files = maildir.Maildirs(self._store, self._root)
         while leased := await outbox.lease(self._database, Topic.DESCRIBE, 1):
@@ -135,7 +135,7 @@ class Upkeep:
         return count
 
     async def unlink_files(self) -> int:
-        """Remove the files of expunged messages whose time has come, and what is said of these; return how many."""
+        """Remove the files of expunged messages when their time has come, with content rows; return how many."""
         count = 0
         while leased := await outbox.lease(self._database, Topic.UNLINK, self._batch):
             done: list[int] = []
@@ -165,7 +165,7 @@ class Upkeep:
                 await messages.forget_contents(connection, unlink.account, contents)
 
     async def janitor(self, *, grace: float = GRACE, window: float = WINDOW) -> Swept:
-        """Put orphans of crashes aside and remove what they left in `tmp`."""
+        """Put orphans of crashes aside, and remove what crashes left in `tmp`."""
         looked_at = leftovers = 0
         quarantined: list[str] = []
         async with self._database.connection() as connection:
@@ -212,7 +212,7 @@ class Upkeep:
         suspects = [e for e in entries if e.part != "tmp" and maildir.is_ours(e.base) and is_older(e, grace)]
         if not suspects:
             return []
-        # The files were listed first: whatever has become a message or been expunged since is known here.
+        # The files were listed first: what has become a message or was expunged since is known here.
         async with self._database.transaction() as tx:
             unclaimed = await upkeep.unclaimed(
                 tx, account.maildir, mailbox, [entry.base for entry in suspects]
@@ -224,13 +224,13 @@ class Upkeep:
                 try:
                     await asyncio.to_thread(maildir.put_aside, self._root, folder, entry.part, file)
                 except FileNotFoundError:
-                    continue  # removed, or renamed, since it was listed; the other mailboxes are still to be seen
+                    continue  # removed or renamed since it was listed; go on with the others
                 aside.append(f"{folder}/{entry.part}/{file}")
         return aside
 
 
 def wanted_letters(flags: int, now: str | None) -> str | None:
-    """Return the letters a file should have; one that left `new` does not come back."""
+    """Return the letters a file should have; a file that has left `new` does not return there."""
     letters = maildir.all_letters(flags)
     if now is not None and _flags(now) == _flags(letters):
         return now  # another program's letters may stay
@@ -247,7 +247,7 @@ def file_name(entry: Entry) -> str:
 
 
 def is_older(entry: Entry, seconds: float) -> bool:
-    """Tell whether a file has been there, unchanged, for so long; its date may be any date."""
+    """Tell whether a file has been there unchanged for `seconds`; its modification time may be any date."""
     return entry.ctime_ns <= (time.time() - seconds) * SECOND
 
 

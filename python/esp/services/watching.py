@@ -1,8 +1,8 @@
 """Who watches an account's mailboxes, and what happens to them (RFC 5465 §5).
 
-In: word of changes from every process, and from time to time a look at whether some was lost. Out: news to each
+In: notifications of changes from every process, and a look from time to time whether some were lost. Out: news for each
 watcher: counts of messages, names, subscriptions, annotations. All watchers of an account in one process share what is
-known of its mailboxes; a change of messages costs one statement for all accounts that it is about.
+known of its mailboxes; a change of messages costs one statement for all accounts that it concerns.
 """
 
 import asyncio
@@ -31,16 +31,16 @@ _K = TypeVar("_K")
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """Messages of a mailbox came, went, or have other flags."""
+    """Messages of a mailbox came, went, or got other flags."""
 
     now: Listed
     after: Mailbox
     before: Mailbox | None
-    """`None`: a mailbox that was not there, or another one of that name."""
+    """`None`: the mailbox was not there before, or another one had this name."""
 
 
 class Named(msgspec.Struct, frozen=True):
-    """A name came, went (`now.mailbox` is `None`), took the place of another, or stands above one that did."""
+    """A name came, went (`now.mailbox` is `None`), replaced another, or stands above one that did."""
 
     now: Listed
     old_name: str | None = None
@@ -63,7 +63,7 @@ News = Counted | Named | Subscribed | Annotated
 
 
 class Watcher(Protocol):
-    """Who wants to hear."""
+    """An object that wants to be told."""
 
     def happened(self, news: Sequence[News]) -> None:
         """Take news; must not block."""
@@ -78,15 +78,15 @@ class Watched:
         self.principal = principal
         self.listed: dict[str, Listed] = {}
         self.looking = asyncio.Lock()
-        """One looks at a time: what was read first must not be taken for what is so in the end."""
+        """One look at a time: an older state must not be taken for the newest one."""
         self.names: dict[MailboxId, str] = {}
         self.accounts: set[AccountId] = {principal.account}
-        """Itself, and all whose mailboxes it sees."""
+        """The account itself, and all whose mailboxes it sees."""
         self.stamp: tuple[int, int, int] | None = None
         self.watchers: set[Watcher] = set()
 
     def tell(self, news: Sequence[News]) -> None:
-        """Give news to all."""
+        """Give news to all watchers."""
         for watcher in tuple(self.watchers) if news else ():
             watcher.happened(news)
 
@@ -96,7 +96,7 @@ class Watched:
 
 
 class Watching:
-    """All accounts that somebody of this process watches."""
+    """All accounts that are watched by this process."""
 
     def __init__(
         self, database: Database, mailboxes: Mailboxes, notifier: Notifier, poll_interval: float
@@ -119,7 +119,7 @@ class Watching:
         notifier.subscribe_connection(lambda _: self._look_now.set())
 
     def start(self) -> None:
-        """Begin to look for changes of which nobody told."""
+        """Begin to look for changes that were not notified."""
         self._poller = lasting.start("watching", self._poll)
 
     async def close(self) -> None:
@@ -128,7 +128,7 @@ class Watching:
             await lasting.stop(task)
 
     async def watch(self, principal: Principal, watcher: Watcher) -> Watched:
-        """Have a watcher told of an account's mailboxes, and return what is so now.
+        """Have a watcher told of changes to an account's mailboxes, and return their present state.
 
         Raises:
             UnavailableError: PostgreSQL does not answer.
@@ -138,17 +138,17 @@ class Watching:
             if watched is None:
                 watched = Watched(principal)
                 self._keep(watched, await self._mailboxes.listed(principal))
-                # Somebody may have been as fast, and what happened while nobody listened is found by the look below.
+                # Another watcher may have been as fast. Changes while nobody listened are found by the look below.
                 watched = self._watched.setdefault(principal.account, watched)
                 self._index(watched)
             await self.look(watched)
-            # The last one who watched may have left meanwhile: then nobody would tell.
+            # The last other watcher may have left meanwhile: then nobody would tell this one of changes.
             if self._watched.get(principal.account) is watched:
                 watched.watchers.add(watcher)
                 return watched
 
     def unwatch(self, watched: Watched, watcher: Watcher) -> None:
-        """Tell a watcher no more."""
+        """Tell a watcher of no more changes."""
         watched.watchers.discard(watcher)
         if not watched.watchers and self._watched.get(watched.principal.account) is watched:
             del self._watched[watched.principal.account]
@@ -156,7 +156,7 @@ class Watching:
             self._forget(watched)
 
     async def look(self, watched: Watched) -> None:
-        """Find out all that has happened, and tell.
+        """Find all changes since the last look, and tell the watchers.
 
         Raises:
             UnavailableError: PostgreSQL does not answer.
@@ -169,7 +169,7 @@ class Watching:
             self._index(watched)
             watched.tell(list(_differences(before, names, watched)))
 
-    # Word
+    # Notifications
 
     def _heard(self, changes: Changes) -> None:
         for mailbox, modseq in changes:
@@ -209,7 +209,7 @@ class Watching:
             while self._changed or self._stale:
                 await self._catch_up_once()
         except EspError as error:
-            self._not_looked(error)  # the poll will come back to it
+            self._not_looked(error)  # the poll will try again
         finally:
             self._catching_up = None
 
@@ -225,7 +225,7 @@ class Watching:
                     await self.look(watched)
                 stale.discard(watched)
         finally:
-            # Left over if a look failed: no second word of it may come.
+            # Left over if a look failed: there may be no second notification.
             self._stale |= {watched for watched in stale if watched.watchers}
 
     async def _count(self, changed: set[MailboxId]) -> None:
@@ -303,7 +303,7 @@ def _take_out(index: dict[_K, set[Watched]], key: _K, watched: Watched) -> None:
 
 
 def _newest(name: Listed, before: Mapping[str, Listed], names: Mapping[MailboxId, str]) -> Listed:
-    """Return a name with the counts that were known when word of its mailbox was faster than the look."""
+    """Return a name with the known counts, if a notification about its mailbox was faster than the look."""
     if name.mailbox is None or name.mailbox.id not in names:
         return name
     known = before[names[name.mailbox.id]].mailbox
@@ -318,7 +318,7 @@ def _differences(before: dict[str, Listed], names: dict[MailboxId, str], watched
     }
     affected = [name for mailbox, name in watched.names.items() if mailbox not in names]
     affected += [name for mailbox, name in names.items() if mailbox not in watched.names]
-    # RFC 5465 §5.4: the mailbox and its direct parent, whether that exists or not.
+    # RFC 5465 §5.4: the mailbox and its direct parent, whether the parent exists or not.
     parents = {above[-1] for name in affected if (above := mailbox_name.superiors(name))}
     for name in sorted({*affected, *parents} - set(renamed.values())):
         yield Named(watched.name(name))
@@ -332,11 +332,11 @@ def _differences(before: dict[str, Listed], names: dict[MailboxId, str], watched
         if now.mailbox is None:
             continue
         if now.mailbox.id in names:
-            # By whatever name it was known: word of its messages may not have come before that of its new name.
+            # By its former name: a notification about its messages may not have come before the one about its new name.
             known = before[names[now.mailbox.id]].mailbox
             if known is not None and now.mailbox.highest_modseq != known.highest_modseq:
                 yield Counted(now, now.mailbox, known)
-        # A mailbox that is new to them may have got its messages before anybody looked.
+        # A mailbox that is new to the watchers may have got messages before anybody looked.
         elif now.mailbox.messages or (earlier is not None and earlier.mailbox is not None):
             yield Counted(now, now.mailbox, None)
 
