@@ -1,8 +1,8 @@
-"""One connection: octets to events, events to replies, in order and in bounds (RFC 5321 §4.5.3.2, RFC 2920).
+"""One connection: octets to events, events to replies, in order and within bounds (RFC 5321 §4.5.3.2, RFC 2920).
 
-Octets go from `data_received` through the native reader, which gives back typed events; each is answered at once or,
-where something has to be waited for, by the one task a connection may have. There is no task, stream or timer for a
-connection that is silent. aiosmtpd's class stands above: its commands see the same `push`, `session`, `transport`.
+Octets go from `data_received` through the native reader, which returns typed events. Each event is answered at once or,
+if something has to be waited for, by the one task that a connection may have. A silent connection has no task, stream
+or timer. The class is derived from aiosmtpd's: its commands see the same `push`, `session`, `transport`.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ Waiting = Coroutine[Any, Any, None]
 class SmtpConnection(SMTP, ABC):
     """A connection to a `Door`."""
 
-    # The native reader gives whole chunks; these would be per-connection copies of what never changes.
+    # The native reader returns whole chunks; these would be per-connection copies of what never changes.
     enable_SMTPUTF8 = True  # noqa: N815 - aiosmtpd's name
     _auth_required = False
     _tls_protocol = None
@@ -48,11 +48,11 @@ class SmtpConnection(SMTP, ABC):
     _original_transport = None
     _handler_coroutine = None
     handlers: ClassVar[dict[type, Callable[..., Waiting | None]]] = {}
-    """What is done for each type of event; filled by the subclass."""
+    """Handlers by type of event; filled by the subclass."""
 
     def __init__(self, door: "Door", peer: str | None = None, departure: SmtpDeparture | None = None) -> None:
-        # Not `super().__init__`: it looks through all members of two objects and builds a stream, half of the cost of
-        # a connection; what it would set is set here or by the class.
+        # Not `super().__init__`: it looks through all members of two objects and makes a stream, which is half of the
+        # cost of a connection. What it would set is set here or by the class.
         self.door = door
         self.loop = door.loop
         self.hostname = door.hostname
@@ -63,7 +63,7 @@ class SmtpConnection(SMTP, ABC):
         self.envelope = None
         self.native = SmtpReader(door.limits) if departure is None else departure.reader
         self.deadline = 0.0
-        """When the connection is given up; the door looks once a second."""
+        """When the connection is given up; the door checks once a second."""
         self.number = next(door.numbers) if departure is None else departure.number
         self.principal: Principal | None = None
         self._log: Logger | None = None
@@ -90,12 +90,12 @@ class SmtpConnection(SMTP, ABC):
         self._counted = False
 
     def __del__(self) -> None:
-        """Nothing is left to do; the parent's looks for a stream."""
+        """Do nothing: the parent's method looks for a stream."""
 
     # --- the transport's side -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet, or refuse one connection too many."""
+        """Greet, or refuse the connection if there are too many."""
         self.transport = cast("asyncio.Transport", transport)
         host = self._peer or transport.get_extra_info("peername")[0]
         self._address = _address(host)
@@ -108,7 +108,7 @@ class SmtpConnection(SMTP, ABC):
         if departure is not None and departure.entered:
             self._counted = True
             self.door.adopt(self)
-            # Not before the transport reads: until then it cannot be told not to.
+            # Only once the transport reads: until then it cannot be told to pause reading.
             self._scheduled = True
             self.loop.call_soon(self._go_on, departure)
             return
@@ -123,7 +123,7 @@ class SmtpConnection(SMTP, ABC):
 
     @abstractmethod
     def _go_on(self, departure: SmtpDeparture) -> None:
-        """Take over what the front has begun; it has greeted, and counted the connection in."""
+        """Continue what the front has begun; it has sent the greeting and counted the connection in."""
 
     def data_received(self, data: bytes) -> None:
         """Take octets, and answer what they complete."""
@@ -139,16 +139,16 @@ class SmtpConnection(SMTP, ABC):
             self._hold_back()
 
     def eof_received(self) -> bool:
-        """Answer what came before the end; then go."""
+        """Answer what came before the end; then close."""
         self._eof = True
         if (self._task is None and not self._scheduled) or self._line is not None:
-            # Nothing is under way; or the line that AUTH waits for will not come.
+            # Nothing is under way, or the line that AUTH waits for will not come.
             self._close()
-        # A TLS transport closes whatever is returned, and complains when told not to.
+        # A TLS transport closes whatever is returned, and logs a warning for `True`.
         return self._tls_protocol is None and not self._closing
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Let go of all but a delivery: the client has given its final dot, so the message is ours (RFC 5321 §6.1)."""
+        """Drop everything but a delivery: after the client's final dot, the message is ours (RFC 5321 §6.1)."""
         self._closing = True
         self._client = None
         if self._counted:
@@ -161,24 +161,24 @@ class SmtpConnection(SMTP, ABC):
         self.transport = None
 
     def pause_writing(self) -> None:
-        """The client does not read its replies: it gets no more, and is not listened to."""
+        """The client does not read its replies: send nothing more, and do not read from it."""
         self._write_paused = True
         self._hold_back()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue to send and read."""
         self._write_paused = False
         if self._task is None and not self._scheduled:
             self._advance()
 
     def is_late(self, now: float) -> bool:
-        """Whether the client should have gone on by now."""
+        """Whether the client has been silent for too long."""
         return self.deadline < now or (self._data_deadline is not None and self._data_deadline < now)
 
     def expire(self) -> None:
         """Give the connection up: nothing came for too long, or a message takes too long."""
         if self._task is not None and self._line is None:
-            # Something of ours takes long; the client is not to blame.
+            # The server itself takes long; the client is not to blame.
             return
         if self._write_paused:
             self._abort()
@@ -187,18 +187,18 @@ class SmtpConnection(SMTP, ABC):
         self._close()
 
     def drain(self) -> None:
-        """Go, unless a transaction is open; then go at its end."""
+        """Close, unless a transaction is open; then close at its end."""
         if self._transaction is None and self._task is None and not self._scheduled:
             self._reply(closing("4.3.2", self.hostname, "Shutting down"), "DRAIN")
             self._close()
 
     @property
     def task(self) -> "asyncio.Task[None] | None":
-        """What the connection waits for."""
+        """The task that the connection waits for."""
         return self._task
 
     def abort(self) -> None:
-        """Break the connection off; a delivery that began goes on."""
+        """Break the connection off; a delivery that has begun goes on."""
         self._abort()
 
     # --- from event to event ------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ class SmtpConnection(SMTP, ABC):
             if self._closing:
                 self._forget()
             else:
-                # What we took long for is not the client's delay.
+                # The time that the server took is not the client's delay.
                 self.deadline = self.loop.time() + self.door.idle_timeout
                 self._settle()
 
@@ -238,7 +238,7 @@ class SmtpConnection(SMTP, ABC):
             cast("asyncio.Transport", self.transport).resume_reading()
 
     def _handle(self) -> Waiting | None:
-        """Handle events that need no waiting; return what the first other one waits for."""
+        """Handle events until one has to wait for something; return what that one waits for."""
         handlers = self.handlers
         for _ in range(_AT_ONCE):
             if self._closing or self._write_paused:
@@ -267,14 +267,14 @@ class SmtpConnection(SMTP, ABC):
             self._advance()
 
     async def _guarded(self, waiting: Waiting) -> None:
-        """Wait; whatever goes wrong is answered."""
+        """Wait for a handler, and answer any error."""
         try:
             await waiting
         except Exception as error:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        """Answer what went wrong in a handler; called where it is caught."""
+        """Answer an error of a handler; called from the `except` block."""
         if isinstance(error, EspError):
             return self._reply(reply_for(error), "")
         if isinstance(error, (ConnectionError, ssl.SSLError, TimeoutError)):
@@ -283,7 +283,7 @@ class SmtpConnection(SMTP, ABC):
         log.exception("command_failed", peer=str(self._address))
         if self._data_deadline is None:
             return self._reply(LOCAL_ERROR, "")
-        # Among a message's octets no reply is due: the client would take it, and all later ones, for another's.
+        # Among a message's octets no reply is due: the client would match it, and all later ones, to other commands.
         self._reply(closing("4.3.0", self.hostname, "Local error, closing connection"), "")
         return self._close()
 
@@ -320,7 +320,7 @@ class SmtpConnection(SMTP, ABC):
             self._close()
 
     def _answer(self, reply: bytes, verb: str) -> Waiting | None:
-        """Reply, in a handler that then has nothing to wait for."""
+        """Reply, for a handler that has nothing to wait for."""
         self._reply(reply, verb)
         return None
 
@@ -358,10 +358,10 @@ class SmtpConnection(SMTP, ABC):
             self._spool.close()
             self._spool = None
 
-    # --- lines that are no commands -----------------------------------------------------------------------------
+    # --- lines that are not commands ----------------------------------------------------------------------------
 
     async def readline(self) -> SmtpLine | SmtpProblem:
-        """Return the client's next line, which is no command (RFC 4954 §4), or why it is no line."""
+        """Return the client's next line, which is not a command (RFC 4954 §4), or why it is invalid."""
         self.native.expect_line()
         self._flush()
         line: asyncio.Future[SmtpLine | SmtpProblem] = self.loop.create_future()
@@ -383,7 +383,7 @@ class SmtpConnection(SMTP, ABC):
 
     @property
     def log(self) -> Logger:
-        """Logs with the number of the connection, and with who has logged in; made when there is something to tell."""
+        """Logs with the number of the connection, and with the account that has logged in; made when first needed."""
         if self._log is None:
             user = None if self.principal is None else self.principal.address
             source = type(self).__module__
@@ -393,7 +393,7 @@ class SmtpConnection(SMTP, ABC):
     # --- what is known of the client ----------------------------------------------------------------------------
 
     def _who(self, *, smtputf8: bool) -> Client:
-        """Return the client as Received tells of it; made once, until something changes."""
+        """Return the client as Received describes it; made once, until something changes."""
         if self._client is None or smtputf8:
             session = cast("Session", self.session)
             protocol = "LMTP" if self.door.lmtp else "ESMTP" if session.extended_smtp else "SMTP"
@@ -413,7 +413,7 @@ class SmtpConnection(SMTP, ABC):
         self._binding = binding_of(transport)
         tls = transport.get_extra_info("ssl_object")
         cipher = tls.cipher() if tls is not None else None
-        # aiosmtpd asks of `_tls_protocol` only whether there is one.
+        # aiosmtpd only asks whether there is a `_tls_protocol`.
         self._tls_protocol = f"{tls.version()} with cipher {cipher[0]}" if cipher else "TLS"
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a message that came whole, and what its client is told (RFC 5321 §4.2.5, RFC 2033 §4.2)."""
+"""What becomes of a message that came completely, and what its client is told (RFC 5321 §4.2.5, RFC 2033 §4.2)."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -24,15 +24,15 @@ async def deliver(
     spool: Spool | None = None,
     error: EspError | None = None,
 ) -> None:
-    """Deliver a message, answer its client, and tell the log of it: in this order, for somebody waits.
+    """Deliver a message, answer its client, then log the outcome: in this order, for the client waits.
 
     Args:
         door: where it came in.
-        log: told what became of it.
-        transaction: who sent it to whom.
+        log: gets the outcome.
+        transaction: the reverse-path and the recipients.
         message: its octets, or those that are not in the spool.
-        answer: takes the replies to its end: one, or with LMTP one for each recipient.
-        spool: the octets of a large one, whole.
+        answer: takes the replies to the message: one, or with LMTP one for each recipient.
+        spool: all octets of a large message.
         error: why the spool could not be written.
     """
     recipients = len(transaction.accepted)
@@ -69,7 +69,7 @@ async def deliver(
             size=message.size,
         )
     except Exception:
-        # Whether it was delivered is not known: temporary, a double is better than a loss.
+        # Whether it was delivered is unknown. The reply is temporary: a double is better than a loss.
         answer([LOCAL_ERROR] * answers)
         log.exception("delivery_failed", source=__name__, transaction=transaction.id)
     else:
@@ -88,7 +88,7 @@ async def deliver(
 
 
 def _tell_refused(log: Logger, transaction: "Transaction", outcomes: Sequence[EspError | None]) -> int:
-    """Tell the log of recipients that did not get the message after all; return how many did."""
+    """Log the recipients that did not get the message after all; return how many did."""
     for accepted, outcome in zip(transaction.accepted, outcomes, strict=True):
         if outcome is not None:
             log.warning(

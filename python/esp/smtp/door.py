@@ -26,9 +26,9 @@ from esp.telemetry import lasting, metrics
 from esp.telemetry.log import get_logger
 
 _HEADER_LIMIT = 512 * 1024
-"""Octets of a message's header; other servers of weight allow less."""
+"""Octets of a message's header; other widely used servers allow less."""
 _MEMORY_BUDGET = 64 * 1024 * 1024
-"""Octets of messages on their way that one process keeps in memory."""
+"""Octets of incoming messages that one process keeps in memory."""
 _SWEEP = 1.0
 _PROXY_TIMEOUT = 10.0
 
@@ -54,12 +54,13 @@ class Door:
         numbers: SmtpNumbers | None = None,
         sweep: float = _SWEEP,
     ) -> None:
-        """`authentication` makes it a submission door; all others take no password.
+        """`authentication` makes it a submission door; all others accept no login.
 
-        `numbers` are for the connections, and shared by the doors of a process: the log knows a connection by its own.
+        `numbers` number the connections, and are shared by the doors of a process: the log identifies a connection by
+        its number.
         """
         self.name = name
-        # Bound now: the lazy logger would be bound anew for each event, also for those that nobody wants.
+        # Bound now: the lazy logger would be bound again for each event, even for those that are not logged.
         self.log = get_logger(__name__).bind(door=name)
         self.numbers = SmtpNumbers() if numbers is None else numbers
         self.hostname = hostname
@@ -90,7 +91,7 @@ class Door:
         self.loop: asyncio.AbstractEventLoop
         self._address = address
         self.port = port
-        """The one in use, once open, where 0 was asked for."""
+        """The port in use, once open, if 0 was configured."""
         self._implicit_tls = implicit_tls
         self._max_connections = smtp.max_connections
         self._max_per_address = smtp.max_connections_per_ip
@@ -112,7 +113,7 @@ class Door:
         self._sweeper: asyncio.TimerHandle | None = None
         self._meeting: set[asyncio.Task[None]] = set()
         self.front: Front | None = None
-        """What answers before the sessions, once open, where there is no TLS from the first octet and no login."""
+        """Answers before the sessions, once open, unless TLS begins with the first octet or there is a login."""
 
     # --- opening and closing ------------------------------------------------------------------------------------
 
@@ -120,7 +121,7 @@ class Door:
         """Listen.
 
         Raises:
-            OSError: the port is taken, or may not be.
+            OSError: the port is taken or not permitted.
         """
         self.loop = asyncio.get_running_loop()
         tls = self.tls if self._implicit_tls else None
@@ -169,7 +170,7 @@ class Door:
             self._listener.close()
 
     async def drain(self, timeout: float) -> None:
-        """Take no more connections, let transactions end, then break off what is left but for deliveries."""
+        """Take no more connections, let transactions end, then break off everything but deliveries."""
         self.stop_listening()
         self.draining = True
         for session in list(self._sessions):
@@ -179,7 +180,7 @@ class Door:
                 if self.front is not None:
                     await self.front.stop()
                 while self._sessions:
-                    # Cleared anew: it was empty before the front gave its last ones away, perhaps.
+                    # Cleared again: it may have been set before the front handed over its last connections.
                     self._empty.clear()
                     await self._empty.wait()
         deliveries = [session.task for session in self._sessions if session.task is not None]
@@ -191,7 +192,7 @@ class Door:
         if self.front is not None:
             self.front.close()
         if deliveries:
-            # A delivery that hangs must not keep the process: its reply was never sent, so nothing is lost.
+            # A delivery that hangs must not keep the process alive: its reply was never sent, so nothing is lost.
             await asyncio.wait(deliveries, timeout=timeout)
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -199,14 +200,14 @@ class Door:
         self.front = None
 
     def forget(self) -> None:
-        """Ask again for every recipient: something about them has changed."""
+        """Look every recipient up again: something about them has changed."""
         if self.front is not None:
             self.front.forget()
 
     # --- what sessions ask --------------------------------------------------------------------------------------
 
     def enter(self, session: SmtpConnection, address: IPv4Address | IPv6Address) -> bytes | None:
-        """Count a new session in, or return the reply by which it is refused."""
+        """Count a new session in, or return the reply that refuses it."""
         self._entered += 1
         if self.draining:
             return closing("4.3.2", self.hostname, "Shutting down")
@@ -221,7 +222,7 @@ class Door:
         return None
 
     def adopt(self, session: SmtpConnection) -> None:
-        """Take a session that was counted in already."""
+        """Add a session that was counted in already."""
         self._sessions.add(session)
 
     def leave(self, session: SmtpConnection, address: IPv4Address | IPv6Address) -> None:
@@ -229,7 +230,7 @@ class Door:
         self._sessions.discard(session)
         self.census.leave(address)
         if session.task is not None:
-            # It delivers what the client has handed over, and nobody waits for its reply.
+            # It delivers what the client has handed over, and no client waits for its reply any more.
             self._orphans.add(session.task)
             session.task.add_done_callback(self._orphans.discard)
         if self.draining and not self._sessions:
@@ -237,11 +238,11 @@ class Door:
 
     @property
     def sessions(self) -> set[SmtpConnection]:
-        """Who is connected."""
+        """The sessions that are connected."""
         return self._sessions
 
     def plaintext_login(self, address: IPv4Address | IPv6Address) -> bool:
-        """Whether a client from there may show a password without TLS."""
+        """Whether a client at `address` may send a password without TLS."""
         return address in self._plaintext_login
 
     def features(self, *, tls: bool, login: bool, bound: bool) -> bytes:
@@ -267,7 +268,7 @@ class Door:
         return known
 
     def count(self, verb: str, code: bytes, number: int = 1) -> None:
-        """Count replies; told to the metrics once a second, since their files cost more than a reply."""
+        """Count replies; the metrics get them once a second, since their files cost more than a reply."""
         self._replies[verb, code] += number
 
     def accepted(self, size: int) -> None:
@@ -310,7 +311,7 @@ class Door:
             try:
                 connection, peer = await self.loop.sock_accept(listener)
             except OSError as error:
-                # Out of descriptors: those in use will be free again.
+                # Out of file descriptors: those in use will be free again.
                 self.log.warning("accept_failed", error=str(error))
                 await asyncio.sleep(0.1)
                 continue
@@ -319,7 +320,7 @@ class Door:
             task.add_done_callback(self._meeting.discard)
 
     async def _meet(self, connection: socket.socket, peer: tuple[str, int]) -> None:
-        """Read who is behind the proxy off the socket, before anything else looks at it."""
+        """Read the client's address, which the proxy sends first, before anything else reads from the socket."""
         with contextlib.ExitStack() as stack:
             stack.callback(connection.close)
             connection.setblocking(False)

@@ -1,7 +1,7 @@
-"""What the thread before a door's sessions asks for: recipients, deliveries, and sessions for all the rest.
+"""Serves the thread before a door's sessions: recipients, deliveries, and sessions for everything else.
 
-The thread (`rust/esp-smtp/src/front.rs`) has the sockets of a door, and answers what all messages have in common. What
-it does not answer it gives away, with all that was said so far, and a `SmtpSession` goes on.
+The thread (`rust/esp-smtp/src/front.rs`) has the sockets of a door, and answers what all messages have in common. A
+connection that needs anything else is handed over with all that was said so far, and a `SmtpSession` continues it.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from esp.smtp.door import Door
 
 _REMEMBERED = 1.0
-"""Seconds in which the thread does not ask for a recipient again."""
+"""Seconds for which the thread remembers a recipient and does not ask again."""
 
 
 class Front:
-    """The thread of a door, and what is done for it in the event loop."""
+    """The thread of a door, and the work in the event loop that it asks for."""
 
     def __init__(self, door: "Door", thread: SmtpFront) -> None:
         self._door = door
@@ -38,31 +38,31 @@ class Front:
         self._asking: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
         self.deliveries: set[asyncio.Task[None]] = set()
-        """Messages that were handed over, and are not answered."""
+        """Messages that were handed over and are not answered yet."""
         self._loop.add_reader(self, self._ready)
 
     def fileno(self) -> int:
-        """Return what is readable when there is something to do."""
+        """Return the descriptor that is readable when there is something to do."""
         return self._thread.fileno()
 
     def forget(self) -> None:
-        """Ask again for every recipient: something about them has changed."""
+        """Look every recipient up again: something about them has changed."""
         self._thread.forget()
 
     async def stop(self) -> None:
-        """Take no more connections; return when all are closed, or have come to a session."""
+        """Take no more connections; return when all are closed or were handed over to a session."""
         self._thread.stop()
         await self._closed.wait()
         while self._adoptions:
             await asyncio.wait(self._adoptions)
 
     def close(self) -> None:
-        """End the thread, and break off what it still has."""
+        """End the thread, and break off its remaining connections."""
         self._loop.remove_reader(self)
         self._thread.close()
 
     def report(self, count: Callable[[str, bytes, int], None]) -> int:
-        """Tell how many replies were given since the last time; return how many connections were taken."""
+        """Report the replies given since the last time; return the number of connections taken."""
         for verb, code, number in self._thread.counts():
             count(verb, code.encode(), number)
         return self._thread.entered()
@@ -90,7 +90,7 @@ class Front:
         try:
             located = await self._locate(asked)
         except EspError:
-            # A session asks again, and says why not.
+            # A session looks it up again, and tells the client why not.
             self._thread.leave(asked.connection)
         except Exception:
             self._door.log.exception("recipient_failed", source=__name__, connection=asked.connection)
@@ -103,7 +103,7 @@ class Front:
         reception = self._door.reception
         located = await reception.locate(recipient)
         located.check(asked.size)
-        # Not what was found: something may have changed since, and was forgotten before this is remembered.
+        # Not the answer found above: something may have changed since, and `forget` came before this is remembered.
         known = reception.remembered(recipient)
         if known is not None:
             self._thread.remember(asked.local_part, asked.domain, known, room=known.room, lasting=_REMEMBERED)
@@ -146,7 +146,7 @@ class Front:
                 stack.callback(self._door.census.leave, departure.address)
             with contextlib.suppress(OSError):
                 await self._loop.connect_accepted_socket(
-                    # Its address is known from the thread: a client that is gone has none any more.
+                    # The thread knows its address: the socket of a client that is gone has none any more.
                     lambda: SmtpSession(self._door, departure.address, departure),
                     connection,
                 )

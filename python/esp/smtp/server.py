@@ -38,7 +38,7 @@ class SmtpServer:
 
         Raises:
             OSError: the certificate or its key cannot be read.
-            ssl.SSLError: they are none, or not a pair.
+            ssl.SSLError: they are not a certificate and a key, or do not belong together.
         """
         smtp, hostname = settings.smtp, settings.server.hostname
         self._settings = settings
@@ -79,26 +79,26 @@ class SmtpServer:
         """Listen on every port.
 
         Raises:
-            OSError: a port is taken, or may not be.
+            OSError: a port is taken or not permitted.
         """
         for door in self.doors:
             await door.open()
             _log.info("listening", door=door.name, port=door.port)
 
     async def drain(self, timeout: float) -> None:
-        """Take no more connections; let transactions end, at most so long."""
+        """Take no more connections; let transactions end, for `timeout` seconds at most."""
         await asyncio.gather(*(door.drain(timeout) for door in self.doors))
 
     def forget(self) -> None:
-        """Ask again for every recipient: something about them has changed."""
+        """Look every recipient up again: something about them has changed."""
         for door in self.doors:
             door.forget()
 
     def reload(self) -> None:
-        """Read the certificate anew; connections keep theirs, and a bad one changes nothing.
+        """Read the certificate again; open connections keep theirs, and a bad one changes nothing.
 
         Raises:
-            OSError, ssl.SSLError: as when it was made.
+            OSError, ssl.SSLError: as when the doors were made.
         """
         if self._tls is not None:
             certificates.reload(self._tls, self._settings.tls)

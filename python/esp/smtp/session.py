@@ -1,4 +1,4 @@
-"""What a client says, and what it is answered (RFC 5321, 1870, 2033, 3030, 3207, 4954, 6152, 6409, 6531).
+"""What a client says, and how it is answered (RFC 5321, 1870, 2033, 3030, 3207, 4954, 6152, 6409, 6531).
 
 The verbs of a transaction come as typed events of the native reader. The rare ones come as lines and go through the
 command table of aiosmtpd's class, whose syntax and session they use.
@@ -45,10 +45,10 @@ class SmtpSession(SmtpConnection):
     """A connection to a `Door`, with all its verbs."""
 
     verbs: ClassVar[dict[str, Callable[["SmtpSession", str], Coroutine[Any, Any, None]]]] = {}
-    """The `smtp_` methods by verb; aiosmtpd would look for them once for each connection."""
+    """The `smtp_` methods by verb; aiosmtpd would search for them for each connection."""
 
     def _go_on(self, departure: SmtpDeparture) -> None:
-        """Take over what the front has begun."""
+        """Continue what the front has begun."""
         if self._closing:
             return
         session, mail = cast("Session", self.session), departure.mail
@@ -180,7 +180,7 @@ class SmtpSession(SmtpConnection):
         return self._reply(b"354 End data with <CR><LF>.<CR><LF>", "DATA")
 
     def _on_bdat(self, bdat: SmtpBdat) -> None:
-        """The chunk follows whatever is answered; the answer waits for its end (RFC 3030 §2)."""
+        """The chunk follows whatever the reply; the reply waits for the end of the chunk (RFC 3030 §2)."""
         transaction = self._transaction
         if self._data_deadline is None:
             self._data_deadline = self.loop.time() + self.door.data_timeout
@@ -189,7 +189,7 @@ class SmtpSession(SmtpConnection):
         elif not transaction.accepted:
             self._refused = b"503 5.5.1 No valid recipients"
         elif bdat.size > self.door.max_message_size:
-            # RFC 3030 §2: it is taken off the connection all the same. Who is cut off while sending never reads why.
+            # RFC 3030 §2: the chunk is read all the same. A client cut off while sending never reads why.
             self._refused = FAULTS["too-large"]
         else:
             self._chunking = True
@@ -208,7 +208,7 @@ class SmtpSession(SmtpConnection):
             elif not self._chunking:
                 self._data_deadline = None
         elif end.fault is not None:
-            # RFC 3030 §2: the transaction is over; chunks that are already on their way find none.
+            # RFC 3030 §2: the transaction is over; chunks that are already on their way find none open.
             self._reply(FAULTS[end.fault], "BDAT")
             self._forget()
         else:
@@ -299,7 +299,7 @@ class SmtpSession(SmtpConnection):
         await self.smtp_EHLO(hostname)
 
     def _greeted(self, hostname: str, *, extended: bool) -> None:
-        # RFC 5321 §4.1.4: as if RSET had come.
+        # RFC 5321 §4.1.4: as if RSET had been sent.
         self._forget()
         self._client = None
         session = cast("Session", self.session)
@@ -308,13 +308,13 @@ class SmtpSession(SmtpConnection):
 
     @syntax("VRFY address")
     async def smtp_VRFY(self, arg: str) -> None:  # noqa: N802
-        """`VRFY`: RCPT tells, and is counted."""
+        """`VRFY`: refers to RCPT, which tells as much but is counted."""
         if not arg:
             return self._reply(b"501 5.5.4 Syntax: VRFY address", "VRFY")
         return self._reply(b"252 2.5.0 Cannot VRFY user, but will take mail and try", "VRFY")
 
     async def smtp_EXPN(self, _arg: str) -> None:  # noqa: N802
-        """`EXPN`: lists are nobody's business (RFC 5321 §7.3)."""
+        """`EXPN`: refused, nobody may ask who is on a list (RFC 5321 §7.3)."""
         self._reply(b"502 5.5.1 EXPN not implemented", "EXPN")
 
     @syntax("HELP [command]")
@@ -351,7 +351,7 @@ class SmtpSession(SmtpConnection):
             return self._reply(b"504 5.5.4 Mechanism not offered", "AUTH")
         try:
             response = decoded(initial.encode(), initial=True) if initial else None
-            # What becomes of the login is logged by who decides it.
+            # The outcome of the login is logged by the service that decides it.
             with bind(connection=self.number):
                 while isinstance(step := await exchange.respond(response), Challenge):
                     self._reply(b"334 " + b64encode(step.data), "AUTH")
@@ -360,7 +360,7 @@ class SmtpSession(SmtpConnection):
                         return self._on_broken_exchange(line)
                     response = decoded(line.octets)
         except InvalidError as error:
-            # RFC 4954 §4: also what a client gets that cancels.
+            # RFC 4954 §4: a client that cancels gets this reply, too.
             return self._reply(b"501 5.5.2 " + error.detail.encode(), "AUTH")
         except EspError as error:
             return self._reply(reply_for(error), "AUTH")
@@ -390,7 +390,7 @@ class SmtpSession(SmtpConnection):
         if self.door.tls is None:
             return self._reply(b"502 5.5.1 TLS not available", "STARTTLS")
         if self.native.buffered:
-            # RFC 3207 §4: the client must wait for the 220. What it sent ahead may be somebody else's.
+            # RFC 3207 §4: the client must wait for the 220. What came before it may be from somebody else.
             self._reply(b"503 5.5.0 Nothing may follow STARTTLS before the reply", "STARTTLS")
             return self._close()
         self._reply(b"220 2.0.0 Ready to start TLS", "STARTTLS")
@@ -404,7 +404,7 @@ class SmtpSession(SmtpConnection):
             )
         finally:
             if upgraded is None:
-                # Nobody else says so: between two transports the connection belongs to neither.
+                # asyncio does not tell us of it: between two transports the connection belongs to neither.
                 self._abort()
                 self.connection_lost(None)
         if upgraded is None or self._closing:
@@ -412,7 +412,7 @@ class SmtpSession(SmtpConnection):
         self.transport = upgraded
         self._read_paused = False
         self._remember_tls(upgraded)
-        # RFC 3207 §4.2: nothing the client said in clear is remembered.
+        # RFC 3207 §4.2: nothing that the client said in clear text is remembered.
         self.native.discard()
         self._client = self._log = None
         self.principal = None
@@ -423,7 +423,8 @@ class SmtpSession(SmtpConnection):
 
 
 _WAIT_FOR_NOTHING = {SmtpSession.smtp_HELO, SmtpSession.smtp_EHLO, SmtpSession.smtp_LHLO}
-"""Coroutines all the same, as aiosmtpd has them. A task for each would be dear: every connection begins with one."""
+"""These wait for nothing, but are coroutines as in aiosmtpd. A task for each would be costly: every connection sends
+one."""
 
 SmtpSession.handlers = {
     SmtpMail: SmtpSession._on_mail,
@@ -445,14 +446,14 @@ SmtpSession.verbs = {
 
 @lru_cache(maxsize=4096)
 def path_of(local_part: str, domain: str) -> Address | None:
-    """Return the address of a path, `None` for the null path; the native reader has checked its grammar.
+    """Return the address of a path, or `None` for the null path; the native reader has checked the grammar.
 
     Raises:
-        AddressSyntaxError: the domain is none.
+        AddressSyntaxError: the domain is invalid.
     """
     if not local_part and not domain:
         return None
-    # Letters, digits and dots in lower case are a domain's only form already.
+    # A domain of letters, digits and dots in lower case is already in its one form.
     plain = domain.isascii() and not domain.startswith("[")
     # RFC 6532 §3.1: the same text must not be two addresses.
     return Address(unicodedata.normalize("NFC", local_part), domain if plain else parse_domain(domain))
