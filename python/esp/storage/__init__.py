@@ -1,15 +1,15 @@
 """What is kept, and what may be forgotten.
 
-In: values and octets, from services. Out: the same, durably in PostgreSQL and Maildir; or fleetingly in Redis, whose
-loss costs time and no mail.
+In: values and octets, from services. Out: the same, kept durably in PostgreSQL and Maildir, or for a while in Redis,
+whose loss costs time but no mail.
 
     postgres        everything said about messages and accounts: all SQL
-    maildir         where a mailbox's folder is, what file names say, the card that names the mailbox
+    maildir         where a mailbox's folder is, what file names mean, the card that names the mailbox
     quarantine      files that belong to nobody
     mailbox_files   Maildirs and mboxes written for other programs
-    other_maildir   Maildirs of other programs, read
+    other_maildir   reading Maildirs of other programs
     mbox            mbox files, read and written as streams
-    redis           word of changes from process to process
+    redis           notifications of changes from process to process
     wakeup          RQ jobs that wake workers
 
 Message files themselves are written, read and renamed in Rust (`esp.native.Store`). What does not belong here: whether

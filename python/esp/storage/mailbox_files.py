@@ -1,7 +1,7 @@
 """Maildirs and mboxes for other programs, written message by message.
 
-In: messages as they are kept, read in pieces. Out: files. A message has its name only when it is whole, so a writer
-that was cut off leaves nothing that looks like one. Blocking: call it in a thread.
+In: messages as they are stored, read in pieces. Out: files. A message gets its name only when it is complete, so a
+writer that was cut off leaves nothing that looks like a message. Blocking: call it in a thread.
 """
 
 import os
@@ -22,7 +22,7 @@ from esp.storage.maildir import Card
 from esp.storage.other_maildir import DOVECOT_KEYWORDS
 
 Read = Callable[[int], bytes]
-"""Returns a message's octets from an offset, at most so many as are read at once; none at its end.
+"""Returns a message's octets from an offset, a limited number at once; empty at the end.
 
 It raises `NotFoundError` when the message is gone."""
 
@@ -30,7 +30,7 @@ _DOVECOT_LETTERS = 26
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """What is written of a message besides its octets."""
+    """What is written about a message besides its octets."""
 
     base: str
     """Its file name, without letters."""
@@ -69,10 +69,10 @@ class MaildirWriter:
                 )
 
     def write(self, message: Outgoing, read: Read) -> bool | None:
-        """Write a message; `None`: it is there. May be called by several threads.
+        """Write a message; `None`: it is there already. May be called by several threads.
 
         Raises:
-            NotFoundError: it is gone; `read` says so.
+            NotFoundError: the message is gone; `read` raises it.
             OSError: it cannot be written.
         """
         letters = maildir.all_letters(message.flags)
@@ -96,13 +96,13 @@ class MaildirWriter:
         return True
 
     def _is_kept(self, there: Path, name: Path, size: int) -> bool:
-        """Give a whole message the name that it has now; tell whether it was one."""
+        """Give a complete message the name that it should have now; tell whether it was complete."""
         try:
             if there.stat().st_size != size:
                 return False
             there.rename(name)
         except FileNotFoundError:
-            # A mail reader has given it another name since, or a person took it away.
+            # A mail reader has renamed it since, or somebody has removed it.
             return False
         return True
 
@@ -122,7 +122,7 @@ class MboxWriter:
         self._file: BinaryIO | None = None
 
     def is_written(self) -> bool:
-        """Tell whether the whole mailbox is there."""
+        """Tell whether the mailbox was written completely."""
         return self._path.exists()
 
     def __enter__(self) -> Self:
@@ -138,10 +138,10 @@ class MboxWriter:
             self._part.unlink(missing_ok=True)
 
     def write(self, message: Outgoing, read: Read) -> bool | None:
-        """Append a message; tell whether its octets can be had back exactly.
+        """Append a message; tell whether its octets can be read back exactly.
 
         Raises:
-            NotFoundError: it is gone; `read` says so.
+            NotFoundError: the message is gone; `read` raises it.
             OSError: it cannot be written.
         """
         assert self._file is not None
@@ -160,7 +160,7 @@ class MboxWriter:
                 self._file.write(mbox.quoted(octets))
                 last = octets[-1:]
         except NotFoundError:
-            # Expunged after some of it was written; the next message follows the one before.
+            # Expunged after some of it was written; the next message overwrites it.
             self._file.seek(begin)
             self._file.truncate()
             raise
@@ -181,7 +181,7 @@ class MboxWriter:
 
 
 def write_subscriptions(root: Path, names: Sequence[str]) -> None:
-    """Write the list of subscriptions as Dovecot has it."""
+    """Write the list of subscriptions in Dovecot's format."""
     lines = [maildir.directory_for(name).removeprefix(".") for name in names]
     (root / "subscriptions").write_text("".join(f"{line}\n" for line in lines))
 
@@ -196,7 +196,7 @@ def _pieces(read: Read, first: bytes | None = None) -> Iterator[bytes]:
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the same octets, cut behind line ends."""
+    """Yield the same octets, cut after line ends."""
     left = b""
     for piece in pieces:
         cut = piece.rfind(b"\n") + 1
@@ -210,6 +210,6 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _file_name(level: str) -> str:
-    """Return a file's name for a level of a mailbox's: none that is hidden or too long."""
+    """Return a file name for a level of a mailbox's name: not hidden and not too long."""
     name = "_" + level[1:] if level.startswith(".") else level
     return name.encode()[:200].decode(errors="ignore")

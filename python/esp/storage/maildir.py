@@ -1,4 +1,4 @@
-"""Maildirs: which folder a mailbox has, what its file names say, and the card that names it.
+"""Maildirs: which folder a mailbox has, what its file names mean, and the card that names it.
 
 In: accounts, mailbox names, flags. Out: paths below `storage.path` and small files there. Message files are written,
 read and renamed by `esp.native.Store`; this module says where and under which letters.
@@ -7,8 +7,8 @@ read and renamed by `esp.native.Store`; this module says where and under which l
     <storage.path>/<domain>/<local part>/.Sent/      Maildir++ (https://www.courier-mta.org/imap/README.maildirquota.html)
     <storage.path>/<domain>/<local part>/.A.B/       made for "A/B"; renaming a mailbox does not move its folder
 
-So the folder's name is only a first guess at the mailbox's name; `esp-mailbox.json` has the true one, and what else a
-lost database must be told: see `services.upkeep`.
+So the folder's name is only a first guess at the mailbox's name. `esp-mailbox.json` has the true one, and everything
+else that is needed after the database was lost: see `services.upkeep`.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ _LETTERS: tuple[tuple[str, SystemFlag], ...] = (
     ("T", SystemFlag.DELETED),
 )
 KEYWORD_LETTERS = "abcdefghijklmnopqrstuvwxyzABCEGHIJKLMNOQUVWXYZ012345678"
-"""Of a mailbox's keywords, in their order: small letters as Dovecot has it, then what nobody else uses."""
+"""Letters of a mailbox's keywords, in their order: small letters as in Dovecot, then letters that nobody else uses."""
 _SYSTEM = sum(flag for _, flag in _LETTERS)
 _LETTERS_OF = {
     bits: "".join(letter for letter, flag in _LETTERS if bits & flag) for bits in range(_SYSTEM + 1)
 }
 _OURS = re.compile(r"(\d+)\.M(\d+)P\d+Q(\d+)\.")
 _LONGEST_NAME = 240
-"""NAME_MAX is 255; room for a `~n`."""
+"""Octets; NAME_MAX is 255, which leaves room for a `~n`."""
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -59,11 +59,11 @@ class Card(msgspec.Struct, frozen=True):
     special_use: SpecialUse | None = None
     subscribed: bool = True
     keywords: tuple[str, ...] = ()
-    """What letters of file names stand for, in the order of `KEYWORD_LETTERS`."""
+    """What the letters of file names stand for, in the order of `KEYWORD_LETTERS`."""
 
 
 class PreparedCard(msgspec.Struct, frozen=True):
-    """A card whose octets are on the disk, and which has not its name yet."""
+    """A card whose octets are on the disk, but which does not have its name yet."""
 
     folder: str
     card: Card
@@ -82,7 +82,7 @@ class Maildirs:
         return directory_for(name, taken)
 
     async def describe(self, account: str, mailbox: Mailbox, *, subscribed: bool) -> None:
-        """Make the mailbox's Maildir where it is missing, and write its card; both are durable then."""
+        """Make the mailbox's Maildir if it is missing, and write its card; both are durable afterwards."""
         where = folder(account, mailbox.directory)
         card = card_of(mailbox, subscribed=subscribed)
         await asyncio.to_thread(make_mailbox, self._store, self._root, where, card)
@@ -92,7 +92,7 @@ class Maildirs:
         return await asyncio.to_thread(prepare_cards, self._store, self._root, cards)
 
     async def place_cards(self, cards: Sequence[PreparedCard]) -> None:
-        """Give cards their names; they are durable after a `sync`."""
+        """Give cards their names; these are durable after a `sync`."""
         await asyncio.to_thread(place_cards, self._root, cards)
 
     async def discard_cards(self, cards: Sequence[PreparedCard]) -> None:
@@ -100,7 +100,7 @@ class Maildirs:
         await asyncio.to_thread(discard_cards, cards)
 
     async def sync(self) -> None:
-        """Make all that was done to names of files durable."""
+        """Make everything that was done to file names durable."""
         await asyncio.to_thread(sync_file_system, self._root)
 
     async def forget(self, account: str, directory: str) -> None:
@@ -118,25 +118,25 @@ class Maildirs:
     async def link(
         self, sources: Sequence[str], folder_: str, bases: Sequence[str], letters: Sequence[str | None]
     ) -> list[bool]:
-        """Link message files into one more Maildir under these base names, durably, all or none.
+        """Link message files into another Maildir under these base names, durably, all or none.
 
-        Returns for each whether its source is there. The copies share their octets with the sources. When this is
+        Returns for each whether its source exists. The copies share their octets with the sources. If the call is
         cancelled, the links are made all the same.
 
         Raises:
-            OSError: no room, no right; nothing was linked.
+            OSError: no room or no permission; nothing was linked.
         """
         return await asyncio.to_thread(self._store.link, list(sources), folder_, list(bases), list(letters))
 
     async def section(
         self, folder_: str, base: str, letters: str | None, section: str, partial: tuple[int, int] | None
     ) -> MessageSection:
-        """Find a section of a message, whatever letters its file has by now.
+        """Find a section of a message, whatever letters its file name has by now.
 
         Raises:
             FileNotFoundError: the message is gone.
-            ValueError: it has no such section.
-            OSError: it cannot be read.
+            ValueError: the message has no such section.
+            OSError: the message cannot be read.
         """
         path = self._root / folder_
         return await asyncio.to_thread(MessageSection, path, base, letters, section, partial)
@@ -158,34 +158,34 @@ def flag_letters(flags: int) -> str:
 
 
 def file_path(folder_: str, file: str, letters: str | None) -> str:
-    """Return where a message file is below the root; `letters` as in a row's `file_flags`."""
+    """Return the path of a message file below the root; `letters` as in a row's `file_flags`."""
     return f"{folder_}/new/{file}" if letters is None else f"{folder_}/cur/{file}:2,{letters}"
 
 
 def file_letters(flags: int) -> str | None:
-    """Return the letters a new message's file gets; `None` puts it in `new`.
+    """Return the letters for the file of a new message; `None` puts it in `new`.
 
-    Those of keywords are left to the worker, which first writes down what they stand for.
+    The worker adds the letters of keywords, after it has written down what they stand for.
     """
     return _LETTERS_OF[flags & _SYSTEM] or None
 
 
 def all_letters(flags: int) -> str:
-    """Return the letters after `:2,` for a flag set, those of keywords (`KEYWORD_LETTERS`) among them."""
+    """Return the letters after `:2,` for a flag set, including those of keywords (`KEYWORD_LETTERS`)."""
     keywords = flags >> FIRST_KEYWORD_BIT
     words = "".join(letter for n, letter in enumerate(KEYWORD_LETTERS) if keywords >> n & 1)
     return "".join(sorted(flag_letters(flags) + words))
 
 
 def nanoseconds(when: datetime) -> int:
-    """Return a moment as the time of a file; one that a file cannot have (before 1677, after 2262) as the nearest."""
-    # In two steps: a float has not the digits for both.
+    """Return a moment as a file time; one that a file cannot have (before 1677, after 2262) as the nearest possible."""
+    # In two steps: a float does not have enough digits for both.
     exact = int(when.replace(microsecond=0).timestamp()) * 1_000_000_000 + when.microsecond * 1000
     return max(-(2**63), min(exact, 2**63 - 1))
 
 
 def flags_of(file_flags: str | None, keywords: int = 0) -> int:
-    """Return the flag set that letters stand for, in a mailbox with so many keywords; others stand for nothing."""
+    """Return the flag set that letters stand for in a mailbox with `keywords` keywords; other letters are ignored."""
     letters = file_flags or ""
     flags = int(sum(flag for letter, flag in _LETTERS if letter in letters))
     for n, letter in enumerate(KEYWORD_LETTERS[:keywords]):
@@ -205,14 +205,14 @@ def account_folder(domain: str, local_part: str) -> str:
 
 
 def folder_stem(name: str) -> str:
-    """Return what the folder of a new mailbox is named, or begins with where there is another of that name."""
+    """Return the name of the folder of a new mailbox; if that is taken, the folder's name begins with it."""
     # A dot within a level would look like a level: `&AC4-` is a dot in modified UTF-7 as well (RFC 3501 §5.1.3).
     levels = (_utf7(level).replace(".", "&AC4-") for level in name.split(DELIMITER))
     return _shortened("." + ".".join(levels))
 
 
 def directory_for(name: str, taken: Collection[str] = ()) -> str:
-    """Return a folder for a new mailbox that none of the account's has (`taken`)."""
+    """Return a folder for a new mailbox that is not among those of the account (`taken`)."""
     if name == "INBOX":
         return INBOX_DIRECTORY
     first = candidate = folder_stem(name)
@@ -248,14 +248,14 @@ def make_mailbox(store: Store, root: Path, folder_: str, card: Card) -> None:
     """Make a mailbox's Maildir and its card, durably. Blocking: call it in a thread.
 
     Raises:
-        OSError: no room, no right.
+        OSError: no room or no permission.
     """
     store.make_folder(folder_)
     write_card(root, folder_, card)
 
 
 def write_card(root: Path, folder_: str, card: Card) -> None:
-    """Write a mailbox's card in one step, durably: at any moment there is the old one or the new one."""
+    """Write a mailbox's card in one step, durably: at any moment there is the old card or the new one."""
     directory = root / folder_
     temporary = _write_aside(directory, card, sync=True)
     try:
@@ -267,12 +267,12 @@ def write_card(root: Path, folder_: str, card: Card) -> None:
 
 
 def prepare_cards(store: Store, root: Path, cards: Sequence[tuple[str, Card]]) -> list[PreparedCard]:
-    """Write cards aside, durably, into Maildirs that are made where they are missing. Blocking: call it in a thread.
+    """Write cards under other names, durably, into Maildirs that are made if missing. Blocking: call it in a thread.
 
-    One sync of the whole file system does it for all of them; `write_card` takes two for each.
+    One sync of the whole file system is enough for all of them; `write_card` takes two for each.
 
     Raises:
-        OSError: no room, no right; nothing is left of them.
+        OSError: no room or no permission; nothing is left of the cards.
     """
     prepared: list[PreparedCard] = []
     try:
@@ -289,10 +289,10 @@ def prepare_cards(store: Store, root: Path, cards: Sequence[tuple[str, Card]]) -
 
 
 def place_cards(root: Path, cards: Sequence[PreparedCard]) -> None:
-    """Give cards their names, each in one step; durable only after a sync.
+    """Give cards their names, each in one step; they are durable only after a sync.
 
     Raises:
-        OSError: some may have theirs, and the others are where they were.
+        OSError: some cards may have their names, and the others do not.
     """
     for one in cards:
         one.temporary.rename(root / one.folder / CARD)
@@ -321,7 +321,7 @@ def _write_aside(directory: Path, card: Card, *, sync: bool) -> Path:
 
 
 def read_card(root: Path, folder_: str) -> Card | None:
-    """Return a mailbox's card; `None` when there is none, or none that can be read."""
+    """Return a mailbox's card; `None` if there is none, or it cannot be read."""
     try:
         return msgspec.json.decode((root / folder_ / CARD).read_bytes(), type=Card)
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
@@ -329,13 +329,13 @@ def read_card(root: Path, folder_: str) -> Card | None:
 
 
 def forget_mailbox(root: Path, folder_: str) -> None:
-    """Take a deleted mailbox's card away, durably, so that no rebuild brings it back."""
+    """Remove a deleted mailbox's card, durably, so that no rebuild brings the mailbox back."""
     (root / folder_ / CARD).unlink(missing_ok=True)
     _sync_folder(root / folder_)
 
 
 def remove_account(root: Path, account: str) -> None:
-    """Remove an account's folder with all mail in it; from the first moment on it is not under its name."""
+    """Remove an account's folder with all mail in it; the first step takes its name away."""
     doomed = root / QUARANTINE / f"removed-{os.urandom(8).hex()}"
     doomed.parent.mkdir(mode=0o700, exist_ok=True)
     try:
@@ -358,7 +358,7 @@ def directories(root: Path, account: str) -> Iterator[str]:
 
 
 def accounts(root: Path) -> Iterator[str]:
-    """Yield the folders below the root that are accounts' (`<domain>/<local part>` with a Maildir in it)."""
+    """Yield the folders below the root that belong to accounts (`<domain>/<local part>` with a Maildir in it)."""
     for domain in sorted(root.iterdir()):
         if domain.name == QUARANTINE or domain.name.startswith(".") or not domain.is_dir():
             continue
@@ -368,20 +368,20 @@ def accounts(root: Path) -> Iterator[str]:
 
 
 def address_of(account: str) -> tuple[str, str]:
-    """Return domain and local part of an account's folder; the way back from `account_folder`."""
+    """Return domain and local part for an account's folder; the inverse of `account_folder`."""
     domain, _, name = account.partition("/")
     return domain, re.sub(r"%([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), name)
 
 
 def name_of(directory: str) -> str:
-    """Guess a mailbox's name from its folder, for one that has lost its card."""
+    """Guess a mailbox's name from its folder, if the card is lost."""
     if directory == INBOX_DIRECTORY:
         return "INBOX"
     return DELIMITER.join(from_utf7(level) for level in directory.removeprefix(".").split("."))
 
 
 def from_utf7(text: str) -> str:
-    """Return what modified UTF-7 stands for; what is none stands for itself, as far as it goes."""
+    """Return what modified UTF-7 stands for; parts that are not valid stand for themselves."""
 
     def decoded(found: "re.Match[str]") -> str:
         if not found[1]:
@@ -393,7 +393,7 @@ def from_utf7(text: str) -> str:
 
 
 def place_of(path: str) -> tuple[str, str, str]:
-    """Return an account's folder, the directory below it, and the base name, of a message file's path."""
+    """Return the account's folder, the directory below it, and the base name, for a message file's path."""
     folder_, _, _ = path.rsplit("/", 2)
     domain, name, *directory = folder_.split("/")
     return f"{domain}/{name}", "/".join(directory) or INBOX_DIRECTORY, base_of(path)
@@ -410,7 +410,7 @@ def is_ours(base: str) -> bool:
 
 
 def received_at(base: str) -> tuple[int, int, int] | None:
-    """Return second, microsecond and number of a base name of ours: the order in which messages came."""
+    """Return second, microsecond and number of a base name that we made: the order in which messages came."""
     found = _OURS.match(base)
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
@@ -419,7 +419,7 @@ def put_aside(root: Path, folder_: str, part: str, file: str) -> None:
     """Move a file to the same place below the folder `quarantine`.
 
     Raises:
-        FileNotFoundError: it is gone.
+        FileNotFoundError: the file is gone.
     """
     target = root / QUARANTINE / folder_
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -427,7 +427,7 @@ def put_aside(root: Path, folder_: str, part: str, file: str) -> None:
 
 
 def remove_if_empty(root: Path, folder_: str) -> None:
-    """Remove a Maildir that holds nothing and has no card: what is left of a deleted mailbox."""
+    """Remove a Maildir that holds nothing and has no card: the rest of a deleted mailbox."""
     where = root / folder_
     if (where / CARD).exists():
         return

@@ -1,7 +1,7 @@
 """mbox files, read and written as streams: a file of many gigabytes needs the memory of one small message.
 
-In: a path. Out: messages with what the file says of them, octets as mail has them (`core.line_ends`). The grammar is
-`core.mbox`'s. Blocking: call it in a thread.
+In: a path. Out: messages with what the file says about them, with the line ends of mail (`core.line_ends`). The
+grammar is in `core.mbox`. Blocking: call it in a thread.
 """
 
 import os
@@ -20,7 +20,7 @@ from esp.core.mbox import Meta, Quoting
 
 CHUNK = 1024 * 1024
 SMALL = 1024 * 1024
-"""Octets of a message that is kept in memory; of a larger one only the header is."""
+"""Octets of a message that is kept in memory; of a larger message only the header is."""
 _LONGEST_FROM = 1000
 _LONGEST_HEADER = 256 * 1024
 
@@ -29,13 +29,13 @@ class Stored(msgspec.Struct, frozen=True):
     """A message in an mbox."""
 
     key: str
-    """A digest of the message; equal ones are numbered. The file may be rewritten without it becoming another."""
+    """A digest of the message; equal ones are numbered. A file may be rewritten without changing its messages' keys."""
     when: datetime | None
     meta: Meta
     head: bytes
-    """The message if it is small, else its header, as they are in the file but for the fields of `meta`."""
+    """The message if it is small, otherwise its header, as in the file but without the fields of `meta`."""
     rest: tuple[int, int]
-    """Where in the file the remainder is."""
+    """Where in the file the rest is."""
     quoting: Quoting
 
     @property
@@ -58,17 +58,17 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 def is_mbox(path: Path) -> bool:
-    """Tell whether a file begins as an mbox does; an empty one is one."""
+    """Tell whether a file begins as an mbox does; an empty file is an mbox."""
     with path.open("rb") as file:
         first = file.readline(_LONGEST_FROM)
     return not first or mbox.from_date(first) is not None
 
 
 def messages(path: Path, quoting: Quoting) -> Iterator[tuple[Stored, int]]:
-    """Yield a file's messages in order, each with the octets of the file up to its end.
+    """Yield a file's messages in order, each with the octets of the file that it takes up.
 
     Raises:
-        InvalidError: the file is no mbox.
+        InvalidError: the file is not an mbox.
     """
     seen: dict[bytes, int] = {}
     with path.open("rb") as file:
@@ -118,7 +118,7 @@ def _from_lines(file: BinaryIO) -> Iterator[tuple[datetime, int, int]]:
             when = mbox.from_date(buffer[at : end + 1]) if end > 0 else None
             if when is not None:
                 yield when, base + found, base + end
-        # What may be the beginning of such a line is looked at again with what follows it.
+        # What may be the beginning of such a line is searched again together with what follows it.
         keep = found if found >= 0 else max(at, len(buffer) - len(b"\nFrom ") + 1)
         base += keep
         buffer = buffer[keep:]
@@ -127,7 +127,7 @@ def _from_lines(file: BinaryIO) -> Iterator[tuple[datetime, int, int]]:
 
 
 def _without_separator(file: BinaryIO, start: int, end: int) -> int:
-    """Return where a message ends whose successor begins at `end`: before the empty line between them."""
+    """Return where a message ends if the next one begins at `end`: before the empty line between them."""
     last = os.pread(file.fileno(), min(4, end - start), end - min(4, end - start))
     if last.endswith(b"\r\n\r\n"):
         return end - 2
@@ -135,11 +135,11 @@ def _without_separator(file: BinaryIO, start: int, end: int) -> int:
 
 
 def _lines(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
-    """Yield whole lines, about `CHUNK` octets at a time; one that is longer comes in pieces."""
+    """Yield whole lines, about `CHUNK` octets at a time; a longer line comes in pieces."""
     while start < end:
         piece = os.pread(file.fileno(), min(CHUNK, end - start), start)
         if not piece:
-            return  # cut off behind our back
+            return  # somebody truncated the file meanwhile
         cut = piece.rfind(b"\n") + 1
         if start + len(piece) < end and cut:
             piece = piece[:cut]

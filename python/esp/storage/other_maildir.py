@@ -1,10 +1,10 @@
-"""Maildirs of other programs, and of other ESPs: which folders there are, and what their files say.
+"""Maildirs of other programs, and of other ESP servers: which folders there are, and what their files say.
 
-In: a path. Out: folders and messages. Understood are
+In: a path. Out: folders and messages. It understands
 
 - Maildir++, as Dovecot and Courier write it: `.A.B` beside the inbox's `cur`, names in modified UTF-7;
 - trees, as mbsync and offlineimap write them: `A/B/cur`;
-- our own, whose `esp-mailbox.json` knows the true name;
+- our own, whose `esp-mailbox.json` has the true name;
 - keywords by `dovecot-keywords`, the order of UIDs by `dovecot-uidlist`.
 
 Blocking: call it in a thread.
@@ -25,7 +25,7 @@ from esp.storage import maildir
 DOVECOT_KEYWORDS = "dovecot-keywords"
 _UIDLIST = "dovecot-uidlist"
 _PASSED = "$Forwarded"
-"""What the letter P stands for: "resent/forwarded/bounced" by the Maildir paper."""
+"""The flag that the letter P stands for: "resent/forwarded/bounced" in the Maildir paper."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RECEIVED = re.compile(r"(\d+)\.(?:M(\d+))?(?:.*?Q(\d+))?")
 
@@ -35,7 +35,7 @@ class Folder(msgspec.Struct, frozen=True):
 
     path: Path
     levels: tuple[str, ...]
-    """Its name; none for the inbox."""
+    """The levels of its name; none for the inbox."""
     special_use: SpecialUse | None = None
 
 
@@ -44,7 +44,7 @@ class Stored(msgspec.Struct, frozen=True):
 
     path: Path
     base: str
-    """Its name without flags, which it keeps for ever."""
+    """The file's name without flags, which never changes."""
     flags: int
     keywords: tuple[str, ...]
 
@@ -57,7 +57,7 @@ def folders(root: Path) -> list[Folder]:
         is_maildir = _is_maildir(here)
         if is_maildir:
             found.append(_folder(root, here))
-        # Below a Maildir only its Maildir++ folders are; `.git` and the like are nobody's mailboxes.
+        # Below a Maildir only its Maildir++ folders are mailboxes; `.git` and the like are not.
         names[:] = sorted(
             name
             for name in names
@@ -80,7 +80,7 @@ def files(folder: Folder) -> list[tuple[str, str]]:
                 base = entry.name.partition(":")[0]
                 if entry.name.startswith(".") or not entry.is_file(follow_symlinks=False):
                     continue
-                # Those that Dovecot has not yet seen come behind those it has.
+                # Messages that Dovecot has not seen yet come after those that it has.
                 key = (0, order[base]) if base in order else (1, *_received(base, entry))
                 found.append((key, part, entry.name))
     found.sort()
@@ -126,7 +126,7 @@ def date_of(path: Path) -> datetime:
 
 
 def find(folder: Folder, base: str) -> Path | None:
-    """Return where a file is that another program has renamed since it was listed."""
+    """Return the path of a file that another program has renamed since it was listed."""
     for part in ("cur", "new"):
         for entry in os.scandir(folder.path / part):
             if entry.name.partition(":")[0] == base:
@@ -162,7 +162,7 @@ def _received(base: str, entry: "os.DirEntry[str]") -> tuple[int, int, int]:
 
 
 def _uids(path: Path) -> dict[str, int]:
-    """Return the UIDs that Dovecot has given (its documentation, "Maildir mailbox format", `dovecot-uidlist`)."""
+    """Return the UIDs that Dovecot has assigned (its documentation, "Maildir mailbox format", `dovecot-uidlist`)."""
     found: dict[str, int] = {}
     try:
         with (path / _UIDLIST).open(encoding="utf-8", errors="surrogateescape") as lines:

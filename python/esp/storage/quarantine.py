@@ -1,6 +1,6 @@
 """The folder for files that belong to nobody: what is in it, and how it is emptied.
 
-A file keeps below `<storage.path>/quarantine` the place it had (`maildir.put_aside`). Blocking: call it in a thread.
+Below `<storage.path>/quarantine`, a file keeps its path (`maildir.put_aside`). Blocking: call it in a thread.
 """
 
 import os
@@ -15,7 +15,7 @@ import msgspec
 from esp.storage.maildir import QUARANTINE
 
 _REMOVED = "removed-"
-"""What `maildir.remove_account` begins the name of a folder with; only a crash leaves one."""
+"""`maildir.remove_account` begins the name of a folder with this; only a crash leaves one."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -28,7 +28,7 @@ class Held(msgspec.Struct, frozen=True):
 
 
 def held(root: Path) -> Iterator[Held]:
-    """Yield every file that is there."""
+    """Yield every file in quarantine."""
     home = root / QUARANTINE
     for directory, folders, names in os.walk(home):
         folders[:] = sorted(name for name in folders if not name.startswith(_REMOVED))
@@ -38,13 +38,13 @@ def held(root: Path) -> Iterator[Held]:
                 status = path.stat()
             except FileNotFoundError:
                 continue
-            # The time of the renaming; the file's own is that of the message.
+            # The time of the renaming; the modification time is that of the message.
             since = datetime.fromtimestamp(int(status.st_ctime), UTC)
             yield Held(str(path.relative_to(home)), status.st_size, since)
 
 
 def empty(root: Path, older: float) -> int:
-    """Remove files that have been there for so many seconds, and folders that are empty then; return how many files."""
+    """Remove files that are there for `older` seconds, and folders that are then empty; return the number of files."""
     home, until = root / QUARANTINE, time.time() - older
     count = 0
     for one in list(held(root)):

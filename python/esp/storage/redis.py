@@ -1,7 +1,7 @@
-"""Redis or Valkey: word of changes from process to process, all of which may be lost at any moment.
+"""Redis or Valkey: notifications of changes from process to process, all of which may be lost at any moment.
 
-In: mailboxes and their new mod-sequences. Out: the same, in every process that asked, some 150 µs later. A server that
-is away, flushed or restarted costs nothing but this speed: nothing here raises for it, and whoever listens compares
+In: mailboxes and their new mod-sequences. Out: the same, in every process that subscribed, some 150 µs later. A server
+that is away, flushed or restarted costs only this speed: nothing here raises an error for it, and listeners compare
 with PostgreSQL from time to time (`Notifier.connected` says how often that is worth it).
 """
 
@@ -24,19 +24,19 @@ from esp.telemetry.outage import Outage
 MAILBOX_CHANNEL = "esp:mailbox"
 """JSON `[[mailbox, modseq], …]`, one publication for each batch."""
 DIRECTORY_CHANNEL = "esp:directory"
-"""`changed`, or the number of the one account that did: what is cached of domains, accounts and aliases is to be
+"""`changed`, or the number of the one account that changed: what is cached of domains, accounts and aliases is to be
 dropped."""
 
 ACCOUNT_CHANNEL = "esp:account"
 """JSON of an `AccountChange`, as an array."""
 
 GATHERING = 0.02
-"""Seconds. Under load each publication costs every listening process more than what it tells of; the first is sent at
-once."""
+"""Seconds. Under load each publication costs every listening process more than the change itself; the first is sent
+at once."""
 TIMEOUT = 2.0
 LONGEST_PAUSE = 5.0
 CHECK_INTERVAL = 15.0
-"""A subscription over a dead network gives no sign of it, so a ping is sent when it was silent for this long."""
+"""Seconds. A subscription over a dead network does not notice, so a ping is sent after so much silence."""
 
 log = get_logger(__name__)
 
@@ -46,7 +46,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def connect(settings: sections.Redis) -> "redis.asyncio.Redis":
-    """Return a client that connects when it is first used."""
+    """Return a client that connects at its first use."""
     return redis.asyncio.Redis.from_url(  # type: ignore[no-any-return, unused-ignore]
         settings.url,
         socket_timeout=TIMEOUT,
@@ -57,9 +57,9 @@ def connect(settings: sections.Redis) -> "redis.asyncio.Redis":
 
 
 class Notifier:
-    """Tells other processes of changes, and is told of theirs.
+    """Notifies other processes of changes, and is notified of theirs.
 
-    One for each process. `start` keeps one subscription alive until `close`; without it, it can only publish.
+    One for each process. `start` keeps one subscription alive until `close`; without it, the object can only publish.
     """
 
     def __init__(self, client: "redis.asyncio.Redis") -> None:
@@ -80,20 +80,20 @@ class Notifier:
 
     @property
     def connected(self) -> bool:
-        """Whether changes are heard of now; without, they have to be looked for."""
+        """Whether notifications are received now; if not, changes have to be looked for."""
         return self._connected.is_set()
 
     async def until_connected(self) -> None:
-        """Wait until changes are heard of."""
+        """Wait until notifications are received."""
         await self._connected.wait()
 
     async def publish(self, changes: Changes) -> None:
-        """Tell every process of changed mailboxes; never raises, for a loss is healed by polling.
+        """Notify every process of changed mailboxes; never raises, for polling makes up for a loss.
 
-        What follows within `GATHERING` of the last publication is sent together, without its callers waiting.
+        What follows within `GATHERING` of the last publication is sent together later; its callers do not wait.
         """
         for mailbox, modseq in changes:
-            # Who was answered first by PostgreSQL need not come here first.
+            # Changes need not come here in the order in which PostgreSQL committed them.
             self._changes[mailbox] = max(modseq, self._changes.get(mailbox, modseq))
         if not self._changes or self._timer is not None:
             return
@@ -105,11 +105,11 @@ class Notifier:
             await self._publish_changes()
 
     async def publish_directory(self, account: AccountId | None = None) -> None:
-        """Tell every process that one account, or (`None`) domains, accounts or aliases changed; never raises."""
+        """Notify every process that one account, or (`None`) domains, accounts or aliases changed; never raises."""
         await self._publish(DIRECTORY_CHANNEL, b"changed" if account is None else b"%d" % account)
 
     async def publish_account(self, change: AccountChange) -> None:
-        """Tell every process, this one included, of names, subscriptions or annotations; never raises."""
+        """Notify every process, this one included, of changed names, subscriptions or annotations; never raises."""
         await self._publish(ACCOUNT_CHANNEL, _encode(change))
         if not self.connected:
             self._told_account(change)
@@ -119,9 +119,9 @@ class Notifier:
         self._mailbox_callbacks.append(callback)
 
     def subscribe_directory(self, callback: Callable[[AccountId | None], None]) -> None:
-        """Have `callback` called when domains, accounts or aliases change, and when word of it may have been lost.
+        """Have `callback` called when domains, accounts or aliases change, and when notifications may have been lost.
 
-        It gets the account that changed, if all of it is about one.
+        It gets the account that changed, if only one did.
         """
         self._directory_callbacks.append(callback)
 
@@ -130,11 +130,11 @@ class Notifier:
         self._account_callbacks.append(callback)
 
     def subscribe_connection(self, callback: Callable[[bool], None]) -> None:
-        """Have `callback` called with `True` when hearing begins (again) and with `False` when it ends."""
+        """Have `callback` called with `True` when the subscription works (again) and with `False` when it ends."""
         self._connection_callbacks.append(callback)
 
     def start(self) -> None:
-        """Begin to listen, in a task that connects again for as long as it takes."""
+        """Begin to listen, in a task that keeps trying to connect."""
         if self._task is None:
             self._task = lasting.start("redis-notifier", self._listen)
 
@@ -152,7 +152,7 @@ class Notifier:
 
     def _publish_later(self) -> None:
         self._timer = None
-        # One may be under way for longer than `GATHERING`, and a task that nobody keeps may end at any moment.
+        # A publication may take longer than `GATHERING`, and a task without a reference may be collected at any moment.
         task = asyncio.create_task(self._publish_changes())
         self._publishing.add(task)
         task.add_done_callback(self._publishing.discard)
@@ -163,7 +163,7 @@ class Notifier:
         await self._publish(MAILBOX_CHANNEL, _encode(list(changes.items())))
 
     async def _publish(self, channel: str, payload: bytes) -> None:
-        # A dead server must not cost every delivery the time-out; one try a second finds it again.
+        # With a dead server, not every delivery must wait for the time-out; one try a second finds out when it is back.
         loop = asyncio.get_running_loop()
         if loop.time() < self._quiet_until:
             return
@@ -179,7 +179,7 @@ class Notifier:
                 log.warning("redis_publish_works_again")
 
     def _channels(self) -> list[str]:
-        # A busy server's mailboxes change many times a second: who does not ask is not told.
+        # A busy server's mailboxes change many times a second: a process without a listener does not subscribe.
         asked = {MAILBOX_CHANNEL: self._mailbox_callbacks, ACCOUNT_CHANNEL: self._account_callbacks}
         return [DIRECTORY_CHANNEL, *(channel for channel, callbacks in asked.items() if callbacks)]
 

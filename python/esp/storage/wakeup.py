@@ -1,8 +1,8 @@
 """Wake-ups of workers: RQ jobs that name a topic of the outbox and carry nothing else.
 
-The rows are in PostgreSQL; a lost wake-up only delays them until the scheduler looks. Under load the wake-ups of
-all processes merge: at most one is queued for a topic, and one process sends no more than three a second; while it
-delivers without a pause, one in `LONGEST_STORM`, so that mail that arrives has the processors first.
+The rows are in PostgreSQL; a lost wake-up only delays them until the scheduler looks. Under load the wake-ups of all
+processes merge: at most one is queued for a topic, and one process sends no more than three a second. While a process
+delivers without a pause, it sends one in `LONGEST_STORM`, so that incoming mail has the processors first.
 """
 
 import asyncio
@@ -19,21 +19,21 @@ from esp.telemetry import lasting, log, metrics
 
 QUEUE = "esp"
 GATHER = 0.3
-"""Seconds. A wake-up costs some milliseconds of processor time in all, so a batch of work has to be worth it."""
+"""Seconds. A wake-up costs some milliseconds of processor time in all, so it has to be worth it."""
 BUSY = 25
-"""As many calls within `GATHER` mean that more are coming, and better waited for."""
+"""So many calls within `GATHER` mean that more are coming, and that it is better to wait for them."""
 LONGEST_STORM = 20.0
-"""Seconds that a wake-up waits for them to end; the scheduler, too, leaves indexing alone for so long."""
+"""Seconds that a wake-up waits at most for the calls to end; the scheduler also leaves indexing alone for so long."""
 _MARK_SECONDS = 60
-"""A wake-up lost with its mark left behind blocks new ones no longer than this; the scheduler goes round it."""
+"""Seconds. If a wake-up is lost but its mark stays, it blocks new ones no longer than this, and not the scheduler."""
 _FUNCTION = "esp.worker"
-"""RQ wants a name; ESP's workers never call it."""
+"""RQ requires a name; ESP's workers never call it."""
 
 _logger = log.get_logger(__name__)
 
 
 def mark(topic: str) -> str:
-    """Return the key that says: a wake-up for `topic` is queued and not yet taken."""
+    """Return the key which says that a wake-up for `topic` is queued and not yet taken."""
     return f"esp:wake:{topic}"
 
 
@@ -47,13 +47,13 @@ class Wakeups:
         self._queue: Queue | None = None
         self._wanted: dict[str, bool] = {}
         self._asked = 0
-        """Calls of `wake` since somebody last looked."""
+        """Calls of `wake` since the last look."""
         self._event = asyncio.Event()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def wake(self, topic: str, *, force: bool = False) -> None:
-        """Have a worker look at `topic` soon; `force` distrusts the note that one is queued already."""
+        """Have a worker look at `topic` soon; with `force`, the mark that one is queued already is not trusted."""
         self._wanted[topic] = self._wanted.get(topic, False) or force
         self._asked += 1
         self._event.set()
@@ -109,12 +109,12 @@ class Wakeups:
         async with asyncio.timeout(5.0):
             if self._client is None:
                 self._client = redis.from_url(self._url)
-            # A mark whose wake-up was lost (its worker was killed) would keep us quiet: the scheduler, which
-            # forces, believes it only while something is queued.
+            # If a wake-up was lost (its worker was killed), its mark would stop new ones. So the scheduler, which
+            # forces, believes the mark only while something is queued.
             sure = force and await self._client.llen(f"rq:queue:{QUEUE}") == 0
             fresh = await self._client.set(mark(topic), b"1", ex=_MARK_SECONDS, nx=not sure)
             if fresh:
-                # RQ speaks to Redis only with blocking calls.
+                # RQ uses Redis only with blocking calls.
                 await asyncio.to_thread(self._enqueue_blocking, topic)
             return bool(fresh)
 

@@ -1,7 +1,7 @@
-"""Access control lists of mailboxes, and the mailboxes that others let an account see (RFC 4314).
+"""Access control lists of mailboxes, and the mailboxes of others that an account may see (RFC 4314).
 
-Functions that change take a mailbox locked by `mailboxes.lock` in the same transaction; each gives it a new
-`acl_version` and a new mod-sequence, so that processes which have it open look.
+Functions that change something take a mailbox locked by `mailboxes.lock` in the same transaction. Each gives it a new
+`acl_version` and a new mod-sequence, so that processes which have the mailbox open look again.
 """
 
 from collections import defaultdict
@@ -28,7 +28,7 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 class Visible(msgspec.Struct, frozen=True):
-    """A mailbox of another account, with the entries that concern the one who asked."""
+    """A mailbox of another account, with the entries that concern the account that asked."""
 
     mailbox: Mailbox
     owner: Owner
@@ -53,14 +53,14 @@ async def owner(connection: Connection, address: str) -> Owner | None:
 
 
 async def grants(connection: Connection, mailboxes: Iterable[MailboxId]) -> dict[MailboxId, list[Grant]]:
-    """Return all entries of mailboxes, each list in the order of the identifiers."""
+    """Return all entries of the mailboxes, each list in the order of the identifiers."""
     return await _grants(connection, mailboxes, None)
 
 
 async def grants_for(
     connection: Connection, mailboxes: Iterable[MailboxId], account: AccountId
 ) -> dict[MailboxId, list[Grant]]:
-    """Return those entries of mailboxes that concern an account."""
+    """Return those entries of the mailboxes that concern an account."""
     return await _grants(connection, mailboxes, account)
 
 
@@ -157,7 +157,7 @@ async def remove(tx: Connection, mailbox: Mailbox, account: AccountId | None, *,
 
 
 async def inherit(tx: Connection, superior: MailboxId, mailboxes: Sequence[MailboxId]) -> None:
-    """Give new mailboxes the list of the one above them (RFC 4314 §4, CREATE)."""
+    """Give new mailboxes the list of the mailbox above them (RFC 4314 §4, CREATE)."""
     await tx.execute(
         """
         WITH added AS (

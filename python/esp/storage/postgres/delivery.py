@@ -1,12 +1,12 @@
 """The rows of a delivery batch: all of them in one statement, or none.
 
-In: messages whose files are durable or will be by the commit, each with the mailboxes it goes to. Out: UIDs, or what
-stands in the way of whom.
-The work is in the function `deliver` of migration 0010: mailboxes are locked by rising id, one `UPDATE` gives each its
-UIDs and one mod-sequence for the whole batch, so readers that ask for `modseq > known` see all of it or nothing. One
-call costs half as much as the same statements one by one (docs/adr/0004-durable-delivery.md).
+In: messages whose files are durable or will be by the commit, each with the mailboxes it goes to. Out: UIDs, or which
+accounts or mailboxes stand in the way and why.
+The work is done by the function `deliver` of migration 0010. It locks mailboxes by rising id, and one `UPDATE` gives
+each its UIDs and one mod-sequence for the whole batch, so readers that ask for `modseq > known` see all of it or
+nothing. One call costs half as much as the same statements one by one (docs/adr/0004-durable-delivery.md).
 
-What a broken connection leaves unknown, `find` finds out.
+`find` finds out what a broken connection left unknown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from esp.storage.postgres.lending import CLIENT_ERRORS
 from esp.storage.postgres.pool import Connection
 
 TERMINATION_TIMEOUT = 5000
-"""Milliseconds that a cut-off session may take to end."""
+"""Milliseconds that PostgreSQL's process for a lost connection may take to end."""
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -45,10 +45,10 @@ class Place(msgspec.Struct, frozen=True):
     mailbox: MailboxId
     flags: int
     file_flags: str | None
-    """Letters after `:2,` of its file; `None` while that is in `new`."""
+    """Letters after `:2,` of its file; `None` while the file is in `new`."""
     found_as: str | None = None
-    """Its name when it was looked up for an earlier message, with all rights of its owner: refused if it has another
-    name by now, or a list of rights."""
+    """Its name when it was looked up for an earlier message, with all rights of its owner. The delivery is refused if
+    it has another name by now, or an access control list."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -62,31 +62,31 @@ class Delivery(msgspec.Struct, frozen=True):
     places: tuple[Place, ...]
     """No mailbox twice."""
     paths: Sequence[str]
-    """Of its file in each place, below `storage.path`."""
+    """Paths of its file in each place, below `storage.path`."""
     imported: Imported | None = None
-    """To be noted with its rows."""
+    """Recorded with its rows."""
 
 
 class Room(msgspec.Struct, frozen=True):
-    """What an account may still take; `None` is without limit."""
+    """What an account may still take; `None`: no limit."""
 
     octets: int | None
     messages: int | None
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Why nothing was done; the batch without these may be tried again."""
+    """Why nothing was done; the batch may be tried again without the messages concerned."""
 
     rooms: Mapping[AccountId, Room] = {}
-    """Accounts that all their messages of the batch do not fit into."""
+    """Accounts that have no room for all their messages of the batch."""
     gone: frozenset[MailboxId] = frozenset()
     """Mailboxes that were deleted."""
     outdated: frozenset[MailboxId] = frozenset()
-    """Mailboxes that are not what they were when they were `found_as`."""
+    """Mailboxes that have changed since they were `found_as`."""
 
 
 Outcome = tuple[tuple[Placed, ...], ...]
-"""For each message one `Placed` for each place, both in the order given."""
+"""For each message, one `Placed` for each place, both in the order given."""
 
 _FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
 _SEEN = int(SystemFlag.SEEN)
@@ -96,7 +96,7 @@ _OUTDATED = """
     CROSS JOIN LATERAL (SELECT name, acl_version FROM mailbox WHERE id = w.id LIMIT 1) AS m
     WHERE m.name <> w.name OR m.acl_version > 0
     """
-# Nothing is called when the filter says no. A change that is committed meanwhile counts as one that came afterwards.
+# `deliver` is not called if the condition is false. A change committed meanwhile counts as one that came afterwards.
 _DELIVER_WHERE_FOUND = f"{_DELIVER} WHERE NOT EXISTS ({_OUTDATED % (21, 22)})"
 
 
@@ -106,14 +106,14 @@ async def place(
     """Make every message of the batch visible in its mailboxes, in one transaction.
 
     Args:
-        connection: by which it is done.
+        connection: for the statements.
         deliveries: the batch.
-        files: those of the messages, when they are not durable yet: they have to be before the commit. Not for messages
-            that are imported or have keywords, which take more than one statement.
+        files: the files of the messages, if they are not durable yet: they have to be before the commit. Not for
+            messages that are imported or have keywords, which take more than one statement.
 
     Raises:
-        NotHeldError: nothing was done, since it could not be in this way; `Delivering.failures` tells which files are
-            there.
+        NotHeldError: nothing was done, since the commit could not wait for the files; `Delivering.failures` tells which
+            files exist.
     """
     if files is not None:
         with holding.committed_with(files, connection):
@@ -133,7 +133,7 @@ async def place(
 
 
 async def _leave_to_rename(tx: Connection, deliveries: Sequence[Delivery], outcome: Outcome) -> None:
-    """Have a worker give file names the letters of keywords."""
+    """Have a worker add the letters of keywords to file names."""
     wanted: dict[tuple[AccountId, MailboxId], list[Uid]] = {}
     for delivery, placed in zip(deliveries, outcome, strict=True):
         for there, at in zip(delivery.places, placed, strict=True):
@@ -151,7 +151,7 @@ async def _place(connection: Connection, deliveries: Sequence[Delivery]) -> Outc
         row = await connection.fetchrow(_DELIVER_WHERE_FOUND, *arguments, mailboxes, names)
         if row is None:
             rows = await connection.fetch(_OUTDATED % (1, 2), mailboxes, names)
-            # None, when one has become again what it was: then all, so that the rest is smaller whatever happens.
+            # Empty if a mailbox has changed back: then all, so that the batch gets smaller in any case.
             return Refused(outdated=frozenset(MailboxId(row[0]) for row in rows) or frozenset(mailboxes))
     else:
         row = await connection.fetchrow(_DELIVER, *arguments)
@@ -174,10 +174,10 @@ async def _place(connection: Connection, deliveries: Sequence[Delivery]) -> Outc
 
 
 def _arguments(deliveries: Sequence[Delivery]) -> tuple[list[object], list[tuple[int, int]]]:
-    """Turn messages into the columns that `deliver` takes; with them, for each row, its mailbox and rank there."""
+    """Turn messages into the columns that `deliver` takes; with them, each row's mailbox and rank in it."""
     ordered = sorted({there.mailbox for delivery in deliveries for there in delivery.places})
     number = {mailbox: box for box, mailbox in enumerate(ordered)}
-    # Of each mailbox: account, messages, unseen, octets.
+    # For each mailbox: account, messages, unseen, octets.
     boxes: list[list[int]] = [[0, 0, 0, 0] for _ in ordered]
     contents: list[tuple[object, ...]] = []
     rows: list[tuple[object, ...]] = []
@@ -192,7 +192,7 @@ def _arguments(deliveries: Sequence[Delivery]) -> tuple[list[object], list[tuple
             described.bodystructure,
             described.body,
             _finite(delivery.internal_date),
-            # The same for every account: whoever indexes it reads it once.
+            # The same path for every account: a worker that indexes the content reads it once.
             delivery.paths[0],
         )
         content_of: dict[AccountId, int] = {}
@@ -204,7 +204,7 @@ def _arguments(deliveries: Sequence[Delivery]) -> tuple[list[object], list[tuple
             number_of_box = number[there.mailbox]
             box = boxes[number_of_box]
             ranked.append((number_of_box, box[1]))
-            # An IntFlag of Python 3.11 is iterable, which asyncpg takes for an array.
+            # An IntFlag of Python 3.11 is iterable, so asyncpg would take it for an array.
             flags = int(there.flags)
             rows.append((content, number_of_box + 1, box[1], flags, file, there.file_flags))
             box[0] = there.account
@@ -216,7 +216,7 @@ def _arguments(deliveries: Sequence[Delivery]) -> tuple[list[object], list[tuple
 
 
 def _timestamp(epoch: float | None) -> datetime | None:
-    """Return a Date field's moment, `None` for one that Python or PostgreSQL cannot hold."""
+    """Return a Date field's moment, or `None` if Python or PostgreSQL cannot hold it."""
     if epoch is None:
         return None
     try:
@@ -226,28 +226,28 @@ def _timestamp(epoch: float | None) -> datetime | None:
 
 
 def _finite(moment: datetime) -> datetime:
-    """Return a moment as PostgreSQL is to keep it: asyncpg writes the calendar's first one as `-infinity`.
+    """Return a moment as PostgreSQL is to store it: asyncpg writes the calendar's first moment as `-infinity`.
 
-    That is the zero of Go's `time.Time`, so clients written in Go append messages with it. FETCH shows seconds.
+    That is the zero of Go's `time.Time`, so clients written in Go append messages with it. FETCH shows only seconds.
     """
     return moment + timedelta(microseconds=1) if moment == _FIRST_MOMENT else moment
 
 
 def _text(value: str | None) -> str | None:
-    # PostgreSQL's text has every character but this one.
+    # PostgreSQL's text can hold every character but this one.
     return value.replace("\0", "") if value is not None else None
 
 
 async def find(connection: Connection, session: int, deliveries: Sequence[Delivery]) -> Outcome | None:
-    """Return what became of a batch whose connection was lost before its answer; `None`: nothing of it was kept.
+    """Return the outcome of a batch whose connection was lost before its answer; `None`: nothing was stored.
 
-    `session` is the server's process that had the batch. It is ended first: it may not have come to read the
-    statement yet, and would carry it out after we had looked.
+    `session` is PostgreSQL's process that had the batch. It is ended first: it may not have read the statement yet,
+    and would carry it out after we had looked.
 
     Raises:
         UnavailableError: that process does not end.
     """
-    # A process of another connection of ours may have the number by now: that one then finds out in the same way.
+    # Another connection of ours may have this process by now: its owner then finds out in the same way.
     ended = await connection.fetchval(
         """
         SELECT bool_and(pg_terminate_backend(pid, $2)) FROM pg_stat_activity
@@ -260,7 +260,7 @@ async def find(connection: Connection, session: int, deliveries: Sequence[Delive
         raise UnavailableError("The database does not end a session")
     mailboxes = sorted({there.mailbox for delivery in deliveries for there in delivery.places})
     async with connection.transaction():
-        # Behind a pooler the number means nothing, but the batch's locks do.
+        # Behind a connection pooler the number means nothing, but the batch's locks do.
         await connection.execute(
             "SELECT 1 FROM mailbox WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", mailboxes
         )
@@ -276,7 +276,7 @@ async def find(connection: Connection, session: int, deliveries: Sequence[Delive
     found = {(row[0], row[1]): Placed(row[1], row[2], Uid(row[3]), ModSeq(row[4])) for row in rows}
     if not found:
         return None
-    # All were kept; one that is missing was expunged by a quick client, and its UID is of no use to anybody.
+    # All were stored; a missing one was expunged by a quick client, and its UID is of no use any more.
     return tuple(
         tuple(
             found.get((delivery.file, there.mailbox), Placed(there.mailbox, 0, Uid(0), ModSeq(0)))
@@ -287,7 +287,7 @@ async def find(connection: Connection, session: int, deliveries: Sequence[Delive
 
 
 def is_unknown(error: BaseException) -> bool:
-    """Tell whether a failed `place` may have been kept all the same.
+    """Tell whether a failed `place` may have been committed all the same.
 
     An error that the server sent for the statement means that it was rolled back; one that ended the session, or that
     the driver raised, may have come after the commit.

@@ -1,8 +1,8 @@
 """Domains, accounts and aliases as rows.
 
-In: normalised names and folded local parts (`core.address`). Out: structs; who may do what and how aliases
-are followed is decided in `services`. A name that is taken raises `AlreadyExistsError`, one that is missing
-`NotFoundError`.
+In: normalised names and folded local parts (`core.address`). Out: structs. Who may do what and how aliases are followed
+is decided in `services`. `AlreadyExistsError` is raised for a name that is taken, `NotFoundError` for one that is
+missing.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +20,7 @@ from esp.storage.postgres.pool import REMOVAL_TIMEOUT, Connection
 
 
 class DomainRow(msgspec.Struct, frozen=True):
-    """A domain, or with `alias_of` another name of one."""
+    """A domain, or with `alias_of` another name of a domain."""
 
     id: DomainId
     name: str
@@ -32,7 +32,7 @@ class DomainRow(msgspec.Struct, frozen=True):
 
 
 class AccountRow(msgspec.Struct, frozen=True):
-    """An account with what it keeps; no secret is in here."""
+    """An account and its usage; it contains no secret."""
 
     id: AccountId
     address: str
@@ -57,12 +57,12 @@ class AliasRow(msgspec.Struct, frozen=True):
 
 
 class Match(msgspec.Struct, frozen=True):
-    """What one local part of one domain is; `account` or `targets` or both may be there, or neither."""
+    """What one local part of one domain is: `account`, `targets`, both or neither are present."""
 
     wanted: int
-    """Index in the question."""
+    """Index in the query."""
     domain: str
-    """The domain itself, where the question named an alias of it."""
+    """The domain itself, if the query named an alias of it."""
     domain_enabled: bool
     account: AccountId | None
     account_enabled: bool | None
@@ -80,7 +80,7 @@ class Secrets(msgspec.Struct, frozen=True):
     maildir: str
     admin: bool
     enabled: bool
-    """The account and its domain."""
+    """Whether the account and its domain are enabled."""
     password_hash: str | None
     scram_salt: bytes | None
     scram_iterations: int | None
@@ -89,7 +89,7 @@ class Secrets(msgspec.Struct, frozen=True):
 
 
 class NewPassword(msgspec.Struct, frozen=True):
-    """All forms in which one password is kept."""
+    """All forms in which one password is stored."""
 
     password_hash: str
     scram_salt: bytes
@@ -121,7 +121,7 @@ async def postmaster(connection: Connection) -> tuple[str | None, Address | None
 
 
 async def matches(connection: Connection, local_parts: Sequence[str], domains: Sequence[str]) -> list[Match]:
-    """Return what each pair is, in one round trip; a pair of a domain that is not ours has no row."""
+    """Return what each pair is, in one round trip; a pair with a domain that is not ours has no row."""
     rows = await connection.fetch(
         """
         SELECT (w.n - 1)::int, d.name, d.enabled AND named.enabled,
@@ -162,7 +162,7 @@ async def quota(connection: Connection, account: AccountId) -> Quota:
 
 
 async def secrets(connection: Connection, local_part: str, domain: str) -> Secrets | None:
-    """Return what the account's passwords are compared with; the domain may be an alias of its own."""
+    """Return the credentials of an account; the domain may be an alias of its own."""
     row = await connection.fetchrow(
         """
         SELECT a.id, a.local_part, d.name, a.maildir, a.admin,
@@ -180,7 +180,7 @@ async def secrets(connection: Connection, local_part: str, domain: str) -> Secre
 
 
 async def standing(connection: Connection, accounts: Sequence[AccountId]) -> dict[AccountId, Secrets]:
-    """Return what those of the accounts that still exist would log in with now."""
+    """Return the current credentials of those of the accounts that still exist."""
     found = await connection.fetch(
         """
         SELECT a.id, a.local_part, d.name, a.maildir, a.admin, a.enabled AND d.enabled, a.password_hash,
@@ -211,7 +211,7 @@ _DOMAIN = """
 
 
 async def add_domain(connection: Connection, name: str, alias_of: DomainId | None = None) -> None:
-    """Make a domain, or another name of one.
+    """Create a domain, or another name of one.
 
     Raises:
         AlreadyExistsError: the name is taken.
@@ -240,7 +240,7 @@ async def domains(connection: Connection) -> list[DomainRow]:
 
 
 async def names_of_domain(connection: Connection, name: str) -> set[str]:
-    """Return the domain's name and its other names; none when it is not ours."""
+    """Return the domain's name and its other names; empty if it is not ours."""
     found = await connection.fetch(
         """
         SELECT named.name FROM domain AS named JOIN domain AS d ON d.id = coalesce(named.alias_of, named.id)
@@ -252,7 +252,7 @@ async def names_of_domain(connection: Connection, name: str) -> set[str]:
 
 
 async def set_domain_enabled(connection: Connection, name: str, enabled: bool) -> None:
-    """Switch a domain and all in it on or off.
+    """Enable or disable a domain and everything in it.
 
     Raises:
         NotFoundError: there is no such domain.
@@ -314,7 +314,7 @@ async def add_account(
     admin: bool,
     shared: bool = False,
 ) -> AccountId:
-    """Make an account without mailboxes and without a password.
+    """Create an account without mailboxes and without a password.
 
     Raises:
         AlreadyExistsError: the local part is taken, or the folder by another account.
@@ -339,7 +339,7 @@ async def add_account(
 
 
 async def taken_folders(connection: Connection, folders: Sequence[str]) -> set[str]:
-    """Return which of these folders accounts have."""
+    """Return which of these folders belong to accounts."""
     rows = await connection.fetch("SELECT maildir FROM account WHERE maildir = ANY($1::text[])", folders)
     return {row["maildir"] for row in rows}
 
@@ -347,7 +347,7 @@ async def taken_folders(connection: Connection, folders: Sequence[str]) -> set[s
 async def add_default_mailboxes(
     connection: Connection, account: AccountId, directories: Mapping[str, str]
 ) -> list[Mailbox]:
-    """Make and subscribe the default mailboxes in the folders given for their names."""
+    """Create and subscribe the default mailboxes, in the folders given for their names."""
     names = [name for name, _ in DEFAULT_MAILBOXES]
     rows = await connection.fetch(
         """
@@ -380,7 +380,7 @@ async def add_default_mailboxes(
             octets=0,
             special_use=uses[row["name"]],
             keywords=(),
-            limited=True,  # nobody looked
+            limited=True,  # not looked up
             acl_version=0,
             first_recent=row["uidnext"],
         )
@@ -431,7 +431,7 @@ async def set_password(connection: Connection, account_id: AccountId, password: 
 async def set_quota(
     connection: Connection, account_id: AccountId, octets: int | None, messages: int | None
 ) -> None:
-    """Set both limits; `None` is none."""
+    """Set both limits; `None` is no limit."""
     await connection.execute(
         "UPDATE account SET quota_octets = $2, quota_messages = $3 WHERE id = $1",
         account_id,
@@ -441,13 +441,13 @@ async def set_quota(
 
 
 async def set_account_enabled(connection: Connection, account_id: AccountId, enabled: bool) -> None:
-    """Switch an account on or off."""
+    """Enable or disable an account."""
     await connection.execute("UPDATE account SET enabled = $2 WHERE id = $1", account_id, enabled)
 
 
 async def remove_account(connection: Connection, account_id: AccountId) -> list[MailboxId]:
-    """Delete every row of an account and return the mailboxes it had; its files are the caller's."""
-    # Locked first, in the order of deliveries: one that is under way ends before, or finds no mailbox.
+    """Delete every row of an account and return its mailboxes; the caller removes the files."""
+    # Locked first, in the order of deliveries: a delivery under way ends before, or finds no mailbox.
     mailboxes = await connection.fetch(
         "SELECT id FROM mailbox WHERE account_id = $1 ORDER BY id FOR UPDATE", account_id
     )
@@ -468,10 +468,10 @@ async def remove_account(connection: Connection, account_id: AccountId) -> list[
 async def add_alias(
     connection: Connection, domain_id: DomainId, local_part: str, targets: Sequence[str]
 ) -> None:
-    """Make an alias.
+    """Create an alias.
 
     Raises:
-        AlreadyExistsError: the domain has one of this name.
+        AlreadyExistsError: the domain has an alias of this name.
     """
     try:
         await connection.execute(

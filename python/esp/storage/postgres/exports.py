@@ -1,4 +1,4 @@
-"""What an export reads: a mailbox's messages, some at a time."""
+"""What an export reads: a mailbox's messages, in pieces."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,11 +18,11 @@ class Row(msgspec.Struct, frozen=True):
     internal_date: datetime
     file: str
     file_flags: str | None
-    """Letters behind `:2,` in `cur`; `None` while it is in `new`."""
+    """Letters after `:2,` in `cur`; `None` while the file is in `new`."""
 
 
 async def rows_after(connection: Connection, mailbox: Mailbox, uid: int, limit: int) -> Sequence[Row]:
-    """Return the next messages behind a UID."""
+    """Return the next messages after a UID."""
     rows = await connection.fetch(
         """
         SELECT uid, flags, size, internal_date, file, file_flags FROM message

@@ -1,4 +1,4 @@
-"""What happened to messages, kept for those who come back, and forgotten when it is old.
+"""Changes of messages, kept for clients and indexes that catch up, and deleted when they are old.
 
 `expunged` is for clients (RFC 7162 §3.2), `changed` for the indexes of our own processes.
 """
@@ -13,10 +13,10 @@ Table = Literal["expunged", "changed"]
 async def forget(tx: Connection, table: Table, age: float, limit: int, kept_age: float = 0.0) -> int:
     """Remove rows older than `age` seconds, `limit` at most, and return how many.
 
-    Those of mailboxes whose index is kept (`kept_indexes`) are older than `kept_age`, too.
+    Rows of mailboxes with a stored index (`kept_indexes`) are removed only if they are older than `kept_age`, too.
 
-    Each mailbox notes up to which mod-sequence it has forgotten, in the same transaction: whoever asks for more is not
-    told less than the truth.
+    Each mailbox records, in the same transaction, up to which mod-sequence its rows are removed. So a reader that asks
+    for more is not told less than the truth.
     """
     old = f"""
         SELECT account_id, mailbox_id, modseq FROM {table} AS o
@@ -31,7 +31,7 @@ async def forget(tx: Connection, table: Table, age: float, limit: int, kept_age:
         limit,
         kept_age,
     )
-    # By rising id, as everybody locks mailboxes.
+    # By rising id, the order in which all code locks mailboxes.
     await tx.execute(
         "SELECT FROM mailbox WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE",
         [row["mailbox_id"] for row in mailboxes],

@@ -1,7 +1,7 @@
-"""What imports brought, so that none of it is brought twice.
+"""What imports have brought, so that nothing is brought twice.
 
-`note` is called in the transaction that makes the messages visible (`delivery.place`): after a crash a message is there
-with its note, or neither is.
+`note` is called in the transaction that makes the messages visible (`delivery.place`): after a crash, both the message
+and its note are there, or neither.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ _LOCK_CLASS = 0x45535049
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """Where a message comes from."""
+    """Where a message was imported from."""
 
     folder: ImportFolderId
     item: str
-    """The same at every run, and of no other message of the folder."""
+    """The same at every run, and different from all others of the folder."""
 
 
 async def ensure_folder(
     connection: Connection, account: AccountId, mailbox: MailboxId, *, source: str, folder: str, validity: str
 ) -> ImportFolderId:
-    """Return the number under which a folder's messages are noted."""
+    """Return the id under which a folder's messages are recorded."""
     value: int = await connection.fetchval(
         """
         INSERT INTO import_folder (account_id, mailbox_id, source, folder, validity) VALUES ($1, $2, $3, $4, $5)
@@ -49,7 +49,7 @@ async def ensure_folder(
 async def missing(
     connection: Connection, account: AccountId, folder: ImportFolderId, items: Sequence[str]
 ) -> frozenset[str]:
-    """Return which of `items` were not brought yet."""
+    """Return which of `items` were not imported yet."""
     rows = await connection.fetch(
         "SELECT item FROM import_item WHERE account_id = $1 AND folder_id = $2 AND item = ANY($3::text[])",
         account,
@@ -60,7 +60,7 @@ async def missing(
 
 
 async def note(tx: Connection, items: Sequence[tuple[AccountId, Imported]]) -> None:
-    """Note items as brought; one that is noted already fails, and with it the delivery."""
+    """Record items as imported; if one is recorded already, this fails, and with it the delivery."""
     await tx.execute(
         """
         INSERT INTO import_item (account_id, folder_id, item)
@@ -73,7 +73,7 @@ async def note(tx: Connection, items: Sequence[tuple[AccountId, Imported]]) -> N
 
 
 async def forget(connection: Connection, account: AccountId, source: str) -> None:
-    """Have the next import from `source` bring everything again."""
+    """Have the next import from `source` import everything again."""
     await connection.execute(
         """
         WITH gone AS (DELETE FROM import_folder WHERE account_id = $1 AND source = $2 RETURNING id)
@@ -85,7 +85,7 @@ async def forget(connection: Connection, account: AccountId, source: str) -> Non
 
 
 async def lock(connection: Connection, account: AccountId) -> bool:
-    """Keep other imports into the account out while the connection is held; tell whether that could be had."""
+    """Keep other imports into the account out while the connection is held; return whether the lock was free."""
     return bool(await connection.fetchval(f"SELECT pg_try_advisory_lock({_KEY})", *_key(account)))
 
 

@@ -1,7 +1,7 @@
 """The rows of `content_index` and of threads.
 
-In: what was read from message files. Out: rows, each written once. All of it is about several accounts at a
-time, since messages for many accounts arrive together.
+In: what was read from message files. Out: rows, each written once. Functions take several accounts at a time, since
+messages for many accounts arrive together.
 """
 
 from collections.abc import Sequence
@@ -32,9 +32,9 @@ class IndexRow(msgspec.Struct, frozen=True):
 
 
 async def paths(connection: Connection, items: Sequence[Item]) -> dict[Item, str]:
-    """Return a file, below `storage.path`, of each content that some message has now."""
-    # LATERAL with LIMIT leaves the planner no choice but the index. On a young database, whose tables have no
-    # statistics yet, a plain join read all messages of the account for each content.
+    """Return a file, below `storage.path`, for each content that belongs to a message now."""
+    # LATERAL with LIMIT leaves the planner no choice but the index. On a new database, whose tables have no statistics
+    # yet, a plain join read all messages of the account for each content.
     rows = await connection.fetch(
         """
         SELECT w.account, w.content, a.maildir, b.directory, m.file, m.file_flags
@@ -55,9 +55,9 @@ async def paths(connection: Connection, items: Sequence[Item]) -> dict[Item, str
 
 
 async def lock_threads(connection: Connection, accounts: Sequence[AccountId]) -> None:
-    """Let nobody else thread messages of these accounts until the transaction ends."""
+    """Keep others from threading messages of these accounts until the transaction ends."""
     await connection.execute(
-        # In one order, or two workers could wait for each other. Two accounts may share a lock: no harm.
+        # In one order, or two workers could wait for each other. If two accounts share a lock, that does no harm.
         """
         SELECT pg_advisory_xact_lock($1::int, (a % 2147483647)::int)
         FROM (SELECT DISTINCT unnest($2::bigint[]) AS a ORDER BY 1) AS sorted
@@ -92,10 +92,10 @@ async def threads(
 async def add(
     connection: Connection, rows: Sequence[IndexRow], references: Sequence[tuple[AccountId, int, int]]
 ) -> None:
-    """Add index rows, and (account, reference, thread)s.
+    """Add index rows, and (account, reference, thread) triples.
 
-    A row that is there keeps its thread: it lacks only what rows had not when it was written. A content that has no
-    message any more gets no row.
+    An existing row keeps its thread; it only gets the head, if it was written before rows had one. A content that has
+    no message any more gets no row.
     """
     await connection.execute(
         """

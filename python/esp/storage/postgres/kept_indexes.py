@@ -1,4 +1,4 @@
-"""Indexes of large mailboxes, kept for processes to come."""
+"""Indexes of large mailboxes, stored for later processes."""
 
 import msgspec
 
@@ -8,16 +8,16 @@ from esp.storage.postgres.pool import Connection
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What an index was."""
+    """An index at the time when it was stored."""
 
     octets: bytes
-    """As of `MailboxIndex.keep`."""
+    """The octets that `MailboxIndex.keep` returned."""
     modseq: ModSeq
     uidnext: Uid
 
 
 async def find(connection: Connection, account: AccountId, mailbox: MailboxId) -> Kept | None:
-    """Return what was kept of a mailbox's index, if anything was."""
+    """Return the stored index of a mailbox, if there is one."""
     row = await connection.fetchrow(
         "SELECT octets, modseq, uidnext FROM mailbox_index WHERE account_id = $1 AND mailbox_id = $2",
         account,
@@ -27,7 +27,7 @@ async def find(connection: Connection, account: AccountId, mailbox: MailboxId) -
 
 
 async def keep(connection: Connection, mailbox: MailboxId, kept: Kept) -> None:
-    """Keep an index in place of an older one, unless the mailbox was deleted."""
+    """Store an index in place of an older one, unless the mailbox was deleted."""
     await connection.execute(
         """
         INSERT INTO mailbox_index AS k (account_id, mailbox_id, modseq, uidnext, octets)
@@ -44,7 +44,7 @@ async def keep(connection: Connection, mailbox: MailboxId, kept: Kept) -> None:
 
 
 async def forget_useless(connection: Connection) -> None:
-    """Remove those of which it is forgotten what has happened since."""
+    """Remove indexes that cannot be brought up to date, since later changes are no longer remembered."""
     await connection.execute(
         """
         DELETE FROM mailbox_index AS k USING mailbox AS m

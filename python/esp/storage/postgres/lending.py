@@ -1,8 +1,8 @@
-"""Connections of a pool kept at hand between two uses.
+"""Connections of a pool, kept at hand between two uses.
 
 asyncpg's pool does much for each use: timers, a shielded task, a reset. Most uses are one short statement, so a
-connection that was used well goes from hand to hand here, and back to the pool only when there is any doubt about it,
-or when nobody wants it for a while.
+connection that was used without an error is passed on to the next use here. It goes back to the pool only when there
+is any doubt about it, or when it was unused for a while.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
 
 CLIENT_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What the driver raises of itself; the second when it no longer knows what a connection is about, as after a wait that
-was given up."""
+"""Errors of the driver itself; the second when it no longer knows the state of a connection, as after a wait that was
+given up."""
 
 log = get_logger(__name__)
 
@@ -35,9 +35,9 @@ class Lending:
         """Begin.
 
         Args:
-            pool: whose connections they are.
-            size: how many it has at most.
-            timeout: seconds that one waits for a connection.
+            pool: the pool of the connections.
+            size: how many connections it has at most.
+            timeout: seconds to wait for a connection.
             idle: seconds after which an unused connection is ended.
         """
         self._pool = pool
@@ -45,9 +45,9 @@ class Lending:
         self._timeout = timeout
         self._idle = idle
         self._free: list[tuple[Lent, float]] = []
-        """At rest, the last used at the end, with when that was."""
+        """Unused connections, the last used one at the end, each with the time of its last use."""
         self._held = 0
-        """Connections that the pool has lent us, free ones included."""
+        """Connections that the pool has lent us, including the unused ones."""
         self._waiting: deque[asyncio.Future[Lent | None]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._returning: set[asyncio.Task[None]] = set()
@@ -57,7 +57,7 @@ class Lending:
         """Return a connection that nobody else has.
 
         Raises:
-            OSError, TimeoutError, asyncpg.PostgresError, and those of CLIENT_ERRORS: none is to be had.
+            OSError, TimeoutError, asyncpg.PostgresError, and those of CLIENT_ERRORS: no connection can be had.
         """
         while True:
             while self._free:
@@ -78,7 +78,7 @@ class Lending:
                 return waited
 
     async def _acquire(self) -> "Lent":
-        """Take one from the pool, which may have to make it; log when the server is lost, and when it is back."""
+        """Take one from the pool, which may have to connect; log when the server is lost, and when it is back."""
         try:
             connection = await self._pool.acquire(timeout=self._timeout)
         except (OSError, asyncpg.PostgresError) as error:
@@ -90,7 +90,7 @@ class Lending:
         return connection
 
     def give_back(self, connection: "Lent") -> bool:
-        """Take back a connection that was used well; `False` if it must be put away instead."""
+        """Take back a connection after use without error; `False` if it must be put away instead."""
         if not _is_alive(connection) or connection.is_in_transaction():
             return False
         if not self._call_next(connection):
@@ -101,10 +101,10 @@ class Lending:
         return True
 
     async def put_away(self, connection: "Lent") -> None:
-        """Give a connection back to the pool, which looks after it.
+        """Give a connection back to the pool, which checks it.
 
         Raises:
-            OSError, asyncpg.PostgresError, and those of CLIENT_ERRORS: it was ended.
+            OSError, asyncpg.PostgresError, and those of CLIENT_ERRORS: the connection was ended.
         """
         try:
             await self._pool.release(connection)
@@ -113,7 +113,7 @@ class Lending:
             self._call_next(None)
 
     async def close(self) -> None:
-        """Give back all that are free."""
+        """Give back all unused connections."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -142,7 +142,7 @@ class Lending:
         return connection is not None
 
     def _call_next(self, connection: "Lent | None") -> bool:
-        """Give the one who waits longest a connection, or (`None`) the chance to make one."""
+        """Give the caller that waits longest a connection, or (`None`) the chance to make one."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -166,7 +166,7 @@ class Lending:
         task.add_done_callback(self._returning.discard)
 
     async def _quietly_away(self, connection: "Lent") -> None:
-        # One that was ended; the pool makes another when it is wanted.
+        # The connection was ended; the pool makes another when it is needed.
         with contextlib.suppress(OSError, asyncpg.PostgresError, *CLIENT_ERRORS):
             await self.put_away(connection)
 
@@ -175,4 +175,4 @@ def _is_alive(connection: "Lent") -> bool:
     try:
         return not connection.is_closed()
     except asyncpg.InterfaceError:
-        return False  # the pool took it from us when it was closed
+        return False  # the pool took it away when the pool was closed

@@ -1,7 +1,7 @@
 """Mailboxes and subscriptions of an account: the rows that name, count and order what `messages` holds.
 
-Every change of a mailbox or of its messages locks the mailbox's row first (`lock`, several in the order of their ids),
-so within one mailbox changes happen one after another and mod-sequences become visible in their order (RFC 7162 §3.1).
+Every change of a mailbox or of its messages locks the mailbox's row first (`lock`, several in the order of their ids).
+So changes within one mailbox happen one after another, and mod-sequences become visible in order (RFC 7162 §3.1).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,38 +20,38 @@ COLUMNS = """id, account_id, (SELECT a.maildir FROM account AS a WHERE a.id = ac
     uidvalidity, uidnext, highest_modseq, messages, unseen, octets, special_use, keywords, acl_version, first_recent,
     (SELECT a.quota_octets IS NOT NULL OR a.quota_messages IS NOT NULL
      FROM account AS a WHERE a.id = account_id) AS limited"""
-"""Of `mailbox`, for `mailbox_of`."""
+"""Columns of `mailbox`, for `mailbox_of`."""
 
 
 class Census(msgspec.Struct, frozen=True):
-    """What making one more mailbox depends on."""
+    """What decides whether another mailbox may be created."""
 
     mailboxes: int
     used: bool
-    """Whether one has the special use asked about."""
+    """Whether a mailbox has the special use asked about."""
 
 
 class State(msgspec.Struct, frozen=True):
-    """How far a mailbox is: what an index of it must catch up with."""
+    """The state of a mailbox: what an index of it must catch up with."""
 
     uidnext: Uid
     first_recent: Uid
-    """From here on nobody was told of messages."""
+    """From this UID on, no session was told of the messages."""
     modseq: ModSeq
     keywords: list[str]
     acl_version: int
     expunged_horizon: ModSeq
-    """Up to here it is forgotten what went."""
+    """Expunges up to this mod-sequence are no longer remembered."""
     changed_horizon: ModSeq | None
-    """The same of what was changed; `None` while older processes may change messages without a word."""
+    """The same for changes; `None` while older processes may change messages without recording it."""
     expunged: list[str]
-    """Sequence-sets of UIDs that went after the mod-sequence asked for, as far as that is remembered."""
+    """Sequence-sets of UIDs expunged after the mod-sequence asked for, as far as that is remembered."""
     changed: list[str]
-    """What was done to flags, in order: mod-sequence, bits kept, bits added, and a sequence-set of UIDs, parted by
+    """Changes of flags, in order: mod-sequence, bits kept, bits added, and a sequence-set of UIDs, separated by
     spaces."""
 
     def remembers(self, after: ModSeq) -> bool:
-        """Whether `expunged` and `changed` tell all that happened to messages after a mod-sequence."""
+        """Whether `expunged` and `changed` contain all changes of messages after a mod-sequence."""
         return self.changed_horizon is not None and after >= max(self.changed_horizon, self.expunged_horizon)
 
 
@@ -79,7 +79,7 @@ async def by_name(connection: Connection, account: AccountId, name: str) -> Mail
 
 
 async def by_names(connection: Connection, account: AccountId, names: Sequence[str]) -> list[Mailbox]:
-    """Return those mailboxes of these exact names that there are."""
+    """Return those mailboxes of these exact names that exist."""
     rows = await connection.fetch(
         f"SELECT {COLUMNS} FROM mailbox WHERE account_id = $1 AND name = ANY($2::text[])",  # noqa: S608
         account,
@@ -104,7 +104,7 @@ async def by_accounts(
 
 
 async def by_detail(connection: Connection, account: AccountId, detail: str) -> Mailbox | None:
-    """Return the mailbox that an address's tag names: of this name, or else of this name in another case."""
+    """Return the mailbox that an address's tag names: the one of this name, otherwise one that differs only in case."""
     row = await connection.fetchrow(
         f"""
         SELECT {COLUMNS} FROM mailbox WHERE account_id = $1 AND lower(name) = lower($2)
@@ -120,7 +120,7 @@ async def by_id(connection: Connection, mailbox: MailboxId) -> Mailbox:
     """Return the mailbox.
 
     Raises:
-        NotFoundError: it was deleted.
+        NotFoundError: the mailbox was deleted.
     """
     row = await connection.fetchrow(f"SELECT {COLUMNS} FROM mailbox WHERE id = $1", mailbox)  # noqa: S608
     return mailbox_of(_found(row))
@@ -138,7 +138,7 @@ async def by_ids(connection: Connection, mailboxes: Sequence[MailboxId]) -> list
 async def stamps(
     connection: Connection, accounts: Sequence[AccountId]
 ) -> dict[AccountId, tuple[int, int, int]]:
-    """Return values of accounts that become others when a mailbox, a name, or a subscription changes."""
+    """Return for each account values that differ after a change of a mailbox, a name, or a subscription."""
     rows = await connection.fetch(
         """
         SELECT a.id,
@@ -153,10 +153,10 @@ async def stamps(
 
 
 async def lock(tx: Connection, mailboxes: Iterable[MailboxId]) -> dict[MailboxId, Mailbox]:
-    """Lock the rows of mailboxes until `tx` ends, in the order of their ids so that nobody waits in a circle.
+    """Lock the rows of mailboxes until `tx` ends, in the order of their ids, so that there are no deadlocks.
 
     Raises:
-        NotFoundError: one was deleted meanwhile.
+        NotFoundError: a mailbox was deleted meanwhile.
     """
     wanted = sorted(set(mailboxes))
     rows = await tx.fetch(
@@ -171,7 +171,7 @@ async def lock(tx: Connection, mailboxes: Iterable[MailboxId]) -> dict[MailboxId
 async def described(
     connection: Connection, mailboxes: Sequence[MailboxId], *, lock: bool = False
 ) -> list[tuple[Mailbox, bool]]:
-    """Return those of the mailboxes that there are, by id, and whether their names are subscribed to.
+    """Return those of the mailboxes that exist, by id, and whether their names are subscribed to.
 
     With `lock` their rows are locked until the transaction ends.
     """
@@ -179,7 +179,7 @@ async def described(
         f"SELECT {COLUMNS} FROM mailbox WHERE id = ANY($1) ORDER BY id {'FOR NO KEY UPDATE' if lock else ''}",  # noqa: S608
         list(mailboxes),
     )
-    # Behind the lock: what was subscribed to while it was waited for is known as well.
+    # After the locks were taken: what was subscribed to while they were waited for is found as well.
     subscribed = await connection.fetch(
         """
         SELECT m.id FROM mailbox AS m JOIN subscription AS s ON s.account_id = m.account_id AND s.name = m.name
@@ -247,7 +247,7 @@ async def has_children(connection: Connection, account: AccountId, name: str) ->
 
 
 async def set_special_use(tx: Connection, mailbox: MailboxId, special_use: SpecialUse | None) -> Mailbox:
-    """Change what a locked mailbox is for."""
+    """Change the special use of a locked mailbox."""
     row = await tx.fetchrow(
         f"UPDATE mailbox SET special_use = $2 WHERE id = $1 RETURNING {COLUMNS}",  # noqa: S608
         mailbox,
@@ -257,7 +257,7 @@ async def set_special_use(tx: Connection, mailbox: MailboxId, special_use: Speci
 
 
 async def rename(tx: Connection, account: AccountId, name: str, new_name: str) -> list[Mailbox]:
-    """Rename a mailbox and all below it, and return them; the folders and all else stay as they are.
+    """Rename a mailbox and all below it, and return them; the folders and everything else stay as they are.
 
     Raises:
         AlreadyExistsError: one of the new names is taken.
@@ -285,12 +285,12 @@ async def delete(tx: Connection, mailbox: MailboxId) -> None:
 
 
 async def add_keywords(tx: Connection, mailbox: Mailbox, keywords: Iterable[str]) -> tuple[str, ...]:
-    """Have a locked mailbox know keywords, and return all that it knows then; their places give their bits.
+    """Add keywords to a locked mailbox, and return all that it has then; their places give their bits.
 
-    Those that differ in case only are one (RFC 9051 §2.3.2).
+    Keywords that differ only in case are the same (RFC 9051 §2.3.2).
 
     Raises:
-        LimitError: they would be too many.
+        LimitError: there would be too many.
     """
     known = {keyword.lower() for keyword in mailbox.keywords}
     new: dict[str, str] = {}
@@ -300,7 +300,7 @@ async def add_keywords(tx: Connection, mailbox: Mailbox, keywords: Iterable[str]
     if len(known) + len(new) > MAX_KEYWORDS:
         raise LimitError(f"A mailbox can have {MAX_KEYWORDS} keywords")
     if new:
-        # A mod-sequence of its own: so that indexes look.
+        # It gets a mod-sequence of its own, so that indexes look.
         await tx.execute(
             """
             UPDATE mailbox SET keywords = keywords || $2::text[], highest_modseq = highest_modseq + 1 WHERE id = $1
@@ -314,10 +314,10 @@ async def add_keywords(tx: Connection, mailbox: Mailbox, keywords: Iterable[str]
 async def keyword_bits(
     connection: Connection, wanted: Mapping[MailboxId, Iterable[str]]
 ) -> dict[MailboxId, dict[str, int]]:
-    """Return each keyword as a flag set of its mailbox, given a bit there now where it has none.
+    """Return for each mailbox the flag set of each keyword; a keyword without a bit is given one now.
 
-    A bit once given keeps its keyword for ever, so this needs not be in the transaction of the delivery. A deleted
-    mailbox has no entry.
+    A bit keeps its keyword for ever, so this need not be in the transaction of the delivery. A deleted mailbox has no
+    entry.
 
     Raises:
         LimitError: a mailbox has all the keywords it can have.
@@ -336,15 +336,15 @@ async def keyword_bits(
 
 
 def bits_of(keywords: Iterable[str]) -> dict[str, int]:
-    """Return the flag set of each of a mailbox's keywords, which are in lower case then."""
+    """Return the flag set of each of a mailbox's keywords, by keyword in lower case."""
     return {keyword.lower(): 1 << bit for bit, keyword in enumerate(keywords, FIRST_KEYWORD_BIT)}
 
 
 async def advance(tx: Connection, mailbox: MailboxId) -> ModSeq:
-    """Take the next mod-sequence of a mailbox of which something else than messages changed.
+    """Take the next mod-sequence of a mailbox in which something other than messages changed.
 
     Raises:
-        NotFoundError: it was deleted meanwhile.
+        NotFoundError: the mailbox was deleted meanwhile.
     """
     value: int | None = await tx.fetchval(
         "UPDATE mailbox SET highest_modseq = highest_modseq + 1 WHERE id = $1 RETURNING highest_modseq",
@@ -356,7 +356,7 @@ async def advance(tx: Connection, mailbox: MailboxId) -> ModSeq:
 
 
 async def state(connection: Connection, mailbox: MailboxId, after: ModSeq) -> State:
-    """Return how far the mailbox is, and what happened to its messages after a mod-sequence; 0: that is not asked.
+    """Return the mailbox's state, and the changes of its messages after a mod-sequence (0: without them).
 
     Raises:
         NotFoundError: the mailbox was deleted.
@@ -381,7 +381,7 @@ async def state(connection: Connection, mailbox: MailboxId, after: ModSeq) -> St
 async def expunged_since(
     connection: Connection, mailbox: MailboxId, modseq: ModSeq
 ) -> tuple[str, ...] | None:
-    """Return sequence-sets of the UIDs expunged after a mod-sequence, `None` when that is not remembered.
+    """Return sequence-sets of the UIDs expunged after a mod-sequence, or `None` if that is not remembered.
 
     Raises:
         NotFoundError: the mailbox was deleted.
@@ -402,8 +402,8 @@ async def expunged_since(
 
 
 async def modseq(connection: Connection, mailbox: MailboxId) -> ModSeq | None:
-    """Return the highest mod-sequence of a mailbox, `None` when it was deleted."""
-    # With a list of one it takes twice as long (docs/performance-log.md), and each NOOP waits for it.
+    """Return the highest mod-sequence of a mailbox, or `None` if it was deleted."""
+    # `modseqs` with a list of one takes twice as long (docs/performance-log.md), and each NOOP waits for this.
     found: ModSeq | None = await connection.fetchval(
         "SELECT highest_modseq FROM mailbox WHERE id = $1", mailbox
     )
@@ -411,7 +411,7 @@ async def modseq(connection: Connection, mailbox: MailboxId) -> ModSeq | None:
 
 
 async def modseqs(connection: Connection, mailboxes: Sequence[MailboxId]) -> dict[MailboxId, ModSeq]:
-    """Return the highest mod-sequence of those mailboxes that still exist."""
+    """Return the highest mod-sequence of those of the mailboxes that still exist."""
     rows = await connection.fetch(
         "SELECT id, highest_modseq FROM mailbox WHERE id = ANY($1)", list(mailboxes)
     )
@@ -419,10 +419,10 @@ async def modseqs(connection: Connection, mailboxes: Sequence[MailboxId]) -> dic
 
 
 async def take_recent(connection: Connection, mailbox: MailboxId) -> tuple[Uid, Uid] | None:
-    """Return the first and the last UID that no read-write session has been told of, and count these as told.
+    """Return the first and the last UID that no read-write session was told of, and count them as told.
 
-    RFC 3501 §2.3.2: `\\Recent` is given to one session only. That is not synced to the disk: after a crash, two may
-    have it.
+    RFC 3501 §2.3.2: only one session gets `\\Recent`. The change is not synced to the disk: after a crash, two sessions
+    may get it.
     """
     row = await connection.fetchrow(
         """
@@ -438,7 +438,7 @@ async def take_recent(connection: Connection, mailbox: MailboxId) -> tuple[Uid, 
 
 
 async def lock_quota(tx: Connection, account: AccountId) -> None:
-    """Lock the account if it has a limit, as every delivery does first: two may not both find the last room free."""
+    """Lock the account if it has a limit, as every delivery does first: two must not both take the last free room."""
     await tx.execute(
         """
         SELECT FROM account WHERE id = $1 AND (quota_octets IS NOT NULL OR quota_messages IS NOT NULL)
@@ -464,7 +464,7 @@ async def is_subscribed(connection: Connection, account: AccountId, name: str) -
 
 
 async def subscribe(connection: Connection, account: AccountId, name: str, *, most: int) -> bool:
-    """Add a subscription; one that is there already stays. Return whether it is there now: `most` may be."""
+    """Add a subscription, if there are fewer than `most`; return whether it is there now. An existing one stays."""
     await connection.execute(
         """
         INSERT INTO subscription (account_id, name)
@@ -479,7 +479,7 @@ async def subscribe(connection: Connection, account: AccountId, name: str, *, mo
 
 
 async def unsubscribe(connection: Connection, account: AccountId, name: str) -> bool:
-    """Take a subscription away, and return whether there was one."""
+    """Remove a subscription, and return whether there was one."""
     status = await connection.execute(
         "DELETE FROM subscription WHERE account_id = $1 AND name = $2", account, name
     )

@@ -1,7 +1,7 @@
 """Messages of a mailbox: rows in bulk for the Rust index, flags, copies, expunges.
 
 Octets of `COPY … (FORMAT binary)` go to Rust as they come; Python sees single rows only where it decides something.
-Functions that change take a mailbox locked by `mailboxes.lock` in the same transaction, and give it one new
+Functions that change something take a mailbox locked by `mailboxes.lock` in the same transaction, and give it one new
 mod-sequence, which is the value they return or hold.
 """
 
@@ -29,11 +29,11 @@ Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 
 SYSTEM_BITS = 0xFF
 FILES_PER_ROW = 1000
-"""Of an `unlink` row of the outbox."""
+"""Files in one `unlink` row of the outbox."""
 WORTH_ASKING = 500
-"""Contents; for fewer, it matters little how they are named."""
+"""Contents; for fewer, it matters little which condition selects them."""
 RENAME_DELAY = "5 seconds"
-"""A flag that is set and taken away again within this time costs one renaming, or none."""
+"""A flag that is set and removed again within this time costs one renaming, or none."""
 
 _SET = """CASE WHEN uids[messages] - uids[1] + 1 = messages THEN concat_ws(':', uids[1], uids[messages]) ELSE (
     SELECT string_agg(CASE WHEN first = last THEN first::text ELSE concat(first, ':', last) END, ',' ORDER BY first)
@@ -41,7 +41,7 @@ _SET = """CASE WHEN uids[messages] - uids[1] + 1 = messages THEN concat_ws(':', 
           FROM (SELECT uid, uid - place AS run FROM unnest(uids) WITH ORDINALITY AS u (uid, place)) AS placed
           GROUP BY run) AS runs
     ) END"""
-"""A sequence-set of `messages` rising `uids`: mostly it is one run without gaps."""
+"""A sequence-set of the rising `uids` of `messages`: mostly it is one run without gaps."""
 
 _SEEN = int(SystemFlag.SEEN)
 _DELETED = int(SystemFlag.DELETED)
@@ -51,12 +51,12 @@ class Changed(msgspec.Struct, frozen=True):
     """What a STORE did."""
 
     modseq: ModSeq
-    """The mailbox's highest after it; a new one only if something was changed."""
+    """The mailbox's highest mod-sequence after it; it rises only if something was changed."""
     messages: int
 
 
 class Row(msgspec.Struct, frozen=True):
-    """Where a message's file is, and what a copy of it needs to know."""
+    """Where a message's file is, and what is needed to copy it."""
 
     uid: Uid
     content: ContentId
@@ -64,11 +64,11 @@ class Row(msgspec.Struct, frozen=True):
     size: int
     file: str
     file_flags: str | None
-    """Letters behind `:2,` in `cur`; `None` while it is in `new`."""
+    """Letters after `:2,` in `cur`; `None` while the file is in `new`."""
 
 
 class Copied(msgspec.Struct, frozen=True):
-    """What a copy made: the n-th of `sources` has become the n-th of `uids`."""
+    """What a copy made: the n-th of `sources` became the n-th of `uids`."""
 
     modseq: ModSeq
     sources: list[Uid]
@@ -76,7 +76,7 @@ class Copied(msgspec.Struct, frozen=True):
 
 
 class Count(msgspec.Struct, frozen=True):
-    """What takes a walk through a mailbox's messages to know."""
+    """What can only be counted by a walk through a mailbox's messages."""
 
     recent: int
     deleted: int
@@ -88,16 +88,16 @@ class Expunged(msgspec.Struct, frozen=True):
 
     modseq: ModSeq
     uids: list[Uid]
-    """Rising."""
+    """In rising order."""
 
 
 class Removal(msgspec.Struct, frozen=True):
-    """What is to become of the files of messages that are removed."""
+    """What is to become of the files of removed messages."""
 
     folder: str
     """The mailbox's Maildir, below the root of all."""
     after: float
-    """Seconds until a worker takes them away: nobody must be reading them any longer."""
+    """Seconds until a worker removes the files: by then nobody is reading them."""
 
 
 async def copy_rows(
@@ -113,13 +113,13 @@ async def copy_rows(
 
     Args:
         connection: a connection.
-        account: whose.
+        account: of the mailbox.
         mailbox: which.
         sink: takes the octets.
-        uids: between which UIDs they are.
-        after: only those changed after this mod-sequence; takes a walk through all of `uids`.
+        uids: the range of UIDs.
+        after: only rows changed after this mod-sequence; takes a walk through all of `uids`.
     """
-    # Our constant and integers, for COPY takes no parameters.
+    # Only our own constant and integers are interpolated, for COPY takes no parameters.
     changed = f" AND modseq > {after:d}" if after else ""
     await connection.copy_from_query(
         f"SELECT {ROW_COLUMNS} FROM message"  # noqa: S608
@@ -190,7 +190,7 @@ async def unindexed_in(connection: Connection, account: AccountId, mailbox: Mail
 async def thread_contents(
     connection: Connection, account: AccountId, threads: Sequence[int]
 ) -> dict[int, list[int]]:
-    """Return the contents of each of the threads that there is."""
+    """Return the contents of each of the threads that exist."""
     rows = await connection.fetch(
         """
         SELECT thread_id, array_agg(content_id) AS contents FROM content_index
@@ -222,7 +222,7 @@ async def count_recent_and_deleted(
 
 
 async def uids(connection: Connection, mailbox: Mailbox, within: range, *, most: int) -> list[Uid]:
-    """Return the first UIDs of messages that are there, rising."""
+    """Return the first UIDs of existing messages, in rising order."""
     found = await connection.fetch(
         """
         SELECT uid FROM message WHERE account_id = $1 AND mailbox_id = $2 AND uid >= $3 AND uid < $4
@@ -238,7 +238,7 @@ async def uids(connection: Connection, mailbox: Mailbox, within: range, *, most:
 
 
 async def rows(connection: Connection, mailbox: Mailbox, uids: Sequence[int]) -> list[Row]:
-    """Return those of the messages that still exist, rising."""
+    """Return those of the messages that still exist, in rising order of UID."""
     if not uids:
         return []
     among, wanted = _among(uids)
@@ -276,9 +276,9 @@ async def changed_since(
 async def set_flags(
     tx: Connection, mailbox: Mailbox, uids: Sequence[int], mode: Mode, bits: int, *, settable: int = -1
 ) -> Changed:
-    """Change the flags of a locked mailbox's messages, count, and leave word: for indexes, and for file names.
+    """Change flags of a locked mailbox's messages, update its counters, and record it for indexes and file names.
 
-    Bits outside of `settable` stay as they are.
+    Bits outside `settable` stay as they are.
     """
     if not uids:
         return Changed(modseq=mailbox.highest_modseq, messages=0)
@@ -289,7 +289,7 @@ async def set_flags(
     changing = f"m.account_id = $1 AND m.mailbox_id = $2 AND m.{among} AND m.flags <> {flags}"
     unseen = "SELECT 0 AS more"
     if (~kept | added) & _SEEN:
-        # A statement of its own within the one, which sees the messages as they were before: a join of the table with
+        # A separate query within the statement, which sees the messages as they were before: joining the table with
         # itself goes wrong by orders of magnitude while the statistics do not know the mailbox.
         unseen = f"""
             SELECT coalesce(sum(({flags} & {_SEEN} = 0)::int - (m.flags & {_SEEN} = 0)::int), 0) AS more
@@ -334,20 +334,20 @@ async def add_copies(
     settable: int = -1,
     adopted: Sequence[ContentId | None] = (),
 ) -> Copied:
-    """Add rows to `target` (locked, as is `source`) for files linked into its folder.
+    """Add rows to `target` (locked, like `source`) for files linked into its folder.
 
     Args:
         tx: a transaction.
         source: where the messages are.
-        target: where they shall be, too.
+        target: where they are to be, too.
         copies: UID in `source`, base name and flag letters of the new file in `cur`.
         keyword_bits: for each keyword of `source`, its bit there and its bit in `target`.
         settable: system flags that the copies may have.
-        adopted: what is said about the octets of each of `copies`, where `target` is another account's
+        adopted: contents for each of `copies`, if `target` is another account's mailbox
             (`adopt_contents`).
 
     Returns:
-        What was made; messages expunged from `source` meanwhile are left out.
+        The copies made; messages expunged from `source` meanwhile are left out.
     """
     modseq = ModSeq(target.highest_modseq + 1)
     made = await tx.fetch(
@@ -402,7 +402,7 @@ async def add_copies(
 async def adopt_contents(
     tx: Connection, source: AccountId, target: AccountId, contents: Sequence[ContentId]
 ) -> dict[ContentId, ContentId]:
-    """Copy to another account what is said about octets, to be indexed there, and return the ids by the old ones."""
+    """Copy content rows to another account, to be indexed there, and return the new ids by the old ones."""
     rows = await tx.fetch(
         """
         WITH adopted AS MATERIALIZED (
@@ -426,9 +426,9 @@ async def adopt_contents(
 
 
 def _left_to_a_worker(folder: str, after: str, *, contents: str = "true") -> str:
-    """Return the part of a statement that leaves the files of `gone` to a worker, in a row for each thousand.
+    """Return the part of a statement that leaves the files of `gone` to a worker, in one row for each thousand.
 
-    The account is `$1`; what else it takes are expressions. `contents`: whether those may be out of use now.
+    The account is `$1`; the arguments are SQL expressions. `contents`: whether the contents may be out of use now.
     """
     return f"""files AS (
             SELECT (row_number() OVER () - 1) / {FILES_PER_ROW} AS part, content_id,
@@ -453,18 +453,18 @@ async def expunge(
     deleted_only: bool,
     keep_contents: bool = False,
 ) -> Expunged:
-    """Remove rows of a locked mailbox for good, count, and remember their UIDs for those who have not heard.
+    """Remove rows of a locked mailbox for good, update its counters, and remember the UIDs for other sessions.
 
-    What is said about the octets is left to a worker: whether another message has them takes as long to find out as
-    all the rest.
+    Content rows are left to a worker: finding out whether another message uses them takes as long as everything else
+    together.
 
     Args:
         tx: a transaction.
-        mailbox: locked.
+        mailbox: a locked mailbox.
         uids: of the messages.
         removal: what is to become of the files.
-        deleted_only: pass over those that lack `\\Deleted` (now, whatever a session believes).
-        keep_contents: a MOVE: what is said about the octets stays in use.
+        deleted_only: pass over messages that lack `\\Deleted` (now, whatever a session believes).
+        keep_contents: for a MOVE: the contents stay in use.
     """
     nothing = Expunged(modseq=mailbox.highest_modseq, uids=[])
     if not uids:
@@ -503,8 +503,8 @@ async def expunge(
 
 
 async def remove_all(tx: Connection, mailbox: Mailbox, removal: Removal) -> None:
-    """Remove all rows of a locked mailbox that is to be deleted; a worker takes files and contents (`expunge`)."""
-    # However many they are: a DELETE that is too long today would be so for ever.
+    """Remove all rows of a locked mailbox that is to be deleted; a worker removes files and contents (`expunge`)."""
+    # Without a time limit: a DELETE that takes too long today would always fail.
     await tx.execute("SET LOCAL statement_timeout = 0")
     await tx.execute(
         f"""
@@ -526,10 +526,10 @@ async def remove_all(tx: Connection, mailbox: Mailbox, removal: Removal) -> None
 
 
 async def forget_contents(connection: Connection, account: AccountId, contents: Sequence[ContentId]) -> None:
-    """Remove what no message of the account refers to any more.
+    """Remove contents that no message of the account refers to any more.
 
-    Nobody can be about to refer to it: a copy is made of a message that is there, whose mailbox is locked until the
-    copy is there as well.
+    No transaction can be about to refer to them: a copy is made of an existing message, whose mailbox is locked until
+    the copy exists as well.
     """
     await connection.execute(
         """
@@ -547,7 +547,7 @@ async def forget_contents(connection: Connection, account: AccountId, contents: 
 
 
 def _masks(mode: Mode, bits: int, settable: int) -> tuple[int, int]:
-    """Return what a change of flags comes to: they become `flags & kept | added`."""
+    """Return a change of flags as two masks: flags become `flags & kept | added`."""
     match mode:
         case "add":
             return -1, bits
@@ -558,7 +558,7 @@ def _masks(mode: Mode, bits: int, settable: int) -> tuple[int, int]:
 
 
 def _among(uids: Sequence[int]) -> tuple[str, Sequence[int]]:
-    """Return a condition on `uid` with `$3`, and what that stands for: mostly it is a run without gaps."""
+    """Return a condition on `uid` with `$3`, and the value of `$3`: mostly the UIDs are a run without gaps."""
     first, last = min(uids), max(uids)
     if last - first + 1 == len(set(uids)):
         return "uid BETWEEN ($3::bigint[])[1] AND ($3::bigint[])[2]", [first, last]
@@ -582,16 +582,16 @@ async def _copied(
 
 
 async def _named(connection: Connection, key: str, account: AccountId, contents: Sequence[int]) -> str:
-    """Return a condition on a content's number: those wanted, and a few more where all between is quicker.
+    """Return a condition on the content id: the wanted ones, or the whole range with a few more if that is quicker.
 
-    A list of 10,000 takes twice as long as the range they are in, if little else is there.
+    A list of 10,000 takes twice as long as the range they are in, if there is little else in that range.
     """
     first, last = min(contents), max(contents)
     between = f"{key} BETWEEN {first:d} AND {last:d}"
     if last - first < len(contents) * 5 // 4:
         return between
     if len(contents) >= WORTH_ASKING:
-        # Numbers are given out to all accounts; those between may still be mostly of others.
+        # Ids are shared by all accounts; those in between may mostly belong to others.
         messages = await connection.fetchval(
             "SELECT coalesce(sum(messages), 0)::bigint FROM mailbox WHERE account_id = $1", account
         )

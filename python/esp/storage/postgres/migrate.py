@@ -1,13 +1,13 @@
 """Bringing the schema from one version to another, forwards and back.
 
-In: the files `NNNN_(pre|post)_name.up.sql` and `….down.sql` of `migrations/`. Out: a database that has them,
-each applied once, in order, in a transaction of its own together with its row in the table `migration`. `pre`
-is safe while old code still runs, `post` only after it is gone. One starter at a time (advisory lock); a file
+In: the files `NNNN_(pre|post)_name.up.sql` and `….down.sql` of `migrations/`. Out: a database to which they were
+applied, each once, in order, in a transaction of its own together with its row in the table `migration`. `pre` is safe
+while old code still runs, `post` only after it is gone. Only one process at a time migrates (advisory lock). A file
 that was changed after it was applied, and a database newer than the files, are refused.
 
-A file whose first line is `-- no-transaction` runs statement by statement, each ending at a line's end, for
-what PostgreSQL does only outside a transaction (`CREATE INDEX CONCURRENTLY`); write these so that they can be
-repeated.
+A file whose first line is `-- no-transaction` runs statement by statement, each ending at a line's end. It is for
+statements that PostgreSQL allows only outside a transaction (`CREATE INDEX CONCURRENTLY`); write these so that they can
+be repeated.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ DIRECTORY = Path(__file__).parent / "migrations"
 LOCK = 0x455350_01
 """Key of the advisory lock: "ESP", and 1 for migrations."""
 LOCK_WAIT = 600.0
-"""Another starter may be building an index."""
+"""Seconds; another process may be building an index."""
 
 _FILE = re.compile(r"(?P<number>\d{4})_(?P<kind>pre|post)_(?P<name>[a-z0-9_]+)\.(?P<way>up|down)\.sql")
 _NO_TRANSACTION = "-- no-transaction"
 
 
 class MigrationError(EspError):
-    """The files and the database do not fit together, or a statement of a file failed."""
+    """The files and the database do not match, or a statement of a file failed."""
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ class Migration(msgspec.Struct, frozen=True):
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the way up; the way down may be mended later."""
+        """SHA-256 of the `up` file; the `down` file may be corrected later."""
         return hashlib.sha256(self.up.encode()).hexdigest()
 
     @property
@@ -77,7 +77,7 @@ def load(directory: Path = DIRECTORY) -> tuple[Migration, ...]:
     """Return the migrations of a folder in order.
 
     Raises:
-        MigrationError: a file name is not understood, a number is used twice, a way up is missing.
+        MigrationError: a file name is not understood, a number is used twice, an `up` file is missing.
     """
     found: dict[int, dict[str, tuple[str, str, str]]] = {}
     for path in sorted(directory.glob("*.sql")):
@@ -102,10 +102,10 @@ def _joined(number: int, ways: dict[str, tuple[str, str, str]]) -> Migration:
 
 
 async def up(dsn: str, *, post: bool = True, directory: Path = DIRECTORY) -> tuple[str, ...]:
-    """Apply what is missing and return the titles; without `post`, only what old code can live with.
+    """Apply missing migrations and return their titles; without `post`, only those that old code can live with.
 
     Raises:
-        MigrationError: see there; what was applied before the failing file stays.
+        MigrationError: see the class; what was applied before the failing file stays.
         UnavailableError: the server does not answer.
     """
     migrations = load(directory)
@@ -127,10 +127,10 @@ async def up(dsn: str, *, post: bool = True, directory: Path = DIRECTORY) -> tup
 
 
 async def down(dsn: str, count: int, *, directory: Path = DIRECTORY) -> tuple[str, ...]:
-    """Take back the `count` migrations applied last and return their titles, newest first.
+    """Undo the `count` migrations applied last and return their titles, newest first.
 
     Raises:
-        MigrationError: one has no way down (nothing is taken back then), or see `up`.
+        MigrationError: one has no `down` file (then nothing is undone), or as for `up`.
         UnavailableError: the server does not answer.
     """
     if count < 1:
@@ -153,7 +153,7 @@ async def down(dsn: str, count: int, *, directory: Path = DIRECTORY) -> tuple[st
 
 
 async def status(dsn: str, *, directory: Path = DIRECTORY) -> tuple[Status, ...]:
-    """Return every migration of the files and when it was applied; waits for no lock and changes nothing.
+    """Return every migration of the files and when it was applied; takes no lock and changes nothing.
 
     Raises:
         MigrationError: the database was changed by other files, or is newer than these.
@@ -175,7 +175,7 @@ async def pending(dsn: str, *, directory: Path = DIRECTORY) -> tuple[str, ...]:
 async def _checked(
     connection: "asyncpg.Connection[asyncpg.Record]", migrations: Sequence[Migration]
 ) -> dict[int, _Applied]:
-    """Return what was applied, by number, once it is sure that it fits `migrations`."""
+    """Return what was applied, by number, after checking that it matches `migrations`."""
     if await connection.fetchval("SELECT to_regclass('migration')") is None:
         return {}
     rows = await connection.fetch("SELECT number, title, checksum, applied_at FROM migration ORDER BY number")
@@ -212,7 +212,7 @@ async def _run(
             await connection.execute(record, *arguments)
             return
         async with connection.transaction():
-            # Rather fail and be started again than make all mail wait behind our request for a lock.
+            # It is better to fail and be started again than to make all mail wait behind our request for a lock.
             await connection.execute("SET LOCAL lock_timeout = '10s'")
             await connection.execute(script)
             await connection.execute(record, *arguments)
@@ -221,7 +221,7 @@ async def _run(
 
 
 def _statements(script: str) -> tuple[str, ...]:
-    """Part a `no-transaction` script at semicolons that end a line."""
+    """Split a `no-transaction` script at semicolons that end a line."""
     return tuple(part for part in (p.strip() for p in re.split(r";[ \t]*(?:\n|$)", script)) if _has_sql(part))
 
 
@@ -252,8 +252,8 @@ async def _locked(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]
     async with _connected(dsn) as connection:
         try:
             async with asyncio.timeout(LOCK_WAIT):
-                # Held by the session: a no-transaction file has no transaction to hold it. And tried again
-                # rather than waited for: CREATE INDEX CONCURRENTLY waits for every statement that runs.
+                # The session holds it: a no-transaction file has no transaction to hold it. We try again rather than
+                # wait for it: CREATE INDEX CONCURRENTLY waits for every statement that runs.
                 while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - other process
                     await asyncio.sleep(0.1)
         except TimeoutError as error:

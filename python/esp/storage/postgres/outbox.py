@@ -1,8 +1,8 @@
-"""Facts that somebody still has to act on, written in the transaction that made them true.
+"""Work that still has to be done, written in the transaction that made it necessary.
 
-In: a payload of one of the topics below. Out: the same, leased to one worker at a time; a worker that dies
-lets its lease run out. At least once: whoever acts must bear a repetition. Rows are few and hold many: one
-for a batch and account, never one for each message.
+In: a payload of one of the topics below. Out: the same, leased to one worker at a time; if a worker dies, its lease
+runs out. Work is done at least once: repeating it must do no harm. Rows are few and hold many items: one for a batch
+and account, never one for each message.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Topic(StrEnum):
 
 
 class Describe(msgspec.Struct, frozen=True):
-    """Mailboxes whose cards may say something older than their rows."""
+    """Mailboxes whose cards may be older than their rows."""
 
     mailboxes: list[MailboxId]
 
@@ -41,10 +41,10 @@ class Index(msgspec.Struct, frozen=True):
     """Contents that have no row in `content_index` yet."""
 
     accounts: list[AccountId]
-    """Whose each of `contents` is."""
+    """The account of each of `contents`."""
     contents: list[ContentId]
     paths: list[str] = []
-    """Where the file of each was at the delivery, below `storage.path`; none where that is not known."""
+    """Path of each content's file at the delivery, below `storage.path`; empty if that is unknown."""
 
 
 class Rename(msgspec.Struct, frozen=True):
@@ -54,10 +54,10 @@ class Rename(msgspec.Struct, frozen=True):
     mailbox: MailboxId
     uids: list[Uid] = []
     uid_set: str = ""
-    """More of them, as a sequence-set: many are changed at once, and mostly they are a run."""
+    """More of them, as a sequence-set: many are changed at once, and they are mostly a run."""
 
     def messages(self) -> list[Uid]:
-        """Return the UIDs of all."""
+        """Return the UIDs of all these messages."""
         ranges = [part.partition(":") for part in self.uid_set.split(",") if part]
         return self.uids + [
             Uid(uid) for first, _, last in ranges for uid in range(int(first), int(last or first) + 1)
@@ -65,19 +65,19 @@ class Rename(msgspec.Struct, frozen=True):
 
 
 class Unlink(msgspec.Struct, frozen=True):
-    """Files that no message has any more, and what is said about their octets."""
+    """Files that no message has any more, and their contents."""
 
     paths: list[str] = []
     """Below `storage.path`."""
     folder: str = ""
     names: str = ""
-    """More files: those of a Maildir folder, parted by slashes; in `cur` if they have a `:2,`, else in `new`."""
+    """More files: those of a Maildir folder, separated by slashes; in `cur` if they have a `:2,`, else in `new`."""
     account: AccountId = AccountId(0)
     contents: str = ""
-    """Numbers parted by commas: contents of the account that had these files. Other messages may have them as well."""
+    """Numbers separated by commas: contents of the account that had these files. Other messages may still use them."""
 
     def files(self) -> list[str]:
-        """Return the paths of all."""
+        """Return the paths of all these files."""
         names = self.names.split("/") if self.names else []
         return self.paths + [f"{self.folder}/{'cur' if ':2,' in name else 'new'}/{name}" for name in names]
 
@@ -98,17 +98,17 @@ _encode = msgspec.json.Encoder().encode
 
 
 def decode(kind: type[_P], payload: str) -> _P:
-    """Return a payload as the database has it.
+    """Return a payload from its form in the database.
 
     Raises:
-        msgspec.DecodeError: it is none of this kind.
+        msgspec.DecodeError: it is not of this kind.
     """
     decoded: _P = _DECODERS[kind].decode(payload)
     return decoded
 
 
 class Leased(msgspec.Struct, frozen=True):
-    """A row that is ours until its lease ends."""
+    """A row that is leased to us until the lease ends."""
 
     id: int
     payload: Payload
@@ -121,11 +121,11 @@ class Waiting(msgspec.Struct, frozen=True):
 
     rows: int
     oldest: float
-    """Seconds since the oldest row could have been acted on."""
+    """Seconds since the oldest row became due."""
 
 
 async def add(connection: Connection, topic: str, payload: Payload, delay: float = 0.0) -> int:
-    """Leave one payload to be acted on, `delay` seconds from now at the earliest; return its row for `done`."""
+    """Add one payload to be worked on, `delay` seconds from now at the earliest; return its row for `done`."""
     (added,) = await add_all(connection, topic, [payload], delay)
     return added
 
@@ -133,7 +133,7 @@ async def add(connection: Connection, topic: str, payload: Payload, delay: float
 async def add_all(
     connection: Connection, topic: str, payloads: Sequence[Payload], delay: float = 0.0
 ) -> list[int]:
-    """Leave payloads of one topic in one round trip, and return their rows."""
+    """Add payloads of one topic in one round trip, and return their rows."""
     assert all(type(payload) is _TYPES[Topic(topic)] for payload in payloads)
     rows = await connection.fetch(
         """
@@ -158,7 +158,7 @@ async def lease(
 ) -> list[Leased]:
     """Take at most `limit` rows that are due, oldest first; other workers pass them over for `seconds`.
 
-    With `tried` only rows taken so often before, so that those that killed a worker can be taken alone.
+    With `tried`, only rows leased so often before, so that those that killed a worker can be taken alone.
     """
     async with database.connection() as connection:
         rows = await connection.fetch(
@@ -188,23 +188,23 @@ async def lease(
         except msgspec.DecodeError:
             unreadable.append(row["id"])
     if unreadable:
-        # Left by another version of ESP: kept for it, and out of our way.
+        # Left by another version of ESP: put off, for that version to do.
         await _put_off(database, unreadable, LONGEST_RETRY)
     return leased
 
 
 async def done(database: Database, ids: Sequence[int]) -> None:
-    """Forget rows that were acted on."""
+    """Remove rows whose work was done."""
     if ids:
         async with database.connection() as connection:
             await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", ids)
 
 
 async def retry(database: Database, leased: Leased, rest: Sequence[Payload] = ()) -> None:
-    """Give a row back, to be taken again later, the later the more often that was.
+    """Give a row back, to be leased again later: the more attempts, the longer the delay.
 
-    With `rest`, these take its place, each a row of its own that was taken as often: what is done of it is
-    left out, and what failed together is tried apart.
+    With `rest`, these payloads replace it, each as a row with the same number of attempts: so what was done is left
+    out, and what failed together is tried separately.
     """
     delay = retry_delay(leased.attempts)
     if not rest:
@@ -238,7 +238,7 @@ async def waiting(database: Database) -> dict[str, Waiting]:
 
 
 def retry_delay(attempts: int) -> timedelta:
-    """Return how long to wait after so many attempts."""
+    """Return how long to wait after `attempts` attempts."""
     # Capped before the shift: a row that fails for a week must not overflow timedelta.
     return min(FIRST_RETRY * (1 << min(attempts - 1, 16)), LONGEST_RETRY)
 

@@ -1,8 +1,8 @@
 """Connections to PostgreSQL: how many, how long, and what their failures mean.
 
-In: the `database` section. Out: connections, plain or in a transaction, whose passing failures arrive as
-`UnavailableError` (or `StorageFullError`) with the driver's error as the cause. Broken connections are
-replaced when the next one is asked for, so a restarted server needs nothing done here.
+In: the `database` section. Out: connections, plain or in a transaction. Their temporary failures are raised as
+`UnavailableError` (or `StorageFullError`) with the driver's error as the cause. Broken connections are replaced when
+the next one is needed, so a restarted server needs no action here.
 """
 
 import asyncio
@@ -32,9 +32,9 @@ CONNECT_TIMEOUT = 10.0
 HEALTH_TIMEOUT = 2.0
 IDLE_LIFETIME = 60.0
 REMOVAL_TIMEOUT = 3600.0
-"""For a statement that removes a whole mailbox or account."""
+"""Seconds for a statement that removes a whole mailbox or account."""
 CLIENT_GRACE = 2.0
-"""The server ends a long statement itself; this much later we stop waiting for a server that does not."""
+"""Seconds. The server ends a long statement itself; this much later we stop waiting for a server that does not."""
 
 log = get_logger(__name__)
 
@@ -48,14 +48,14 @@ _UNAVAILABLE: tuple[type[asyncpg.PostgresError], ...] = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.LockNotAvailableError,
     asyncpg.InvalidAuthorizationSpecificationError,  # class 28: our own login, not the client's
-    asyncpg.InvalidCatalogNameError,  # the database is not made yet
+    asyncpg.InvalidCatalogNameError,  # the database was not created yet
 )
 
 DRIVER_ERRORS = (asyncpg.PostgresError, *CLIENT_ERRORS, ConnectionError, TimeoutError)
 
 
 def mapped(error: BaseException) -> EspError | None:
-    """Return what a driver's or socket's failure means, or `None` when it is not one that may pass."""
+    """Return what a failure of the driver or a socket means, or `None` if it is not a temporary one."""
     if isinstance(error, asyncpg.DiskFullError):
         return StorageFullError("The database has no room left")
     # CLIENT_ERRORS: the connection or the pool was closed under us; the statement was not answered.
@@ -66,7 +66,7 @@ def mapped(error: BaseException) -> EspError | None:
 
 @contextmanager
 def errors_mapped() -> Iterator[None]:
-    """Raise what `mapped` says in place of the driver's errors, with these as the cause."""
+    """Raise what `mapped` returns in place of the driver's errors, with these as the cause."""
     try:
         yield
     except DRIVER_ERRORS as error:
@@ -77,8 +77,8 @@ def errors_mapped() -> Iterator[None]:
 
 
 def not_connected(error: Exception) -> UnavailableError:
-    """Return what whoever wanted a connection is told."""
-    # A time-out says nothing of itself.
+    """Return the error for a caller that wanted a connection."""
+    # A time-out has no text of its own.
     return UnavailableError(f"No connection to the database: {str(error) or 'no answer in time'}")
 
 
@@ -91,10 +91,10 @@ class Database:
 
     @classmethod
     async def open(cls, settings: sections.Database, *, wait: float = 0.0, durable: bool = True) -> Self:
-        """Return a pool with one connection made, trying for `wait` seconds while the server starts.
+        """Return a pool with one connection made, retrying for `wait` seconds while the server starts.
 
-        Without `durable`, a crash of the server may undo the last transactions (in order, and whole): for what will
-        then be done again.
+        Without `durable`, a crash of the server may undo the last transactions (in order, and completely): for work
+        that will then be done again.
 
         Raises:
             UnavailableError: no connection could be made.
@@ -112,7 +112,7 @@ class Database:
         """Lend a connection without a transaction: each statement is its own.
 
         Raises:
-            UnavailableError: none is to be had, or the server failed while it was lent.
+            UnavailableError: no connection can be had, or the server failed while it was lent.
         """
         return _Loan(self._lending)
 
@@ -121,7 +121,7 @@ class Database:
         """Lend a connection in a transaction, committed at the end of the block, rolled back on any error.
 
         Raises:
-            UnavailableError: nothing was changed; or, when the commit itself was cut off, it is not known.
+            UnavailableError: nothing was changed; or, if the commit itself was cut off, the outcome is unknown.
         """
         async with self.connection() as connection, connection.transaction():
             yield connection
@@ -135,7 +135,7 @@ class Database:
             return False
 
     async def close(self) -> None:
-        """Wait for lent connections for a few seconds, then end all."""
+        """Wait a few seconds for lent connections, then end all connections."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await self._lending.close()
@@ -166,8 +166,8 @@ class _Loan:
             try:
                 await self._lending.put_away(self._connection)
             except (OSError, asyncpg.PostgresError, *CLIENT_ERRORS) as failure:
-                # The pool has ended the connection. What was done with it is done: were this raised, a delivery
-                # would take the files of committed rows away again.
+                # The pool has ended the connection. The work on it is done: if this were raised, a delivery would
+                # remove the files of committed rows.
                 log.warning("database_release_failed", error=repr(failure))
         if isinstance(error, DRIVER_ERRORS) and (meaning := mapped(error)) is not None:
             raise meaning from error
@@ -178,18 +178,18 @@ async def _pool(settings: sections.Database, *, durable: bool) -> "asyncpg.Pool[
     return await asyncpg.create_pool(
         settings.dsn,
         connect=holding.connect,
-        # One at first, so that a server that cannot be reached is told at once, and none that the pool keeps by itself
-        # (asyncpg 0.32): it would make a new one for each that we end, and with the server away log a traceback each
-        # time it tried.
+        # One is made at first, so that an unreachable server is reported at once. None is kept by the pool itself
+        # (asyncpg 0.32): it would make a new one for each that we end, and while the server is away log a traceback at
+        # each attempt.
         min_size=0,
         init_size=1,
         max_size=settings.pool_size,
         timeout=CONNECT_TIMEOUT,
         command_timeout=settings.timeout + CLIENT_GRACE,
-        # The last used is used first, so after a burst the others become idle; each is 4 MiB of the server.
+        # The last used one is used first, so after a burst the others become idle; each takes 4 MiB of the server.
         max_inactive_connection_lifetime=IDLE_LIFETIME,
-        # No statement of ours leaves anything behind in a session, so the usual RESET ALL, a round trip
-        # for each use of a connection, is spared. An open transaction is rolled back all the same.
+        # None of our statements leaves anything behind in a session, so the usual RESET ALL, a round trip for each use
+        # of a connection, is left out. An open transaction is rolled back all the same.
         reset=_leave_as_is,
         init=_know_arrays,
         server_settings={
@@ -197,11 +197,11 @@ async def _pool(settings: sections.Database, *, durable: bool) -> "asyncpg.Pool[
             "statement_timeout": milliseconds,
             # A process that stopped in the middle must not hold its rows for ever.
             "idle_in_transaction_session_timeout": milliseconds,
-            # Nor must a machine that lost its power or its network, whose transaction waits for a message (`holding`).
+            # Nor must a machine without power or network, whose transaction waits for a message (`holding`).
             "tcp_keepalives_idle": "10",
             "tcp_keepalives_interval": "5",
             "tcp_keepalives_count": "3",
-            # Compiling costs more than any of our statements.
+            # Compiling takes longer than any of our statements.
             "jit": "off",
             "timezone": "UTC",
             **({} if durable else {"synchronous_commit": "off"}),
@@ -214,11 +214,11 @@ async def _leave_as_is(_: "asyncpg.Connection[asyncpg.Record]") -> None:
 
 
 async def _know_arrays(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Tell asyncpg of the array types that statements of ours have; their numbers are fixed in PostgreSQL.
+    """Tell asyncpg the array types that our statements use; their numbers are fixed in PostgreSQL.
 
-    It would ask the catalogue for each, on each connection, when the first statement comes that has one: 4 to 10 ms
+    Otherwise it would ask the catalogue for each, on each connection, at the first statement that uses one: 4 to 10 ms
     that some client waits for. There is no public way (asyncpg 0.32); `tests/storage/test_pool.py` notices when this
-    one is gone.
+    one stops working.
     """
     connection._protocol.get_settings().register_data_types(  # type: ignore[attr-defined]
         [{**_ARRAY, "oid": oid, "name": f"_{name}", "elemtype": element, "elemtype_name": name}
@@ -245,4 +245,4 @@ _ARRAY = {
     "basetype_name": None,
     "range_subtype_name": None,
 }
-"""What `asyncpg.introspection` would answer of an array type."""
+"""What `asyncpg.introspection` would return for an array type."""

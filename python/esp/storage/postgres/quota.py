@@ -1,4 +1,4 @@
-"""How full accounts are, and whether that was said already."""
+"""How full accounts are, and whether a warning was given already."""
 
 from collections.abc import Collection, Sequence
 
@@ -10,7 +10,7 @@ from esp.storage.postgres.pool import Connection
 
 
 class Crossing(msgspec.Struct, frozen=True):
-    """An account that has become fuller than a level."""
+    """An account whose usage has passed a level."""
 
     address: str
     level: int
@@ -21,7 +21,7 @@ class Crossing(msgspec.Struct, frozen=True):
 async def crossings(
     connection: Connection, accounts: Collection[AccountId] | None, levels: Sequence[int]
 ) -> list[Crossing]:
-    """Note the level that accounts (`None`: all) are at, and return those where it rose: each once, whoever asks."""
+    """Record the level that accounts (`None`: all) have reached, and return those where it rose: each only once."""
     rows = await connection.fetch(
         """
         WITH used AS (

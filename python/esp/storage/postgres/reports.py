@@ -9,7 +9,7 @@ from esp.storage.postgres.pool import Connection
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """What there is."""
+    """How much there is."""
 
     domains: int
     accounts: int
@@ -19,13 +19,13 @@ class Totals(msgspec.Struct, frozen=True):
     octets: int
     database_octets: int
     unindexed: int
-    """Contents in outbox rows, so still to be indexed."""
+    """Contents in outbox rows, which are still to be indexed."""
     outbox: dict[str, int]
     """Rows by topic, due or not."""
 
 
 async def totals(connection: Connection) -> Totals:
-    """Return them, from the counters of mailboxes rather than by counting messages."""
+    """Return the totals, from the counters of mailboxes rather than by counting messages."""
     row = await connection.fetchrow(
         """
         SELECT (SELECT count(*) FROM domain), (SELECT count(*) FROM account), (SELECT count(*) FROM alias),
@@ -61,7 +61,7 @@ class MessageRow(msgspec.Struct, frozen=True):
     internal_date: datetime
     file: str
     file_flags: str | None
-    """Letters behind `:2,` in `cur`; `None` while it is in `new`."""
+    """Letters after `:2,` in `cur`; `None` while the file is in `new`."""
     thread: int | None
     """`None` while it is not indexed."""
 
@@ -69,7 +69,7 @@ class MessageRow(msgspec.Struct, frozen=True):
 async def messages(
     connection: Connection, mailbox: Mailbox, limit: int, *, uid: int | None = None, before: int | None = None
 ) -> list[MessageRow]:
-    """Return a mailbox's newest messages, newest first; or only that of a UID, or only those before one."""
+    """Return a mailbox's newest messages, newest first; or only the one with a UID, or only those before a UID."""
     rows = await connection.fetch(
         """
         SELECT m.uid, m.flags, m.size, m.internal_date, m.file, m.file_flags, i.thread_id

@@ -1,4 +1,4 @@
-"""Keys of the installation: made once, by whichever process needs one first, and then the same for all."""
+"""Keys of the installation: made once, by the first process that needs one, and then the same for all."""
 
 import secrets
 

@@ -1,7 +1,7 @@
-"""What the comparison of Maildir and database reads and mends.
+"""What the comparison of Maildir and database reads and corrects.
 
-In: an account or a mailbox. Out: what the database says of it, of one moment; and the few changes that make it agree
-with the files. Each change locks the mailbox first, as every other writer does.
+In: an account or a mailbox. Out: what the database says about it, as of one moment; and the few changes that make it
+agree with the files. Each change locks the mailbox first, as every other writer does.
 """
 
 from collections import defaultdict
@@ -46,9 +46,9 @@ class Row(msgspec.Struct, frozen=True):
     file: str
     file_flags: str | None
     described: bool
-    """Whether its row of `content` is there."""
+    """Whether its row of `content` exists."""
     renaming: bool
-    """Whether a worker is still to bring its file name in line."""
+    """Whether a worker still has to rename its file."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -58,11 +58,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     subscribed: bool
     rows: tuple[Row, ...]
     expunged: ModSeq
-    """The highest mod-sequence of an expunge that is remembered."""
+    """The highest mod-sequence of a remembered expunge."""
     unclaimed: frozenset[str]
-    """Base names, of those asked about, that no message has and no worker is still to remove."""
+    """Those of the base names asked about that no message has and no worker still has to remove."""
     describing: bool
-    """Whether a worker may still have to bring its card in line."""
+    """Whether a worker may still have to write its card."""
 
 
 async def accounts(connection: Connection, maildir: str | None = None) -> list[Account]:
@@ -81,7 +81,7 @@ async def accounts(connection: Connection, maildir: str | None = None) -> list[A
 async def snapshot(
     connection: Connection, account: Account, mailbox: MailboxId, files: AbstractSet[str]
 ) -> Snapshot | None:
-    """Return everything about a mailbox and base names of its files as of one moment; `None` when it is no more."""
+    """Return everything about a mailbox and base names of its files as of one moment; `None` if it was deleted."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         found = await connection.fetchrow(
             f"""
@@ -126,16 +126,16 @@ async def snapshot(
 async def unclaimed(
     connection: Connection, home: str, mailbox: Mailbox, files: Collection[str]
 ) -> frozenset[str]:
-    """Return those of these base names that no message of the mailbox has and no worker is still to remove.
+    """Return those of these base names that no message of the mailbox has and no worker still has to remove.
 
-    Whoever lists the files first is told right: what is expunged between the two questions is known to the second.
+    List the files first: then what is expunged between listing and query is known to the query.
     """
     known = await known_files(connection, mailbox, list(files))
     return await _not_unlinked(connection, home, frozenset(files) - known.keys())
 
 
 async def unlinking_below(connection: Connection, home: str) -> frozenset[str]:
-    """Return the base names of the files below an account's folder that a worker is still to remove."""
+    """Return the base names of the files below an account's folder that a worker still has to remove."""
     rows = await connection.fetch(
         """
         SELECT payload FROM outbox AS o
@@ -152,12 +152,12 @@ async def unlinking_below(connection: Connection, home: str) -> frozenset[str]:
 
 async def _not_unlinked(connection: Connection, home: str, files: AbstractSet[str]) -> frozenset[str]:
     if not files:
-        return frozenset()  # as nearly always, and the whole outbox need not be read
+        return frozenset()  # nearly always so, and the whole outbox need not be read
     return frozenset(files - await unlinking_below(connection, home))
 
 
 async def _renaming(connection: Connection, mailbox: MailboxId) -> frozenset[Uid]:
-    """Return the messages whose file names a worker is still to bring in line."""
+    """Return the messages whose files a worker still has to rename."""
     rows = await connection.fetch(
         "SELECT payload FROM outbox WHERE topic = 'rename' AND (payload->>'mailbox')::bigint = $1", mailbox
     )
@@ -167,10 +167,10 @@ async def _renaming(connection: Connection, mailbox: MailboxId) -> frozenset[Uid
 async def known_files(
     connection: Connection, mailbox: Mailbox, files: Sequence[str]
 ) -> dict[str, str | None]:
-    """Return for which of these base names the mailbox has a message, and the letters that their files have."""
+    """Return those of these base names that messages of the mailbox have, with the letters of their files."""
     rows = await connection.fetch(
-        # Not `= ANY($3)`: planned once for all, that compares each name of the mailbox with each of the list. Nor a
-        # join, which is a nested loop as long as nobody has analysed the table. This is a hash table.
+        # Not `= ANY($3)`: that is planned once for all lists, and compares each name of the mailbox with each of the
+        # list. Nor a join, which is a nested loop until the table is analysed. This is a hash table.
         """
         SELECT file, file_flags FROM message
         WHERE account_id = $1 AND mailbox_id = $2 AND (file IN (SELECT unnest($3::text[]))) IS TRUE
@@ -185,7 +185,7 @@ async def known_files(
 async def set_file_flags(
     connection: Connection, account: AccountId, mailbox: MailboxId, uid: Uid, file_flags: str | None
 ) -> None:
-    """Note the letters that a message's file has."""
+    """Record the letters that a message's file has."""
     await connection.execute(
         "UPDATE message SET file_flags = $4 WHERE account_id = $1 AND mailbox_id = $2 AND uid = $3",
         account,
@@ -196,10 +196,10 @@ async def set_file_flags(
 
 
 async def lock_names(tx: Connection, mailbox: MailboxId) -> None:
-    """Keep others who bring file names in line with flags out of a mailbox until `tx` ends.
+    """Keep others from renaming the files of a mailbox until `tx` ends.
 
-    Else one with older flags could be the last to rename. Who changes flags is not kept waiting: it leaves a row in
-    the outbox, and whoever takes that comes after.
+    Otherwise a worker with older flags could be the last to rename. A process that changes flags does not wait: it
+    leaves a row in the outbox, and the worker that takes that row comes later.
     """
     await tx.execute(
         "SELECT pg_advisory_xact_lock($1::int, ($2::bigint % 2147483647)::int)", _LOCK_CLASS, mailbox
@@ -209,7 +209,7 @@ async def lock_names(tx: Connection, mailbox: MailboxId) -> None:
 async def names_to_mend(
     connection: Connection, account: AccountId, mailbox: MailboxId, uids: Sequence[Uid]
 ) -> tuple[str | None, list[Row]]:
-    """Return the mailbox's folder below the root, `None` when it is no more, and those messages that are left."""
+    """Return the mailbox's folder below the root (`None` if it was deleted), and those messages that still exist."""
     where = await connection.fetchrow(
         """
         SELECT a.maildir, m.directory FROM mailbox AS m JOIN account AS a ON a.id = m.account_id WHERE m.id = $1
@@ -234,11 +234,11 @@ async def names_to_mend(
 async def note_names(
     connection: Connection, account: AccountId, mailbox: MailboxId, letters: Sequence[tuple[Uid, str | None]]
 ) -> None:
-    """Note what letters files have now."""
+    """Record which letters files have now."""
     files: defaultdict[str | None, list[Uid]] = defaultdict(list)
     for uid, has in letters:
         files[has].append(uid)
-    # One after another, for they are few: a plan for every list of pairs compares each file with each message.
+    # One after another, for they are few: a plan for lists of pairs compares each file with each message.
     for has, uids in files.items():
         await connection.execute(
             """
@@ -277,7 +277,7 @@ async def set_file(
     file_flags: str | None,
 ) -> None:
     """Give a message another file with the same octets; its mod-sequence rises, so that open indexes look there."""
-    # `changed` knows flags only: indexes are to read everything.
+    # `changed` describes flags only: indexes have to read everything.
     await connection.execute(
         """
         WITH counted AS (
@@ -297,7 +297,7 @@ async def set_file(
 
 
 async def forget(tx: Connection, account: AccountId, mailbox: MailboxId, uids: Sequence[Uid]) -> ModSeq:
-    """Expunge messages whose octets are lost, and return the mod-sequence of it."""
+    """Expunge messages whose octets are lost, and return the mod-sequence of that."""
     modseq = await tx.fetchval(
         "SELECT highest_modseq + 1 FROM mailbox WHERE id = $1 FOR NO KEY UPDATE", mailbox
     )
@@ -329,7 +329,7 @@ async def forget(tx: Connection, account: AccountId, mailbox: MailboxId, uids: S
 
 
 async def recount(tx: Connection, account: AccountId, mailbox: MailboxId) -> None:
-    """Set a mailbox's counters to what its rows add up to; UIDNEXT and mod-sequence only ever rise."""
+    """Set a mailbox's counters to the sums over its rows; UIDNEXT and mod-sequence only ever rise."""
     await tx.execute("SELECT 1 FROM mailbox WHERE id = $1 FOR NO KEY UPDATE", mailbox)
     await tx.execute(
         """
@@ -354,7 +354,7 @@ async def recount(tx: Connection, account: AccountId, mailbox: MailboxId) -> Non
 async def describe_again(
     connection: Connection, account: AccountId, content: ContentId, size: int, described: "Description"
 ) -> None:
-    """Write the row of `content` that is missing."""
+    """Write a missing row of `content`."""
     await connection.execute(
         """
         INSERT INTO content (account_id, id, size, sent_at, message_id, envelope, bodystructure, body)
@@ -372,7 +372,7 @@ async def describe_again(
 
 
 async def ensure_account(tx: Connection, domain: str, local_part: str, maildir: str) -> AccountId:
-    """Return the account with this folder; made without a password, in a domain made where it is missing."""
+    """Return the account with this folder; if missing, it is created without a password, with its domain if needed."""
     found: AccountId | None = await tx.fetchval("SELECT id FROM account WHERE maildir = $1", maildir)
     if found is not None:
         return found
@@ -401,7 +401,7 @@ async def ensure_mailbox(
     above: int,
     keywords: Sequence[str] = (),
 ) -> tuple[Mailbox, bool]:
-    """Return the mailbox with this folder, and whether it was made now, with a UIDVALIDITY greater than `above`."""
+    """Return the mailbox with this folder, and whether it was created now, with a UIDVALIDITY greater than `above`."""
     row = await tx.fetchrow(
         f"SELECT {COLUMNS} FROM mailbox WHERE account_id = $1 AND directory = $2",  # noqa: S608
         account,
@@ -413,7 +413,7 @@ async def ensure_mailbox(
     free, number = name, 2
     while free in taken:
         free, number = f"{name}~{number}", number + 1
-    # The sequence never goes back: several may rebuild at once.
+    # The sequence never goes back: several rebuilds may run at once.
     await tx.execute(
         """
         SELECT setval('uidvalidity', greatest($1, (SELECT last_value FROM uidvalidity)))
