@@ -15,7 +15,7 @@ USAGE = 2
 app = App(
     "esp-cli", help="Administer ESP: domains, accounts, aliases, mailboxes, messages.", version_flags=[]
 )
-# Each is imported when it is asked for.
+# Each module is imported when its command is used.
 for name, where, what in (
     ("alias", "esp.cli.domains:alias", "Addresses that lead to others."),
     ("domain", "esp.cli.domains:domain", "The domains that ESP takes mail for."),
@@ -49,7 +49,7 @@ def main() -> None:
     except EspError as error:
         _fail(error.detail, FAILED)
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; what is left must not be written at the end either.
+        # The reader (head, less) has closed the pipe; what is left must not be written at the end either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         _fail(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "), FAILED)
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _refuse_other_octets(tokens: list[str]) -> None:
-    """Refuse what is not UTF-8: no name here can have it, and Python hands it on as lone surrogates.
+    """Refuse arguments that are not UTF-8: no name here can have such octets, and Python passes lone surrogates on.
 
     Raises:
         InvalidError: an argument is not UTF-8.
@@ -69,7 +69,7 @@ def _refuse_other_octets(tokens: list[str]) -> None:
 
 
 def _fail(detail: str, code: int) -> None:
-    # The problems of a configuration are lines of their own.
+    # Each problem of a configuration has its own line.
     lines = [" ".join(detail.split())] if code == FAILED else detail.strip().splitlines()
     for line in lines:
         print(f"esp-cli: {line}", file=sys.stderr)

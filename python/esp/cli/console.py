@@ -45,12 +45,12 @@ PasswordStdin = Annotated[
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 FOLDED = 1000
-"""Rows of a table that is folded to a screen's width; that takes more than a millisecond for each."""
+"""Rows up to which a table is folded to a screen's width; folding takes more than a millisecond for each."""
 
 
 def run(path: Path | None, work: "Callable[[Administration], Awaitable[T]]") -> T:
     """Do `work` with the services of the configured installation."""
-    # Not before a command is run: help and usage errors need no service.
+    # Not imported before a command runs: help and usage errors need no service.
     from esp.server.administration import administration  # noqa: PLC0415
 
     settings = config.load(path)
@@ -69,7 +69,7 @@ def as_json(value: object) -> None:
 
 
 def table(*columns: str, rows: Iterable[Sequence[object]], empty: str) -> None:
-    """Print rows for people, or `empty` when there are none."""
+    """Print rows for people, or `empty` if there are none."""
     texts = [[_text(value) for value in row] for row in rows]
     if not texts:
         print(empty)
@@ -83,7 +83,7 @@ def table(*columns: str, rows: Iterable[Sequence[object]], empty: str) -> None:
 
 
 def _print_lines(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in columns, a line each: never cut to a screen's width, and thousands in a moment."""
+    """Print rows in columns, one line each: never cut to a screen's width, and fast for thousands."""
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         padded = (text + " " * (width - cell_len(text)) for text, width in zip(row, widths, strict=True))
@@ -137,7 +137,7 @@ def limit(text: str | None) -> int | None:
     """Return octets, `None` for `none`.
 
     Raises:
-        InvalidError: it is no size.
+        InvalidError: it is not a size.
     """
     if text is None or text.lower() in {"", "none", "unlimited"}:
         return None
@@ -168,5 +168,5 @@ def _text(value: object) -> str:
         case datetime():
             return value.isoformat(sep=" ", timespec="seconds")
         case _:
-            # A terminal must not be steered by what a stranger wrote into a header.
+            # What a stranger wrote into a header must not control the terminal.
             return "".join(c if c.isprintable() else "�" for c in str(value))

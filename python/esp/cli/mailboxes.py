@@ -118,7 +118,7 @@ def check_mailboxes(
 
     async def work(esp: Administration) -> Report:
         if fix and not esp.whole:
-            # Messages would be expunged whose files are still to be written.
+            # Messages whose files are still to be written would be expunged.
             raise UnavailableError("A journal was not replayed; until it is, nothing can be mended")
         folder = (await esp.accounts.find(parse(user))).maildir if user else None
         root = esp.settings.storage.path

@@ -30,7 +30,7 @@ moving.add_to(message)
 UidArgument = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=0xFFFFFFFF))]
 InMailbox = Annotated[str, Parameter("--mailbox", help="Its name.")]
 _HEADER = 64 * 1024
-"""Octets of a file in which a list looks for the fields it shows."""
+"""Octets at the beginning of a file that a list reads for the fields it shows."""
 _SHOWN = ("from", "to", "cc", "subject", "date", "message-id")
 
 
@@ -44,7 +44,7 @@ class Shown(msgspec.Struct, frozen=True):
     header: dict[str, str]
     thread: int | None
     file: str
-    """Below `storage.path`."""
+    """Path below `storage.path`."""
     preview: str | None = None
 
 
@@ -221,5 +221,5 @@ def _text(octets: bytes) -> str:
         body = parsed.get_body(("plain", "html"))
         return str(body.get_content()) if body is not None else ""
     except (LookupError, ValueError, AttributeError):
-        # A charset nobody knows, a structure that is none: the searchable text is always to be had.
+        # An unknown charset, or a broken structure: the searchable text can always be had.
         return index_message(octets).preview

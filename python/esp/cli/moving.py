@@ -31,7 +31,7 @@ _PORTS = {"imap": 143, "imaps": 993}
 
 
 class Check(StrEnum):
-    """What is asked of the other server's TLS."""
+    """What is required of the other server's TLS."""
 
     VERIFY = "verify"
     UNVERIFIED = "unverified"
@@ -281,7 +281,7 @@ def _report(done: Summary) -> None:
 
 
 class _Progress:
-    """A bar on a terminal, a line for each mailbox elsewhere; nothing for programs."""
+    """A bar on a terminal, otherwise a line for each mailbox; nothing with JSON."""
 
     def __init__(self, what: str, *, quiet: bool) -> None:
         self._bar = Progress(
@@ -305,20 +305,20 @@ class _Progress:
         self._bar.stop()
 
     def begin(self, folder: str, size: int) -> None:
-        """Have more to do."""
+        """Add to what is to be done."""
         assert self._task is not None
         self._total += size
         self._bar.update(self._task, total=self._total, description=f"{self._what} {folder}")
 
     def advance(self, weight: int, messages: int, octets: int) -> None:
-        """Have less to do."""
+        """Count as done."""
         assert self._task is not None
         self._octets += octets
         self._messages += messages
         self._bar.update(self._task, advance=weight, messages=self._messages, octets=size(self._octets))
 
     def end(self, done: Brought | Written) -> None:
-        """Have done with a mailbox."""
+        """A mailbox is done."""
         if self._quiet:
             return
         count = done.imported if isinstance(done, Brought) else done.messages

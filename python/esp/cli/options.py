@@ -1,4 +1,4 @@
-"""Options that may stand before the command as well as behind it (`esp-cli --config F user list`), and wrong usage."""
+"""Options that may stand before or after the command (`esp-cli --config F user list`), and wrong usage."""
 
 from cyclopts import CycloptsError, UnusedCliTokensError
 
@@ -7,9 +7,9 @@ _ALONE = "--json"
 
 
 def behind_the_command(tokens: list[str]) -> list[str]:
-    """Return the command line with `--config F` and `--json` behind the command, where they are declared.
+    """Return the command line with `--config F` and `--json` moved behind the command, where they are declared.
 
-    Only among the words that the command line begins with: behind another option, they may be its value.
+    Only those among the first words are moved: behind another option, they may be its value.
     """
     words: list[str] = []
     moved: list[str] = []
@@ -28,7 +28,7 @@ def behind_the_command(tokens: list[str]) -> list[str]:
 
 
 def wrong_usage(error: CycloptsError) -> str:
-    """Return what is wrong with a command line, in a line for people."""
+    """Return what is wrong with a command line, in one line for people."""
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return f"unexpected: {' '.join(error.unused_tokens)}; --help shows what the command takes"
     return str(error)

@@ -1,6 +1,6 @@
 """The generated pages of `docs/reference`, and the example configuration; run by `make docs`.
 
-Each is made from the code it describes, and a test compares.
+Each is made from the code that it describes, and a test compares them.
 """
 
 import ast
@@ -29,7 +29,7 @@ def pages(project: Path) -> dict[Path, str]:
 
 
 def main() -> None:
-    """Write them below the working folder."""
+    """Write the pages below the working folder."""
     for path, text in pages(Path.cwd()).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -84,7 +84,7 @@ def _logged(path: Path, package: Path) -> Iterator[str]:
 
 def _cli() -> str:
     apps = [server.app, admin.app]
-    # The usage lines begin with the program that runs, which is this one.
+    # The usage lines begin with the name of the running program, which is this one.
     running, sys.argv = sys.argv, ["esp"]
     try:
         text = "\n".join(app.generate_docs() for app in apps)

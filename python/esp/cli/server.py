@@ -62,7 +62,7 @@ def serve(
         "demo": str(demo) if demo else None,
         "page": page,
     }
-    # The supervisor lives long and does little: a program of its own, without what this one imported.
+    # The supervisor lives long and does little: it is a program of its own, without the modules imported here.
     sys.stdout.flush()
     os.execv(  # noqa: S606 - ourselves
         sys.executable, [sys.executable, "-m", "esp.server", msgspec.json.encode(orders).decode()]
@@ -124,10 +124,10 @@ def check(*, config: Config = None) -> None:
 
 
 def _check_certificate(settings: config.Settings, source: str) -> None:
-    """Do with certificate and key what the doors will do.
+    """Load certificate and key as the doors will.
 
     Raises:
-        ConfigError: they cannot be read, or are not a pair.
+        ConfigError: they cannot be read, or do not belong together.
     """
     from esp.services import certificates  # noqa: PLC0415 - cryptography, for this alone
 

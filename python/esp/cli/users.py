@@ -32,7 +32,7 @@ from esp.server.administration import Administration
 from esp.storage.postgres.directory import AccountRow
 
 AT_ONCE = 16
-"""Accounts made at the same time by an import: hashing keeps the cores busy, the disk and the rows the rest."""
+"""Accounts that an import makes at the same time: hashing keeps the cores busy, the rest the disk and the rows."""
 HEADINGS = frozenset(
     {
         "address",
@@ -47,13 +47,13 @@ HEADINGS = frozenset(
         "username",
     }
 )
-"""What the first cell of an import's first line may be called; any other is taken for an account's."""
+"""Names that the first cell of an import's header line may have; any other first cell is an account's address."""
 
 user = App("user", help="Accounts: who has mailboxes and may log in.")
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A line of an import that made no account."""
+    """A line of an import for which no account was made."""
 
     line: int
     email: str
@@ -243,10 +243,10 @@ def _lines(file: Path) -> Iterator[Line]:
     for row in reader:
         cells = [cell.strip() for cell in row]
         if not any(cells) and len(cells) <= 1:
-            continue  # an empty line; one of commas alone is somebody's mistake
+            continue  # an empty line; a line of commas alone is an error
         if reader.line_num == 1 and cells[0].lower() in HEADINGS:
             continue
-        # The password is taken as it stands: blanks may be part of it.
+        # The password is taken literally: blanks may be part of it.
         yield Line(
             reader.line_num, cells[0], row[1] if len(row) > 1 else "", cells[2] if len(cells) > 2 else ""
         )

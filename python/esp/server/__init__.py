@@ -1,8 +1,8 @@
-"""Wiring (the only constructor of things), roles, the supervisor, the embedded stores.
+"""Wiring (the only place where objects are constructed), roles, the supervisor, the embedded stores.
 
     esp-server serve
     └── supervisor             small; starts, watches, restarts, stops in order
-        ├── postgres, valkey   where no others are configured
+        ├── postgres, valkey   if no others are configured
         └── fork server        has imported everything once
             └── smtp, imap, api, worker, scheduler   share its memory
 

@@ -30,7 +30,7 @@ class Orders(msgspec.Struct, frozen=True):
     demo: str | None = None
     """Folder of the demo."""
     page: str | None = None
-    """To print once everything serves."""
+    """Text to print once everything serves."""
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""What `esp-cli` works with: the services of an installation, made for the length of one command."""
+"""What `esp-cli` works with: the services of an installation, made for one command."""
 
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 class LateNotifier:
-    """A `Notifier` that is made when there is something to tell: most commands only read, and its client takes longer
-    to import than they take to run."""
+    """A `Notifier` that is made at the first change: most commands only read, and its client takes longer to import
+    than they take to run."""
 
     def __init__(self, settings: sections.Redis) -> None:
         self._settings = settings
@@ -52,7 +52,7 @@ class LateNotifier:
         await self._made().publish_account(change)
 
     async def close(self) -> None:
-        """Send what still waits, and close the connection, if there is one."""
+        """Send what still waits, and close the connection if there is one."""
         if self._notifier is not None:
             await self._notifier.close()
 
@@ -78,12 +78,12 @@ class Administration(msgspec.Struct, frozen=True):
     store: Store
     notifier: Announcer
     whole: bool
-    """Whether all that a crash left in journals is in its files again; else files may be missing that are not lost."""
+    """Whether everything that a crash left in journals is restored; if not, missing files are not always lost."""
 
 
 @asynccontextmanager
 async def administration(settings: Settings) -> AsyncIterator[Administration]:
-    """Make the services, and end them after the block.
+    """Make the services, and close them after the block.
 
     Raises:
         UnavailableError: the database does not answer.
@@ -101,7 +101,7 @@ async def administration(settings: Settings) -> AsyncIterator[Administration]:
         store = Store(
             str(root), settings.storage.sync_threads, settings.storage.sync, settings.server.hostname
         )
-        # Before a check could take files that a power cut has lost for messages that are gone.
+        # Before anything checks: files that a power cut has taken must not look like lost messages.
         whole = await recovering.recover(store, database)
         maildirs = Maildirs(store, root)
         messages = Messages(database, maildirs, notifier, settings.worker.unlink_after)
@@ -122,7 +122,7 @@ async def administration(settings: Settings) -> AsyncIterator[Administration]:
 
 @asynccontextmanager
 async def moving(esp: Administration) -> AsyncIterator[Dispatch]:
-    """Make what takes mail in; what it has accepted is durable after the block."""
+    """Make the dispatch that takes mail in; what it has accepted is durable after the block."""
     dispatch = Dispatch(esp.store, esp.database, esp.notifier)
     try:
         yield dispatch
@@ -131,7 +131,7 @@ async def moving(esp: Administration) -> AsyncIterator[Dispatch]:
 
 
 def become_owner(root: "Path") -> None:
-    """Where root administers the mail of another user, go on as that user: its server must be able to write."""
+    """If root administers the mail of another user, go on as that user: its server must be able to write."""
     if os.geteuid() != 0:
         return
     try:

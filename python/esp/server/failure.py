@@ -1,4 +1,4 @@
-"""What stops a start, said with how to mend it."""
+"""Errors that stop a start, with advice on what to do."""
 
 from esp.core.errors import EspError
 
@@ -8,7 +8,7 @@ class StartError(EspError):
 
 
 def disk_full(where: object) -> str:
-    """Return what whoever starts ESP is told when there is no room in `where`."""
+    """Return the text for an administrator when there is no room in `where`."""
     return (
         f"disk full: {where}; free space and start again, or move it "
         "(ESP_VAR for make run, else storage.path, database.path and redis.path)"

@@ -1,9 +1,9 @@
 """The process that all roles are forked from, so that they share the memory of what it imported.
 
-Started fresh by the supervisor, which itself imports little. One message for each packet of a socket pair: in
-come orders to start a role (with a pipe for what it tells), out go process ids and exits. No thread and no event
-loop runs here, so forking is safe. When the supervisor dies, so do we, and with us every role
-(`die_with_parent`).
+The supervisor, which itself imports little, starts it as a new program. Over a socket pair, with one message for each
+packet, it gets orders to start a role (with a pipe for the role's reports), and sends process ids and exits. No thread
+and no event loop runs here, so forking is safe. When the supervisor dies, this process dies too, and so does every
+role (`die_with_parent`).
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _PACKET = 1 << 16
 
 
 class Order(msgspec.Struct, frozen=True, tag=True):
-    """Start a process; `role` is `prepare` for the one that only prepares the stores."""
+    """Start a process; with the role `prepare`, it only prepares the stores."""
 
     ticket: int
     role: str
@@ -63,7 +63,7 @@ class Child:
         self.pid = pid
         self.ready = asyncio.Event()
         self.failure: str | None = None
-        """Why it could not serve, in its own words."""
+        """Why it could not serve, as it reported."""
         self.ended: asyncio.Future[int] = loop.create_future()
         self._status = status
         self._loop = loop
@@ -71,13 +71,13 @@ class Child:
         loop.add_reader(status, self._told)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         if not self.ended.done():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def finish(self, code: int) -> None:
-        """Note its end."""
+        """Note that the process has ended."""
         if not self.ended.done():
             self._told()
             self._close()
@@ -108,7 +108,7 @@ class Child:
 
 
 class ForkServer:
-    """The supervisor's end."""
+    """The fork server, as the supervisor sees it."""
 
     def __init__(self, run_path: Path) -> None:
         self._loop = asyncio.get_running_loop()
@@ -129,9 +129,9 @@ class ForkServer:
                 env={
                     **os.environ,
                     "PROMETHEUS_MULTIPROC_DIR": str(run_path / "metrics"),
-                    # glibc gives every thread an arena of its own; the threads of a role only move files.
+                    # glibc gives every thread its own arena; the threads of a role only move files.
                     "MALLOC_ARENA_MAX": "2",
-                    # By itself glibc would raise both after the first password check and keep its 19 MiB for ever.
+                    # On its own, glibc would raise both after the first password check and keep its 19 MiB for ever.
                     "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
                     "MALLOC_TRIM_THRESHOLD_": str(4 << 20),
                 },
@@ -142,7 +142,7 @@ class ForkServer:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The fork server's process id."""
         return self._process.pid
 
     async def start(self, role: str, number: int, settings: Settings, demo: str | None = None) -> Child:
@@ -177,7 +177,7 @@ class ForkServer:
         return child
 
     async def close(self) -> None:
-        """End it; every child must have ended."""
+        """End the fork server; every child must have ended."""
         if not self.ended.done():
             self._socket.shutdown(socket.SHUT_WR)
             with contextlib.suppress(TimeoutError):
@@ -204,7 +204,7 @@ class ForkServer:
                     answer = self._waiting.get(ticket)
                     if answer is not None and not answer.done():
                         answer.set_result(pid)
-                    else:  # whoever ordered it has given up meanwhile
+                    else:  # the caller of `start` has given up meanwhile
                         with contextlib.suppress(ProcessLookupError):
                             os.kill(pid, signal.SIGKILL)
                 case Ended(pid, code):
@@ -213,7 +213,7 @@ class ForkServer:
     def _end(self, pid: int, code: int) -> None:
         child = self._children.pop(pid, None)
         if child is None:
-            self._early[pid] = code  # ended before `start` came to note it
+            self._early[pid] = code  # it ended before `start` could note it
         else:
             child.finish(code)
 
@@ -247,7 +247,7 @@ def main(descriptor: int) -> None:
 
     from esp.server import process  # noqa: PLC0415 - here, so that the supervisor does not import it
 
-    # What exists now is never collected again: a collector's visit would copy every page it marks.
+    # What exists now is never collected again: a garbage collector would copy every page in which it marks objects.
     gc.collect()
     gc.freeze()
     poll = select.poll()
@@ -300,12 +300,12 @@ def _fork(process: Any, order: Order, status: int, channel: socket.socket, ends:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
-        # Not `sys.exit`: the frames of the fork server are below us.
+        # Not `sys.exit`: the frames of the fork server are still on the stack.
         os._exit(code)
 
 
 def _reap(channel: socket.socket) -> bool:
-    """Report children that ended; tell whether any are left."""
+    """Report children that have ended; tell whether any are left."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -334,5 +334,5 @@ def _path(kind: type, value: object) -> object:
 
 
 if __name__ == "__main__":
-    # Under its own name, or the classes of this module would exist twice.
+    # Imported under its own name, or the classes of this module would exist twice.
     importlib.import_module("esp.server.forkserver").main(int(sys.argv[1]))

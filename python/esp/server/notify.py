@@ -1,4 +1,4 @@
-"""Telling systemd how we are (sd_notify(3), `Type=notify`); without systemd nothing happens."""
+"""Reporting our state to systemd (sd_notify(3), `Type=notify`); without systemd nothing happens."""
 
 import os
 import socket
@@ -17,9 +17,9 @@ def notify(**state: str | int) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
             channel.sendto(text.encode(), address)
     except OSError:
-        pass  # systemd is gone: nobody to tell
+        pass  # systemd is gone
 
 
 def reloading() -> None:
-    """Say that a reload begins; systemd wants the time, to tell it from an earlier one."""
+    """Report that a reload begins; systemd requires the time, to tell it from an earlier reload."""
     notify(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)

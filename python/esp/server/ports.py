@@ -1,4 +1,4 @@
-"""Whether the ports of the doors can be had, and what to do about one that cannot."""
+"""Whether the doors can have their ports, and what to do about one that they cannot have."""
 
 import errno
 import socket
@@ -8,10 +8,10 @@ from esp.server.failure import StartError
 
 
 def check(doors: Iterable[tuple[str, str, int]]) -> None:
-    """Refuse ports that somebody listens to: with SO_REUSEPORT two ESPs would silently share them.
+    """Refuse ports on which another process listens: with SO_REUSEPORT two ESP servers would silently share them.
 
     Raises:
-        StartError: with every port that cannot be had, and what to do.
+        StartError: names every port that cannot be had, and what to do.
     """
     problems: list[str] = []
     for name, address, port in doors:

@@ -1,6 +1,6 @@
 """The life of one role process: built by the wiring, serving, drained at SIGTERM.
 
-It tells the supervisor on a pipe: `ready`, or `failed` and why.
+It reports to the supervisor on a pipe: `ready`, or `failed` and why.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What has ended is started again: how it ended, and how soon."""
+"""Starting again what has ended: how it ended, and how long to wait."""
 
 import signal
 import time
@@ -6,22 +6,22 @@ import time
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 30.0
 STEADY_AFTER = 30.0
-"""A process that lived so long starts again without a pause."""
+"""Seconds; a process that lived so long is started again without a pause."""
 
 
 class Restarts:
-    """The starts of one process, each after a longer pause while it does not last."""
+    """The starts of one process; while it keeps ending soon, each waits longer than the one before."""
 
     def __init__(self) -> None:
         self._failures = 0
         self._began = 0.0
 
     def begin(self) -> None:
-        """It is being started."""
+        """Note that the process is being started."""
         self._began = time.monotonic()
 
     def pause(self) -> float:
-        """Return how long to wait, for it has ended, before the next start."""
+        """Return how long to wait before the next start, now that the process has ended."""
         lasted = time.monotonic() - self._began > STEADY_AFTER
         self._failures = 0 if lasted else self._failures + 1
         # Capped before the shift.

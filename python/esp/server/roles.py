@@ -1,4 +1,4 @@
-"""The roles: which there are, and how many processes each has."""
+"""The roles: which exist, and how many processes each has."""
 
 import os
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ class Role(StrEnum):
 
 
 DOORS = (Role.SMTP, Role.IMAP, Role.API)
-"""Stopped first; the others end what the doors left them to do."""
+"""Stopped first; the other roles finish the work that the doors left them."""
 
 
 def processes(role: Role, settings: Settings) -> int:
@@ -39,7 +39,7 @@ def processes(role: Role, settings: Settings) -> int:
 
 
 def parse(names: Iterable[str]) -> tuple[Role, ...]:
-    """Return the roles named, each perhaps several with commas between; all when none is.
+    """Return the named roles; a name may be several with commas between. Without names, return all.
 
     Raises:
         InvalidError: there is no such role.
@@ -52,7 +52,7 @@ def parse(names: Iterable[str]) -> tuple[Role, ...]:
 
 
 def listeners(roles: Iterable[Role], settings: Settings) -> list[tuple[str, str, int]]:
-    """Return the setting, address and port of every door of `roles` that is on."""
+    """Return the setting, address and port of every door of `roles` that is enabled."""
     smtp, imap, api = settings.smtp, settings.imap, settings.api
     doors = {
         Role.SMTP: [

@@ -1,4 +1,4 @@
-"""One ESP for each run folder: who starts second is told who was first."""
+"""One ESP for each run folder: a second start is refused, and told which process was first."""
 
 import contextlib
 import fcntl
@@ -26,7 +26,7 @@ def only_one(run_path: Path) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
-        # Emptied, not removed: another starter may have it open already.
+        # Emptied, not removed: another starting process may have it open already.
         file.seek(0)
         file.truncate()
 

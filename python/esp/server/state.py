@@ -1,4 +1,4 @@
-"""What runs and whether all of it serves: written by the supervisor, read by the API, by tests, by `esp-cli`."""
+"""What runs and whether all of it serves: written by the supervisor, read by the API, by tests and by `esp-cli`."""
 
 import os
 from pathlib import Path
@@ -34,7 +34,7 @@ def write(run_path: Path, state: State) -> None:
 
 
 def read(run_path: Path) -> State | None:
-    """Return the state, or `None` when nothing runs or ran here."""
+    """Return the state, or `None` if ESP has never run here."""
     try:
         return msgspec.json.decode((run_path / FILE).read_bytes(), type=State)
     except (OSError, msgspec.DecodeError):

@@ -1,6 +1,7 @@
 """Our own stores while ESP runs: started first, started again when they end, stopped last.
 
-`embedded` knows how one is run; here is when. In: the stores. Out: word whenever one answers, or no longer does.
+`embedded` knows how to run a store; this module decides when. In: the stores. Out: a call whenever one begins or ceases
+to answer.
 """
 
 import asyncio
@@ -33,14 +34,14 @@ class _Running:
 
 
 class Stores:
-    """All stores of one ESP that are its own."""
+    """All stores that one ESP runs itself."""
 
     def __init__(
         self,
         changed: Callable[[], None],
         keeping: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
-        """`changed` hears of each that answers or does not; `keeping` runs an endless task."""
+        """`changed` is called whenever a store begins or ceases to answer; `keeping` runs an endless task."""
         self._changed = changed
         self._keeping = keeping
         self._running: list[_Running] = []
@@ -48,20 +49,20 @@ class Stores:
 
     @property
     def ready(self) -> bool:
-        """Whether all answer."""
+        """Whether all stores answer."""
         return all(running.ready for running in self._running)
 
     def processes(self) -> dict[str, state.Process]:
-        """Return them as the state tells of them."""
+        """Return their processes for the state file."""
         return {
             running.store.name: state.Process(running.process.pid, running.ready) for running in self._running
         }
 
     async def start(self, stores: Sequence[Store]) -> None:
-        """Start them beside one another, and wait until all answer.
+        """Start the stores all at once, and wait until all answer.
 
         Raises:
-            StartError: one cannot be started, and what to do.
+            StartError: a store cannot be started, and what to do about it.
         """
         for store in stores:
             self._running.append(_Running(store, store.start()))
@@ -70,11 +71,11 @@ class Stores:
             running.task = self._keeping(self._keep(running))
 
     def prepare_to_stop(self) -> None:
-        """From now on, what ends is not started again."""
+        """From now on, do not start again what ends."""
         self._ending = True
 
     async def stop(self) -> None:
-        """Stop them one after the other, the last started first."""
+        """Stop the stores one after the other, the last started first."""
         while self._running:
             await self._stop(self._running.pop())
 
@@ -122,7 +123,7 @@ class Stores:
 
 
 async def _answering(running: _Running) -> None:
-    """Wait until a store that was started answers; if it ends instead, try without data that it can do without.
+    """Wait until a started store answers; if it ends instead, try again without data that it can do without.
 
     Raises:
         StartError: it ended, or did not answer in time.
@@ -140,7 +141,7 @@ async def _answering(running: _Running) -> None:
 
 
 async def _ended(process: "subprocess.Popen[bytes]") -> None:
-    """Wait for a child's end without a thread where Linux lets us."""
+    """Wait for a child's end, without a thread if Linux allows it."""
     if process.poll() is not None:
         return
     if not hasattr(os, "pidfd_open"):

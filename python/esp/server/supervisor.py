@@ -1,8 +1,8 @@
-"""Starts, watches, restarts and stops everything that one ESP is made of.
+"""Starts, watches, restarts and stops everything that one ESP consists of.
 
-Start: stores, schema (and demo accounts), roles; ready once every role serves. What ends is started again, each
-time after a longer pause. Stop: doors, workers, then Valkey, then PostgreSQL. Reload: new settings are tried on new
-processes before the old ones are asked to drain.
+Start: stores, schema (and demo accounts), roles; ready once every role serves. A process that ends is started again,
+each time after a longer pause. Stop: doors, workers, then Valkey, then PostgreSQL. Reload: new processes must serve
+with the new settings before the old ones are asked to drain.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from esp.telemetry import log
 
 START_TIMEOUT = 120.0
 PREPARE_TIMEOUT = 3600.0
-"""A migration may build an index."""
+"""Seconds; a migration may build an index."""
 KILL_AFTER = 5.0
-"""What has not ended so long after its drain time is killed."""
+"""Seconds; a process that has not ended so long after its drain time is killed."""
 
 _logger = log.get_logger(__name__)
 
@@ -78,7 +78,7 @@ class Supervisor:
         """Run until told to stop.
 
         Raises:
-            StartError: it could not start; everything that was started is stopped again.
+            StartError: ESP could not start; everything that was started is stopped again.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -111,7 +111,7 @@ class Supervisor:
         metrics.mkdir(parents=True)
         self._settings.storage.path.mkdir(parents=True, exist_ok=True)
         self._write_state()
-        # It imports for half a second: meanwhile the stores come up.
+        # The fork server imports for half a second; meanwhile the stores start.
         self._fork_server = ForkServer(self._run_path)
         await self._stores.start(embedded_stores(self._settings))
         await self._prepare()
@@ -157,7 +157,7 @@ class Supervisor:
     # Keeping things running
 
     def _keeping(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run one of the endless tasks; if it fails, which it must not, everything is ended and started anew."""
+        """Run one of the endless tasks; if it fails, which is a bug, everything is ended and started again."""
         task = asyncio.create_task(work)
         task.add_done_callback(self._noticed)
         return task
@@ -183,7 +183,7 @@ class Supervisor:
                 notify.notify(READY=1)
 
     async def _keep(self, slot: _Slot) -> None:
-        """Start the slot's process whenever there is none."""
+        """Start a process for the slot whenever it has none."""
         restarts = Restarts()
         while not self._stopping:
             restarts.begin()
@@ -191,7 +191,7 @@ class Supervisor:
                 assert self._fork_server is not None
                 child = await self._fork_server.start(slot.role, slot.number, self._settings)
             except ConnectionError:
-                await asyncio.sleep(FIRST_PAUSE)  # `_keep_fork_server` is about to have a new one
+                await asyncio.sleep(FIRST_PAUSE)  # `_keep_fork_server` is about to start a new one
                 continue
             slot.child = child
             ready = asyncio.create_task(child.ready.wait())
@@ -228,7 +228,7 @@ class Supervisor:
             self._fork_server = ForkServer(self._run_path)
 
     def _forget_gauges(self, pid: int) -> None:
-        """Remove what a dead process said about the present (prometheus-client's `mark_process_dead`)."""
+        """Remove the current values that a dead process reported (prometheus-client's `mark_process_dead`)."""
         for path in (self._run_path / "metrics").glob(f"gauge_live*_{pid}.db"):
             path.unlink(missing_ok=True)
 
@@ -263,7 +263,7 @@ class Supervisor:
         try:
             state.write(self._run_path, now)
         except OSError as error:
-            # Mail goes on; the health check then answers with the last state that could be written.
+            # Mail goes on; the health check answers with the last state that could be written.
             _logger.error("state_not_written", error=str(error))
 
     # Reloading
@@ -292,7 +292,7 @@ class Supervisor:
     async def _replace(self, settings: Settings) -> None:
         """Start processes with new settings beside the old ones, then drain the old.
 
-        Doors listen with SO_REUSEPORT, so that there is always one to connect to.
+        Doors listen with SO_REUSEPORT, so that there is always a process to connect to.
         """
         old_settings, old_slots = self._settings, self._slots
         self._settings = settings
@@ -365,7 +365,7 @@ class Supervisor:
 
 
 def _fixed_keys(old: Settings, new: Settings) -> list[str]:
-    """Return the keys whose change needs a restart: what the running stores and the supervisor stand on."""
+    """Return the keys whose change needs a restart: those that the running stores and the supervisor depend on."""
     return [
         f"{section}.{key}"
         for section, key in (

@@ -1,9 +1,9 @@
-"""Running the stores as somebody else when we are root: PostgreSQL refuses to run as root.
+"""Running the stores as another user when we are root: PostgreSQL refuses to run as root.
 
-The folder of the data may be below one that only root may enter (`/root`, a folder of `mktemp -d`). Nobody's
-rights are widened for that: a child gets its folders as open descriptors and names them `/proc/self/fd/N`,
-which needs no rights on the way. Programs cannot be named so (they ask for their real path), so these are
-copied to a cache when the user cannot reach them.
+The data folder may be below one that only root may enter (`/root`, a folder of `mktemp -d`). No permissions are
+widened for that: a child gets its folders as open descriptors and names them `/proc/self/fd/N`, which needs no
+permissions on the way. Programs cannot be named like this (they ask for their real path), so they are copied to a cache
+when the user cannot reach them.
 """
 
 import ctypes
@@ -26,21 +26,21 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class User:
-    """Who the stores run as; the same as we are unless we are root."""
+    """The user that the stores run as; our own user unless we are root."""
 
     def __init__(self, name: str, uid: int, gid: int) -> None:
         self.name = name
         self.uid = uid
         self.gid = gid
         self.other = uid != os.geteuid()
-        """Whether this is somebody else than ourselves."""
+        """Whether this is another user than our own."""
 
     @classmethod
     def choose(cls, wanted: str = "") -> "User":
-        """Return the user `wanted`, or for root the first of esp, postgres and nobody, or ourselves.
+        """Return the user `wanted`, or if none is given, for root the first of esp, postgres and nobody, else our own.
 
         Raises:
-            StartError: there is no such user, or we have no name ourselves (PostgreSQL needs one).
+            StartError: there is no such user, or our own user has no name (PostgreSQL needs one).
         """
         if os.geteuid() != 0:
             try:
@@ -64,7 +64,7 @@ class User:
         )
 
     def make_folder(self, path: Path) -> None:
-        """Make a folder that is this user's alone."""
+        """Make a folder that only this user can use."""
         path.mkdir(parents=True, exist_ok=True)
         if self.other:
             os.chown(path, self.uid, self.gid)
@@ -84,9 +84,9 @@ class User:
         *,
         dies_with_us: signal.Signals = signal.SIGKILL,
     ) -> "subprocess.Popen[bytes]":
-        """Start a program; `arguments` is given the names by which it can reach `folders`.
+        """Start a program; `arguments` gets the names by which the program can reach `folders`.
 
-        When we die it gets the signal `dies_with_us` (Linux).
+        When we die, it gets the signal `dies_with_us` (Linux).
         """
         descriptors = [os.open(folder, os.O_RDONLY | os.O_DIRECTORY) for folder in folders]
         try:
@@ -105,7 +105,7 @@ class User:
                 group=self.gid if self.other else None,
                 extra_groups=[] if self.other else None,
                 pass_fds=descriptors,
-                # A terminal's Ctrl-C goes to the foreground group: the stores must outlive the roles.
+                # A terminal's Ctrl-C goes to the foreground group, and the stores must outlive the roles.
                 process_group=0,
                 # Popen runs this after the change of user, which would clear the setting.
                 preexec_fn=lambda: die_with_parent(dies_with_us),  # noqa: PLW1509 - the supervisor has no threads
@@ -133,13 +133,13 @@ class User:
 
 
 def die_with_parent(number: int) -> None:
-    """Ask Linux to send us a signal when our parent dies; elsewhere nothing."""
+    """Ask Linux to send us a signal when our parent dies; elsewhere do nothing."""
     if sys.platform == "linux":
         _libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def reachable_copy(sources: Sequence[Path], name: str) -> Path:
-    """Copy folders or files side by side to where everyone can read, once, and return that folder."""
+    """Copy folders or files side by side to a place where everyone can read them, once, and return that folder."""
     for base in (Path("/var/cache"), Path(tempfile.gettempdir())):
         target = base / "esp" / name if base.name == "cache" else base / f"esp-{name}"
         if target.is_dir() and target.stat().st_uid == os.geteuid():
@@ -161,7 +161,7 @@ def reachable_copy(sources: Sequence[Path], name: str) -> Path:
         except OSError:
             shutil.rmtree(part, ignore_errors=True)
             if target.is_dir() and target.stat().st_uid == os.geteuid():
-                return target  # another starter was quicker
+                return target  # another process was quicker
             continue
         return target
     raise StartError(f"no place to copy the stores' programs to ({', '.join(map(str, sources))})")

@@ -1,4 +1,4 @@
-"""The only place where things are made and given to each other."""
+"""The only place where objects are made and given to each other."""
 
 import asyncio
 import itertools
@@ -52,14 +52,14 @@ from esp.worker.scheduler import SchedulerServer
 from esp.worker.server import Handler, WorkerServer
 
 STORE_WAIT = 60.0
-"""How long a starting process waits for PostgreSQL, which may be recovering from a crash."""
+"""Seconds that a starting process waits for PostgreSQL, which may be recovering from a crash."""
 POISON_CHECK = 1.0
 WORKER_NICENESS = 5
 JANITOR = "janitor"
 HISTORY = "history"
 QUOTA = "quota"
 PERIODIC = {JANITOR: 6 * 3600.0, HISTORY: 3600.0, QUOTA: 600.0}
-"""What workers do by the clock, in seconds; the janitor reads all folders that changed, and leftovers can wait."""
+"""Periodic work of workers, in seconds; the janitor reads all changed folders, and leftovers can wait."""
 
 _logger = log.get_logger(__name__)
 
@@ -67,24 +67,24 @@ _Kind = TypeVar("_Kind", bound=reception.Reception)
 
 
 class Server(Protocol):
-    """What the wiring makes of a role."""
+    """What the wiring makes for a role."""
 
     async def start(self) -> None:
-        """Serve from now on.
+        """Begin to serve.
 
         Raises:
-            OSError: a port cannot be listened to.
+            OSError: it cannot listen on a port.
         """
 
     async def drain(self, timeout: float) -> None:
-        """Take nothing new, and wait for what is under way, at most so long."""
+        """Take nothing new, and wait for what is under way, at most `timeout` seconds."""
 
     def reload(self) -> None:
-        """Read certificates anew."""
+        """Read certificates again."""
 
 
 def build(role: Role, settings: Settings) -> AbstractAsyncContextManager[Server]:
-    """Return the server of a role; what it was made of is closed when the block ends."""
+    """Return the server of a role; everything it was made of is closed when the block ends."""
     return _BUILDERS[role](settings)
 
 
@@ -92,7 +92,7 @@ async def prepare(settings: Settings, demo_folder: str | None) -> None:
     """Bring the database to the current schema, and make the demo's accounts.
 
     Raises:
-        EspError: the database does not answer, or does not fit.
+        EspError: the database does not answer, or does not match.
     """
     await migrate.up(settings.database.dsn)
     if demo_folder is not None:
@@ -129,7 +129,7 @@ async def _smtp(settings: Settings) -> AsyncIterator[Server]:
         )
         notifier.subscribe_directory(lambda _: directory.forget())
         notifier.subscribe_directory(lambda _: authentication.forget())
-        # After the directory, which it asks again.
+        # Subscribed after the directory, which the front asks again.
         notifier.subscribe_directory(lambda _: server.forget())
         notifier.start()
         yield server
@@ -232,10 +232,10 @@ async def _api(settings: Settings) -> AsyncIterator[Server]:
 @asynccontextmanager
 async def _worker(settings: Settings) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
-        # Where there is more to do than cores can do, mail that arrives comes first.
+        # When there is more to do than the cores can do, incoming mail comes first.
         os.nice(WORKER_NICENESS)
         database = await _database(settings, stack)
-        # What a crash takes from the index it takes from `done`, too: it is done again.
+        # If a crash loses an index row, it loses the `done` of its outbox row, too: the work is done again.
         watch = QuotaWatch(database)
         indexing = Indexing(
             await _database(settings, stack, durable=False), settings.storage.path, delivered=watch.look
@@ -253,7 +253,7 @@ async def _worker(settings: Settings) -> AsyncIterator[Server]:
             QUOTA: watch.look,
             HISTORY: History(database, settings.imap.expunged_retention).forget,
         }
-        # Whoever searches waits for what is not indexed yet; the janitor's round may take an hour.
+        # Clients that search wait for what is not indexed yet; the janitor's round may take an hour.
         yield WorkerServer(settings.redis.url, handlers, beside=handlers.keys() - {Topic.INDEX})
 
 
@@ -268,7 +268,7 @@ async def _scheduler(settings: Settings) -> AsyncIterator[Server]:
             partial(wakeups.wake, force=True),
             PERIODIC,
             list(Topic),
-            # Those who deliver wake for it, late when they deliver much.
+            # Processes that deliver wake for it, but late when they deliver much.
             {Topic.INDEX: LONGEST_STORM},
         )
 
@@ -283,7 +283,7 @@ _BUILDERS: dict[Role, Callable[[Settings], AbstractAsyncContextManager[Server]]]
 
 
 class _WakingNotifier:
-    """Dispatch tells it of every batch: mailboxes changed, and there is something to index."""
+    """Called by dispatch after every batch: mailboxes have changed, and there is something to index."""
 
     def __init__(self, notifier: Notifier, wakeups: Wakeups) -> None:
         self._notifier = notifier
@@ -324,9 +324,9 @@ def _authentication(settings: Settings, database: Database, stack: AsyncExitStac
 async def _store(
     settings: Settings, database: Database, stack: AsyncExitStack, *, journal: bool = False
 ) -> Store:
-    """Return the Maildirs, whole, whatever happened to those who delivered before; `journal` is for who delivers now.
+    """Return the Maildirs, after restoring what a crash left in journals; `journal` is for a process that delivers.
 
-    A process whose store has seen a failed sync is ended, and a new one started.
+    A process whose store has had a failed sync is ended, and a new one is started.
     """
     storage = settings.storage
     storage.path.mkdir(parents=True, exist_ok=True)
@@ -341,7 +341,7 @@ async def _store(
 async def _end_when_poisoned(store: Store) -> None:
     told = False
     while True:
-        # Read first: what poisons the store has been told to the journal by then.
+        # Read first: a failure that poisons the store is recorded as the journal's failure before.
         poisoned = store.poisoned
         if not told and (failure := store.journal_failure):
             _logger.warning("no_journal", error=str(failure))

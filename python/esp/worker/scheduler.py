@@ -1,6 +1,6 @@
-"""The role `scheduler`: wakes workers for what is due, in case Redis forgot, and for what comes round by the clock.
+"""The role `scheduler`: wakes workers for what is due, in case Redis lost a wake-up, and for periodic work.
 
-Several may run; a wake-up too many is harmless.
+Several may run; an extra wake-up is harmless.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from esp.telemetry import lasting, log, metrics
 from esp.telemetry.outage import Outage
 
 LOOK_EVERY = 5.0
-"""Seconds; how long work may be late when Redis lost its wake-up, beside the patience with its topic."""
+"""Seconds; how late work may be after Redis lost its wake-up, in addition to the topic's patience."""
 SETTLED = 600.0
-"""Seconds from the start until the first periodic work: what clients want after a start comes first."""
+"""Seconds from the start until the first periodic work: what clients need after a start comes first."""
 
 _logger = log.get_logger(__name__)
 
@@ -33,11 +33,11 @@ class SchedulerServer:
         """Make a scheduler.
 
         Args:
-            due: tells which outbox rows are due, by topic.
+            due: returns which outbox rows are due, by topic.
             wake: sends a wake-up for a topic, even though one seems to be queued.
-            periodic: topics without rows, and every how many seconds each is woken.
-            topics: those whose count is reported also when it is zero.
-            patience: topics that others wake for, and after how many seconds they seem to have failed.
+            periodic: topics without rows, each with the seconds between its wake-ups.
+            topics: topics whose count is reported even if it is zero.
+            patience: topics that others wake for, each with the seconds after which they seem to have failed.
         """
         self._due = due
         self._wake = wake
@@ -48,7 +48,7 @@ class SchedulerServer:
         self._outage = Outage()
 
     async def start(self) -> None:
-        """Look from now on."""
+        """Begin to look."""
         self._task = lasting.start("scheduler", self._run)
 
     async def drain(self, timeout: float) -> None:
@@ -56,11 +56,11 @@ class SchedulerServer:
         await lasting.stop(self._task)
 
     def reload(self) -> None:
-        """Nothing is read from files here."""
+        """Do nothing: nothing is read from files here."""
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        # Not a whole interval after the start: there may be something left from before a crash.
+        # Not a whole interval after the start: there may be work left from before a crash.
         due_at = {topic: loop.time() + min(interval, SETTLED) for topic, interval in self._periodic.items()}
         while True:
             await self._look()

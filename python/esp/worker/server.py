@@ -22,19 +22,19 @@ from esp.telemetry import log, metrics
 from esp.telemetry.outage import Outage
 
 JOB_TIMEOUT = 3600.0
-"""A topic with very many rows is worked off in many jobs; one that takes so long hangs."""
+"""Seconds. Very many rows of a topic are worked off in many jobs; a job that takes so long hangs."""
 _RETRY_PAUSE = 1.0
 _IDLE_SECONDS = 20
-"""How long RQ waits for a job before it says that it is alive."""
+"""Seconds that RQ waits for a job before it reports that it is alive."""
 
 _logger = log.get_logger(__name__)
 
 Handler = Callable[[], Awaitable[object]]
-"""Works off what is due of one topic."""
+"""Works off the due rows of one topic."""
 
 
 class _NoDeathPenalty(BaseDeathPenalty):
-    """The job's time is bounded on the event loop; RQ would need a signal or another thread."""
+    """The event loop limits a job's time; RQ would need a signal or another thread for that."""
 
     def setup_death_penalty(self) -> None:
         """Nothing to set up."""
@@ -49,7 +49,7 @@ class _TopicJob(Job):
     run: ClassVar[Callable[[str], None]]
 
     def _execute(self) -> None:
-        # Never by `func_name`: who can write to Redis must not choose what runs here.
+        # Never by `func_name`: a client that can write to Redis must not choose what runs here.
         type(self).run(str(self.args[0]))
 
 
@@ -80,7 +80,7 @@ class BatchWorker(SimpleWorker):
         )
 
     def stop(self, client_id: int, connection: redis.Redis) -> None:
-        """Ask for the end after the job under way; wakes the worker when it waits for one."""
+        """Ask the worker to end after the current job; wakes it if it waits for one."""
         self._stop_requested = True
         with contextlib.suppress(redis.RedisError):
             connection.client_unblock(client_id)
@@ -95,7 +95,7 @@ class BatchWorker(SimpleWorker):
         """See `subscribe`."""
 
     def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
-        """Wait for the next job; RQ's own version never looks whether it should stop."""
+        """Wait for the next job; RQ's own version never checks whether it should stop."""
         with _ending_without_redis():
             return self._next_job(timeout)
 
@@ -126,7 +126,7 @@ class BatchWorker(SimpleWorker):
 
 @contextlib.contextmanager
 def _ending_without_redis() -> Iterator[None]:
-    """End the worker, for another to take its place; RQ does so too, with a traceback in the log."""
+    """End the worker, so that another takes its place; RQ does so too, but with a traceback in the log."""
     try:
         yield
     except redis.RedisError as error:
@@ -137,7 +137,7 @@ class WorkerServer:
     """One worker process."""
 
     def __init__(self, url: str, handlers: Mapping[str, Handler], *, beside: Collection[str] = ()) -> None:
-        """Make it; what is due of topics `beside` may take long, and is worked off while others are."""
+        """Make it; work on topics `beside` may take long, and goes on while other topics are worked off."""
         self._url = url
         self._handlers = handlers
         self._beside = beside
@@ -152,13 +152,13 @@ class WorkerServer:
         self._outage = Outage()
 
     async def start(self) -> None:
-        """Take jobs from now on; a Redis that does not answer is waited for."""
+        """Begin to take jobs; wait while Redis does not answer."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, name="rq", daemon=True)
         self._thread.start()
 
     async def drain(self, timeout: float) -> None:
-        """End the jobs under way, or give them up after `timeout`: their rows' leases run out and others take them."""
+        """End the jobs under way, or give them up after `timeout`: their rows' leases run out, and others take them."""
         self._stopping.set()
         if self._thread is None:
             return
@@ -172,7 +172,7 @@ class WorkerServer:
             await asyncio.wait(self._running, timeout=1.0)
 
     def reload(self) -> None:
-        """Nothing is read from files here."""
+        """Do nothing: nothing is read from files here."""
 
     def _unblock(self) -> None:
         worker = self._worker
@@ -181,13 +181,13 @@ class WorkerServer:
                 worker.stop(self._client_id, other)
 
     def _work(self) -> None:
-        """Run RQ's loop, again after each time Redis went away."""
+        """Run RQ's loop, again each time Redis was away."""
         while not self._stopping.is_set():
             try:
                 with redis.Redis.from_url(
                     self._url,
-                    # One connection, so that its id is known to whoever unblocks it. RQ sets the time limit of
-                    # its pool's later connections only; the library's own is shorter than our wait for a job.
+                    # One connection, so that `_unblock` knows its id. RQ sets the time limit only for later connections
+                    # of its pool; the library's own limit is shorter than our wait for a job.
                     single_connection_client=True,
                     socket_timeout=_IDLE_SECONDS + 15,
                     health_check_interval=0,
@@ -204,14 +204,14 @@ class WorkerServer:
             self._stopping.wait(_RETRY_PAUSE)
 
     def _run(self, topic: str) -> None:
-        """Called in RQ's thread: have the event loop do the work, and wait for what is not `beside`."""
+        """Called in RQ's thread: have the event loop do the work, and wait for it unless the topic is `beside`."""
         handler = self._handlers.get(topic)
         if handler is None:
             _logger.error("wake_up_for_topic_nobody_handles", topic=topic)
             return
         worker = self._worker
         if worker is not None:
-            # From here on a new wake-up is no longer the same one: rows may come that this job does not see.
+            # From here on a new wake-up is not merged with this one: rows may come that this job does not see.
             worker.connection.delete(wakeup.mark(topic))
         assert self._loop is not None
         if topic in self._beside:
@@ -230,7 +230,7 @@ class WorkerServer:
 
     def _ended(self, topic: str, handler: Handler, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            task.exception()  # was logged
+            task.exception()  # it was logged
         if self._under_way.pop(topic):
             self._begin(topic, handler)
 
@@ -243,7 +243,7 @@ class WorkerServer:
                 async with asyncio.timeout(JOB_TIMEOUT):
                     await handler()
         except EspError as error:
-            # Expected, and it may be so for as long as PostgreSQL is away: a line, no traceback.
+            # Expected, possibly for as long as PostgreSQL is away: one line, no traceback.
             metrics.JOBS.labels(topic, "failed").inc()
             _logger.warning(
                 "job_put_off_rows_stay_in_outbox",
