@@ -6,18 +6,17 @@ from typing import Any, ClassVar, Literal, Self, final
 # ----------------------------------------------------------------------------------------------------
 # imap: commands in, the mailbox index, what a session was told, FETCH and SEARCH (rust/esp-imap)
 #
-# One `CommandReader` for each connection. One `MailboxIndex` for each open mailbox of a process, shared by
-# its sessions. One `View` for each selected mailbox of a session. One `ContentCache` and one `TextCache` for
-# each process.
+# One `CommandReader` for each connection. One `MailboxIndex` for each open mailbox of a process, shared by its
+# sessions. One `View` for each selected mailbox of a session. One `ContentCache` and one `TextCache` for each process.
 #
 #     reader.feed(octets)                    await copy(ROWS, output=index.feed); index.commit(…)
 #     while event := reader.next():          view.sync(expunges=…) -> untagged responses
 #         match event: Command(), …          view.fetch(…).step() -> octets to write, or rows to bring
 #
-# Mailbox names are Unicode (`str`) on this side and modified UTF-7 on the wire (RFC 3501 §5.1.3). Flag sets
-# are the bits of `core.message`; bit 8 + n is keyword n of the mailbox. Times are microseconds since the
-# epoch, UTC. Nothing here knows SQL: rows come as the octets of `COPY (…) TO STDOUT (FORMAT binary)`; the
-# SELECT lists are given as constants, so that the SQL and the parser cannot drift apart.
+# Mailbox names are Unicode (`str`) on this side and modified UTF-7 on the wire (RFC 3501 §5.1.3). Flag sets are the
+# bits of `core.message`; bit 8 + n is keyword n of the mailbox. Times are microseconds since the epoch, UTC. Nothing
+# here knows SQL: rows come as the octets of `COPY (…) TO STDOUT (FORMAT binary)`; the SELECT lists are given as
+# constants, so that the SQL and the parser cannot drift apart.
 
 ROW_COLUMNS: str
 """Columns of `message` that `MailboxIndex.feed` reads, in this order, for `ORDER BY uid`:
@@ -42,20 +41,17 @@ TEXT_COLUMNS: str
 class CommandReader:
     """Reads the commands of one connection; does no I/O (RFC 3501 §2.2.1, §9; RFC 9051 §9).
 
-    Octets go in with `feed` in pieces of any size; events come out of `next` until it returns `None`, which
-    means that
-    more octets are needed. Events are made one at a time, so what an event changes (`expect_line`,
-    `accept`, `utf8`)
-    holds for all octets behind it. Memory is bounded by the limits and what is fed between calls of `next`.
+    Octets go in with `feed` in pieces of any size; events come out of `next` until it returns `None`, which means that
+    more octets are needed. Events are made one at a time, so what an event changes (`expect_line`, `accept`, `utf8`)
+    holds for all octets after it. Memory is bounded by the limits and by what is fed between calls of `next`.
 
     Args:
-        max_line: longest command, octets, its literals not counted. A longer one is a fatal `BadCommand`.
-        max_literal: octets of all literals of a command together, those of APPEND not counted.
-        max_append: largest literal of APPEND; more is answered by a `BadCommand` with `[TOOBIG]`, without
-        `AppendLiteral`.
-            A refused literal without synchronisation is read and dropped if it is not larger than this,
-            else fatal.
-        max_annotation: largest literal for the value of an annotation; more is answered by a `BadCommand` with
+        max_line: octets of the longest command, without its literals. A longer one is a fatal `BadCommand`.
+        max_literal: octets of all literals of a command together, without those of APPEND.
+        max_append: largest literal of APPEND; a larger one is answered by a `BadCommand` with `[TOOBIG]`, without an
+            `AppendLiteral`. A refused literal without synchronisation is read and dropped if it is not larger than
+            this; otherwise the `BadCommand` is fatal.
+        max_annotation: largest literal for the value of an annotation; a larger one is answered by a `BadCommand` with
             `[METADATA MAXSIZE]` (RFC 5464 §4.3).
     """
 
@@ -85,32 +81,28 @@ class CommandReader:
     def refuse(self) -> None:
         """Drop the command of the last `AppendLiteral` or `AppendUrl`; the caller answers it.
 
-        The octets of a literal without synchronisation, and the rest of the command, are passed over
-        without an event.
-        May also be called between `AppendOctets` (mailbox gone, disk full): the rest of the command is
-        passed over.
+        The octets of a literal without synchronisation, and the rest of the command, are passed over without an event.
+        May also be called between `AppendOctets` (mailbox gone, disk full): the rest of the command is passed over.
         """
     def expect_line(self) -> None:
         """Make the next event a `RawLine` (a SASL response, the `DONE` of IDLE) instead of a command."""
     def discard(self) -> int:
-        """Drop what was fed and not yet read, and return how many octets that was.
+        """Drop what was fed but not read yet, and return how many octets that was.
 
-        To be called before a TLS handshake: octets sent in clear behind STARTTLS must not be read as
-        protected ones.
+        Call this before a TLS handshake: octets sent in clear text behind STARTTLS must not be read as protected ones.
         """
     @property
     def buffered(self) -> int:
-        """Octets fed and not yet read; a pipelining client may have sent the next command already."""
+        """Octets fed but not read yet; a pipelining client may have sent the next command already."""
     @property
     def utf8(self) -> bool:
-        """Whether mailbox names are UTF-8 instead of modified UTF-7 (RFC 6855 §3, RFC 9051 §5.1); false at
-        first."""
+        """Whether mailbox names are UTF-8 instead of modified UTF-7 (RFC 6855 §3, RFC 9051 §5.1); false at first."""
     @utf8.setter
     def utf8(self, value: bool) -> None: ...
 
 @final
 class Command:
-    """A whole, well-formed command.
+    """A complete, well-formed command.
 
     `arguments` by `name` (always upper case, without `UID `, which is `uid`):
         CAPABILITY NOOP LOGOUT STARTTLS CHECK CLOSE UNSELECT IDLE NAMESPACE UNAUTHENTICATE   None
@@ -200,18 +192,18 @@ class AppendHead:
     def mailbox(self) -> str: ...
     @property
     def position(self) -> int:
-        """Of the message, counted from 0 (RFC 3502)."""
+        """The number of the message, counted from 0 (RFC 3502)."""
     @property
     def part(self) -> int | None:
-        """Of the part within CATENATE, counted from 0 (RFC 4469); `None` when the literal is the whole message."""
+        """The number of the part in CATENATE, counted from 0 (RFC 4469); `None` if the literal is the whole message."""
     @property
     def flags(self) -> int:
-        """System flags as bits of `core.message`; `\\Recent` is passed over."""
+        """System flags as bits of `core.message`; `\\Recent` is ignored."""
     @property
     def keywords(self) -> tuple[str, ...]: ...
     @property
     def internal_date(self) -> int | None:
-        """Microseconds since the epoch, or `None` when not given."""
+        """Microseconds since the epoch, or `None` if no date was given."""
 
 @final
 class AppendLiteral:
@@ -229,11 +221,11 @@ class AppendLiteral:
         """Whether it is a literal8 (RFC 3516 §4.4)."""
     @property
     def utf8(self) -> bool:
-        """Whether it stands in `UTF8 (…)`, which makes a literal8 text again (RFC 6855 §4)."""
+        """Whether it is in `UTF8 (…)`, which makes a literal8 text again (RFC 6855 §4)."""
 
 @final
 class AppendUrl:
-    """A part that is here already (RFC 4469); `CommandReader.refuse` drops the command, else reading goes on."""
+    """A part that is stored already (RFC 4469); `CommandReader.refuse` drops the command, otherwise reading goes on."""
 
     @property
     def head(self) -> AppendHead: ...
@@ -248,25 +240,25 @@ class AppendOctets:
     def octets(self) -> bytes: ...
     @property
     def last(self) -> bool:
-        """Whether the literal is complete; true exactly once for each, also for an empty one."""
+        """Whether the literal is complete; true exactly once for each literal, also for an empty one."""
 
 @final
 class Arrival:
-    """A message as it comes, made into one that every `BODY[…]` can show.
+    """Converts a message, as it comes, into one that every `BODY[…]` can show.
 
-    Lines end in CR LF; in a literal8 parts with `Content-Transfer-Encoding: binary` become base64 (RFC 3516 §4.2);
-    a NUL in a plain literal is shown as 0x80.
+    Lines end in CR LF; in a literal8, parts with `Content-Transfer-Encoding: binary` become base64 (RFC 3516 §4.2);
+    a NUL in a plain literal is replaced by 0x80.
     """
 
     def __new__(cls, *, literal8: bool = False) -> Self: ...
     def feed(self, octets: bytes) -> bytes:
-        """Take octets, and return what becomes of them: often they themselves, sometimes nothing yet.
+        """Take octets, and return what to store for them: often the same, sometimes nothing yet.
 
         Raises:
-            ValueError: a literal8 has a NUL outside of its binary parts.
+            ValueError: a literal8 has a NUL outside its binary parts.
         """
     def finish(self) -> bytes:
-        """Return what was held back; the message is whole.
+        """Return what was held back; the message is complete.
 
         Raises:
             ValueError: as `feed`.
@@ -284,19 +276,19 @@ class MessageSection:
         section: str = "",
         partial: tuple[int, int] | None = None,
     ) -> Self:
-        """Find it.
+        """Find the section.
 
         Args:
             folder: the Maildir folder.
             base: the file's name without its `:2,` part.
-            letters: what probably follows `:2,`; `None` for a file in `new`.
-            section: as between the brackets.
-            partial: first octet, and how many at most.
+            letters: the letters that probably follow `:2,`; `None` for a file in `new`.
+            section: the text between the brackets.
+            partial: first octet, and the largest number of octets.
 
         Raises:
             FileNotFoundError: there is no such message.
-            ValueError: that is no section, or the message has none such.
-            OSError: it cannot be read.
+            ValueError: `section` is not a section, or the message has no such section.
+            OSError: the message cannot be read.
         """
     @property
     def size(self) -> int:
@@ -305,27 +297,25 @@ class MessageSection:
         """Return the next octets, about `wanted`; `b""` at the end.
 
         Raises:
-            OSError: they cannot be read.
+            OSError: the octets cannot be read.
         """
 
 @final
 class BadCommand:
-    """A command that cannot be done, to be answered with `response`; reading goes on behind it unless
-    `fatal`."""
+    """A command that cannot be executed, to be answered with `response`; reading goes on behind it unless `fatal`."""
 
     @property
     def tag(self) -> str | None:
-        """`None` when not even the tag could be read: the answer is untagged."""
+        """`None` if not even the tag could be read: the answer is untagged."""
     @property
     def response(self) -> str:
         """What follows the tag: `BAD Unknown search key "FOO"`, `NO [BADCHARSET (…)] …`, `NO [TOOBIG] …`."""
     @property
     def unsaved(self) -> bool:
-        """Whether it is a search refused with NO whose result was to be saved: `$` is empty then (RFC 5182
-        §2.1)."""
+        """Whether it is a search, refused with NO, whose result was to be saved: `$` is then empty (RFC 5182 §2.1)."""
     @property
     def fatal(self) -> bool:
-        """Whether the stream cannot be followed any longer: write `* BYE …` and close."""
+        """Whether the rest of the stream cannot be interpreted any more: write `* BYE …` and close."""
 
 @final
 class RawLine:
@@ -348,7 +338,7 @@ class AuthenticateArguments:
         """Upper case."""
     @property
     def initial(self) -> bytes | None:
-        """The decoded initial response (RFC 4959); `b""` when `=` was given, `None` when nothing was."""
+        """The decoded initial response (RFC 4959); `b""` if `=` was given, `None` if there was none."""
 
 @final
 class IdArguments:
@@ -368,7 +358,7 @@ class SelectArguments:
     def mailbox(self) -> str: ...
     @property
     def condstore(self) -> bool:
-        """`(CONDSTORE)` was given (RFC 7162 §3.1.8)."""
+        """Whether `(CONDSTORE)` was given (RFC 7162 §3.1.8)."""
     @property
     def qresync(self) -> QresyncParameter | None: ...
 
@@ -384,7 +374,7 @@ class QresyncParameter:
     def known_uids(self) -> SequenceSet | None: ...
     @property
     def known_sequence(self) -> tuple[SequenceSet, SequenceSet] | None:
-        """Sequence numbers and the UIDs they had."""
+        """Sequence numbers, and the UIDs that they had."""
 
 @final
 class CreateArguments:
@@ -393,7 +383,7 @@ class CreateArguments:
         """Without a trailing delimiter `/` (RFC 3501 §6.3.3)."""
     @property
     def special_use(self) -> tuple[str, ...]:
-        """From `(USE (\\Sent …))` (RFC 6154 §3), as spelled there; empty when not given."""
+        """From `(USE (\\Sent …))` (RFC 6154 §3), as the client spelled it; empty if not given."""
 
 @final
 class MailboxArguments:
@@ -411,7 +401,7 @@ class SetQuotaArguments:
     def root(self) -> str: ...
     @property
     def limits(self) -> tuple[tuple[str, int], ...]:
-        """Resource in upper case, and limit; less than 2**63."""
+        """Resource in upper case, and its limit, which is less than 2**63."""
 
 @final
 class AclArguments:
@@ -423,7 +413,7 @@ class AclArguments:
     def identifier(self) -> str: ...
     @property
     def rights(self) -> str | None:
-        """As given, with its `+` or `-`; of SETACL only."""
+        """As given, with its `+` or `-`; only for SETACL."""
 
 @final
 class Annotations:
@@ -431,7 +421,7 @@ class Annotations:
 
     @property
     def entries(self) -> tuple[str, ...]:
-        """Lower case, each `/private`, `/shared`, or below one of them."""
+        """In lower case; each is `/private` or `/shared`, or below one of them."""
     @property
     def max_size(self) -> int | None:
         """Octets; longer values are not wanted."""
@@ -454,7 +444,7 @@ class SetMetadataArguments:
         """Empty for the server."""
     @property
     def values(self) -> tuple[tuple[str, bytes | None], ...]:
-        """Entries as in `Annotations`; `None` removes one."""
+        """Entries as in `Annotations`; `None` removes the value."""
 
 @final
 class RenameArguments:
@@ -477,16 +467,16 @@ class ListArguments:
         """Whether selection options, return options or several patterns were given."""
     @property
     def selection(self) -> tuple[str, ...]:
-        """Of `SUBSCRIBED REMOTE RECURSIVEMATCH SPECIAL-USE`; another option is a `BadCommand`."""
+        """Some of `SUBSCRIBED REMOTE RECURSIVEMATCH SPECIAL-USE`; another option is a `BadCommand`."""
     @property
     def returns(self) -> tuple[str, ...]:
-        """Of `SUBSCRIBED CHILDREN SPECIAL-USE MYRIGHTS METADATA STATUS`; another option is a `BadCommand`."""
+        """Some of `SUBSCRIBED CHILDREN SPECIAL-USE MYRIGHTS METADATA STATUS`; another option is a `BadCommand`."""
     @property
     def status(self) -> tuple[str, ...]:
-        """Items of the return option `STATUS (…)`, upper case."""
+        """Items of the return option `STATUS (…)`, in upper case."""
     @property
     def metadata(self) -> Annotations | None:
-        """Of the return option `METADATA …` (RFC 9590)."""
+        """Annotations of the return option `METADATA …` (RFC 9590)."""
 
 @final
 class StatusArguments:
@@ -494,12 +484,12 @@ class StatusArguments:
     def mailbox(self) -> str: ...
     @property
     def items(self) -> tuple[str, ...]:
-        """Of `MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE HIGHESTMODSEQ MAILBOXID APPENDLIMIT
+        """Some of `MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE HIGHESTMODSEQ MAILBOXID APPENDLIMIT
         DELETED-STORAGE`."""
 
 @final
 class AppendArguments:
-    """The end of an APPEND, all of whose messages were accepted and have been handed out."""
+    """The end of an APPEND; all of its messages were accepted, and their octets returned."""
 
     @property
     def mailbox(self) -> str: ...
@@ -536,13 +526,13 @@ class StoreArguments:
     def silent(self) -> bool: ...
     @property
     def flags(self) -> int:
-        """System flags as bits; `\\Recent` is passed over."""
+        """System flags as bits; `\\Recent` is ignored."""
     @property
     def keywords(self) -> tuple[str, ...]:
-        """As spelled; keywords compare without regard to ASCII case."""
+        """As the client spelled them; keywords compare without regard to ASCII case."""
     @property
     def unchanged_since(self) -> int | None:
-        """RFC 7162 §3.1.3."""
+        """The value of UNCHANGEDSINCE (RFC 7162 §3.1.3)."""
 
 @final
 class SearchArguments:
@@ -550,7 +540,7 @@ class SearchArguments:
     def program(self) -> SearchProgram: ...
     @property
     def returns(self) -> ReturnOptions | None:
-        """`None` when `RETURN` was not given."""
+        """`None` if `RETURN` was not given."""
     @property
     def charset(self) -> bool:
         """Whether a `CHARSET` was given."""
@@ -579,11 +569,11 @@ class ThreadArguments:
 class CompressArguments:
     @property
     def algorithm(self) -> str:
-        """Upper case, whether or not there is such (RFC 4978)."""
+        """In upper case, even if there is no such algorithm (RFC 4978)."""
 
 @final
 class NotifyArguments:
-    """NOTIFY SET, or NONE when there are no groups (RFC 5465 §8)."""
+    """NOTIFY SET, or NOTIFY NONE if there are no groups (RFC 5465 §8)."""
 
     @property
     def status(self) -> bool: ...
@@ -597,13 +587,13 @@ class EventGroup:
         """`SELECTED SELECTED-DELAYED INBOXES PERSONAL SUBSCRIBED SUBTREE MAILBOXES`."""
     @property
     def mailboxes(self) -> tuple[str, ...]:
-        """Of SUBTREE and MAILBOXES."""
+        """The mailboxes for SUBTREE and MAILBOXES."""
     @property
     def events(self) -> tuple[str, ...] | None:
-        """Upper case, also those that are not known; `None` for NONE."""
+        """In upper case, including unknown ones; `None` for NONE."""
     @property
     def fetch(self) -> FetchItems | None:
-        """What MessageNew asks to be told of new messages; sets no `\\Seen`."""
+        """The fetch items that MessageNew asks for; they set no `\\Seen`."""
 
 @final
 class EsearchArguments:
@@ -611,7 +601,7 @@ class EsearchArguments:
 
     @property
     def scope(self) -> tuple[MailboxFilter, ...] | None:
-        """Of IN; `None` for the selected mailbox."""
+        """The filters of IN; `None` for the selected mailbox."""
     @property
     def program(self) -> SearchProgram: ...
     @property
@@ -629,13 +619,13 @@ class MailboxFilter:
         """`SELECTED SELECTED-DELAYED INBOXES PERSONAL SUBSCRIBED SUBTREE SUBTREE-ONE MAILBOXES`."""
     @property
     def mailboxes(self) -> tuple[str, ...]:
-        """Of the last three."""
+        """The mailboxes for the last three filters."""
 
 @final
 class CancelUpdateArguments:
     @property
     def tags(self) -> tuple[str, ...]:
-        """Of commands that asked for UPDATE (RFC 5267 §4.3.5); at least one."""
+        """Tags of commands that asked for UPDATE (RFC 5267 §4.3.5); at least one."""
 
 @final
 class ReturnOptions:
@@ -649,31 +639,31 @@ class ReturnOptions:
         """
     @property
     def options(self) -> tuple[str, ...]:
-        """Of `MIN MAX ALL COUNT SAVE PARTIAL UPDATE CONTEXT RELEVANCY`; `ALL` when none asks for a result, unless
-        SAVE does something with it, and when there is nothing that RELEVANCY could be of."""
+        """Some of `MIN MAX ALL COUNT SAVE PARTIAL UPDATE CONTEXT RELEVANCY`. `ALL` is added if no option asks for a
+        result, unless SAVE does something with it, and if there is no result that RELEVANCY could refer to."""
     @property
     def silent(self) -> bool:
-        """Whether no result is asked for, so that no untagged response is due (RFC 5182 §2.1)."""
+        """Whether no result is asked for, so that there is no untagged response (RFC 5182 §2.1)."""
     @property
     def fetch(self) -> FetchItems | None:
-        """What UPDATE wants to be told of new messages that come to the result (RFC 5465 §7); sets no `\\Seen`."""
+        """The fetch items for new messages that UPDATE adds to the result (RFC 5465 §7); they set no `\\Seen`."""
     def __contains__(self, option: str, /) -> bool:
         """Whether an option was given."""
 
 @final
 class SearchOrder:
-    """In which order a result is wanted: that of SORT, or of the threads of THREAD."""
+    """The order in which a result is wanted: that of SORT, or of the threads of THREAD."""
 
     def __new__(cls, text: str) -> Self:
         """Parse `SORT (REVERSE DATE)` or `THREAD REFERENCES`.
 
         Raises:
-            ValueError: it is neither.
+            ValueError: `text` is neither.
         """
 
 @final
 class SequenceSet:
-    """A `sequence-set` as written (RFC 3501 §9); whether it holds UIDs or sequence numbers the command says.
+    """A `sequence-set` as written (RFC 3501 §9); the command says whether it holds UIDs or sequence numbers.
 
     Raises:
         ValueError: `text` is not a sequence-set.
@@ -687,13 +677,13 @@ class SequenceSet:
 
 @final
 class FetchItems:
-    """What a FETCH asks for."""
+    """The items that a FETCH asks for."""
 
     def __new__(cls, text: str) -> Self:
-        """Parse fetch items as a client writes them, with macros and in parentheses or not.
+        """Parse fetch items as a client writes them, with macros, in parentheses or not.
 
         Raises:
-            ValueError: they are not fetch items.
+            ValueError: `text` is not fetch items.
         """
     @property
     def reads_files(self) -> bool:
@@ -711,13 +701,13 @@ class FetchItems:
         """Whether the modifier `PARTIAL` was given (RFC 9394 §3.3)."""
     @property
     def needs_contents(self) -> bool:
-        """Whether `Fetch.step` may ask for contents because of `CONTENT_COLUMNS`."""
+        """Whether `Fetch.step` may ask for contents to load with `CONTENT_COLUMNS`."""
     @property
     def needs_indexed(self) -> bool:
-        """Whether `Fetch.step` may ask for contents because of `INDEXED_COLUMNS`."""
+        """Whether `Fetch.step` may ask for contents to load with `INDEXED_COLUMNS`."""
     @property
     def makes_indexed(self) -> bool:
-        """Whether messages that are not indexed are to be indexed first: `THREADID`, and `PREVIEW` that is not
+        """Whether messages that are not indexed have to be indexed first: for `THREADID`, and for `PREVIEW` without
         `LAZY`."""
 
 @final
@@ -725,7 +715,7 @@ class SearchProgram:
     """A parsed search; every key of RFC 3501 §6.4.4, and FUZZY, OLDER, YOUNGER, MODSEQ, SAVEDBEFORE, SAVEDON,
     SAVEDSINCE.
 
-    Text given in another charset has been decoded, and folded as `search_text` of the mime section folds.
+    Text in another charset is decoded, and folded as `search_text` of the mime section does it.
 
     Raises:
         ValueError: `text` is not a search program.
@@ -734,38 +724,36 @@ class SearchProgram:
     def __new__(cls, text: str) -> Self: ...
     @property
     def numbers(self) -> bool:
-        """Whether messages are named by sequence numbers, in which UIDONLY sees none (RFC 9586 §3.5)."""
+        """Whether messages are named by sequence numbers, which do not exist with UIDONLY (RFC 9586 §3.5)."""
     @property
     def needs_selected(self) -> bool:
-        """Whether messages are named as only the selected mailbox has them: by sequence numbers or `$`."""
+        """Whether messages are named in a way that only the selected mailbox has: by sequence numbers or `$`."""
     @property
     def threads(self) -> list[int]:
         """Numbers of the threads that keys THREADID name (RFC 8474 §5.4)."""
     @property
     def needs_text(self) -> bool:
-        """Whether some key looks into header or body."""
+        """Whether some key searches header or body."""
     @property
     def modseq(self) -> bool:
-        """Whether the key MODSEQ is used: it enables CONDSTORE, and the result names the highest
-        mod-sequence."""
+        """Whether the key MODSEQ is used: it enables CONDSTORE, and the response has the highest mod-sequence."""
 
 @final
 class ContentCache:
-    """ENVELOPE, BODYSTRUCTURE and BODY wire strings of messages, by account and content id; one for each
-    process.
+    """ENVELOPE, BODYSTRUCTURE and BODY wire strings of messages, by account and content id; one for each process.
 
-    Bounded: the least recently used are forgotten. May be used from several threads.
+    Bounded: the least recently used are dropped. May be used from several threads.
     """
 
     def __new__(cls, max_octets: int = 67_108_864) -> Self: ...
     def load(self, account: int, copy: bytes) -> None:
-        """Take a whole COPY BINARY stream of `CONTENT_COLUMNS`.
+        """Take a complete COPY BINARY stream of `CONTENT_COLUMNS`.
 
         Raises:
             ValueError: it is not such a stream.
         """
     def load_indexed(self, account: int, copy: bytes) -> None:
-        """Take a whole COPY BINARY stream of `INDEXED_COLUMNS`.
+        """Take a complete COPY BINARY stream of `INDEXED_COLUMNS`.
 
         Raises:
             ValueError: it is not such a stream.
@@ -777,18 +765,18 @@ class ContentCache:
 class TextCache:
     """Signatures and searchable text of messages, decoded, by account and content id; one for each process.
 
-    Bounded like `ContentCache`. Signatures rule most messages out, so that only few texts need to be there.
+    Bounded like `ContentCache`. Signatures rule most messages out, so that only few texts are needed.
     """
 
     def __new__(cls, max_octets: int = 134_217_728) -> Self: ...
     def load_signatures(self, account: int, copy: bytes) -> None:
-        """Take a whole COPY BINARY stream of `SIGNATURE_COLUMNS`.
+        """Take a complete COPY BINARY stream of `SIGNATURE_COLUMNS`.
 
         Raises:
             ValueError: it is not such a stream.
         """
     def load_texts(self, account: int, copy: bytes) -> None:
-        """Take a whole COPY BINARY stream of `TEXT_COLUMNS`.
+        """Take a complete COPY BINARY stream of `TEXT_COLUMNS`.
 
         Raises:
             ValueError: it is not such a stream.
@@ -800,12 +788,12 @@ class TextCache:
 class MailboxIndex:
     """The messages of one mailbox, ordered by UID; shared by the sessions of a process that have it selected.
 
-    Filling and updating: in one statement read the mailbox row and, unless the index is new, the rows of `expunged`
-    and `changed` with `modseq > {index.modseq}`; then messages that are new, `COPY (SELECT {ROW_COLUMNS} FROM
-    message WHERE account_id = … AND mailbox_id = … AND uid >= {index.uidnext} AND uid < {uidnext of that row} ORDER
-    BY uid) TO STDOUT (FORMAT binary)`, into `feed` chunk by chunk, then `commit`. What happened to these messages
-    between the two is told again the next time, and does no harm. One filler at a time (the caller's lock); views may
-    be used meanwhile and see nothing of it before `commit`. A new index has `modseq` 0.
+    To fill or update it: in one statement, read the mailbox row and, unless the index is new, the rows of `expunged`
+    and `changed` with `modseq > {index.modseq}`. Then feed the new messages, `COPY (SELECT {ROW_COLUMNS} FROM message
+    WHERE account_id = … AND mailbox_id = … AND uid >= {index.uidnext} AND uid < {uidnext of that row} ORDER BY uid) TO
+    STDOUT (FORMAT binary)`, chunk by chunk, and `commit`. Changes of these messages between the two statements come
+    again at the next update, which does no harm. Only one task may fill at a time (the caller's lock); views may be
+    used meanwhile and see nothing new before `commit`. A new index has `modseq` 0.
 
     Args:
         account: `account.id`
@@ -824,10 +812,10 @@ class MailboxIndex:
     def keep(self) -> tuple[bytes, int, int]:
         """Return all rows as octets for `feed_kept`, `modseq` and `uidnext`; a few milliseconds for 100,000."""
     def feed_kept(self, octets: bytes) -> None:
-        """Take what `keep` returned instead of a COPY stream; then `commit` with the `modseq` and `uidnext` of then.
+        """Take what `keep` returned instead of a COPY stream; then `commit` with the `modseq` and `uidnext` from it.
 
         Raises:
-            ValueError: it is something else, or of another version; nothing was taken.
+            ValueError: `octets` are something else, or of another version; nothing was taken.
         """
     def commit(
         self,
@@ -845,22 +833,22 @@ class MailboxIndex:
             modseq: `mailbox.highest_modseq`
             uidnext: `mailbox.uidnext`
             keywords: `mailbox.keywords`
-            expunged: UIDs gone since the last commit, each text a sequence-set (`expunged.uids`)
-            changed: what was done to flags since, in order, each text a mod-sequence, bits kept, bits added, and a
-                sequence-set of UIDs, parted by spaces (`changed`)
-            complete: every row of the mailbox was fed; messages without one are gone
+            expunged: UIDs expunged since the last commit, each text a sequence-set (`expunged.uids`)
+            changed: changes of flags since, in order, each text a mod-sequence, bits kept, bits added, and a
+                sequence-set of UIDs, separated by spaces (`changed`)
+            complete: every row of the mailbox was fed; messages without a row are gone
 
         Raises:
-            ValueError: a text is not what it should be, or the stream that was fed is not complete.
+            ValueError: a text is invalid, or the stream that was fed is not complete.
         """
     @property
     def fed_modseq(self) -> int:
-        """The greatest mod-sequence of the rows that were fed since the last commit, 0 of none: above what `commit` is
-        to be told, they are of a later moment."""
+        """The greatest mod-sequence of the rows fed since the last commit, 0 if there are none. If it is greater than
+        the `modseq` for `commit`, rows are of a later moment."""
     def abandon(self) -> None:
         """Drop what was fed since the last commit."""
     def load_heads(self, copy: bytes) -> None:
-        """Take a whole COPY BINARY stream of `HEAD_COLUMNS`, as `Search.step` asks for.
+        """Take a complete COPY BINARY stream of `HEAD_COLUMNS`, as `Search.step` asks for.
 
         Raises:
             ValueError: it is not such a stream.
@@ -873,45 +861,43 @@ class MailboxIndex:
     def uidvalidity(self) -> int: ...
     @property
     def takes_recent(self) -> bool:
-        """Whether a session would take `\\Recent` of new messages."""
+        """Whether there is a session that would take `\\Recent` of new messages."""
     def grant_recent(self, first: int, last: int) -> None:
-        """Let sessions take `\\Recent` of UIDs from `first` to `last`, the first that is told of each (RFC 3501
-        §2.3.2); no other process has it."""
+        """Let sessions take `\\Recent` of UIDs from `first` to `last`; the session that is told of a message first gets
+        it (RFC 3501 §2.3.2). No other process has it."""
     def leave_recent(self, first: int) -> None:
-        """Let read-only sessions show `\\Recent` from `first` on: nobody has taken it yet."""
+        """Let read-only sessions show `\\Recent` from `first` on: no session has taken it yet."""
     @property
     def uidnext(self) -> int: ...
     @property
     def modseq(self) -> int:
-        """Up to which mod-sequence the index is complete; 0 when never committed."""
+        """The mod-sequence up to which the index is complete; 0 before the first commit."""
     @property
     def keywords(self) -> tuple[str, ...]: ...
     @property
     def messages(self) -> int: ...
     @property
     def views(self) -> int:
-        """How many views are alive; an index without any may be dropped."""
+        """How many views exist; an index without views may be dropped."""
     @property
     def octets(self) -> int:
         """About how much memory it takes."""
     def keyword_bits(self, keywords: Sequence[str]) -> tuple[int, tuple[str, ...]]:
-        """Return the bits of those keywords that the mailbox has, and the others (to be added to
+        """Return the bits of those keywords that the mailbox has, and the other keywords (to be added to
         `mailbox.keywords`)."""
 
 @final
 class View:
     """What one session knows of its selected mailbox: sequence numbers, `\\Recent`, what it has been told.
 
-    It changes by `sync` only; between two calls a sequence number means the same message, although that may
-    have been
+    Only `sync` changes it. Between two calls a sequence number means the same message, although that may have been
     expunged in the index already (RFC 3501 §7.4.1). Cheap: views that know the same share their lists.
-
     Args:
-        index: a committed index; all it holds counts as told (the caller writes `opening()`)
-        read_only: EXAMINE: `\\Seen` is never to be set, `\\Recent` not taken; else it is taken from what
-            `MailboxIndex.grant_recent` gave
-        recent_from: with `read_only`, UIDs from here are `\\Recent` (`mailbox.first_recent`)
-        settable: bits of flags that may be changed here (RFC 4314 §4); STORE leaves the others as they are
+        index: a committed index; everything in it counts as told (the caller writes `opening()`)
+        read_only: for EXAMINE: `\\Seen` is never set, and `\\Recent` is not taken. Otherwise `\\Recent` is taken from
+            what `MailboxIndex.grant_recent` gave
+        recent_from: with `read_only`, UIDs from here on are `\\Recent` (`mailbox.first_recent`)
+        settable: bits of flags that may be changed here (RFC 4314 §4); STORE leaves the others unchanged
     """
 
     def __new__(
@@ -928,9 +914,8 @@ class View:
     def permit(self, settable: int) -> bytes:
         """Allow other bits, and return FLAGS and PERMANENTFLAGS if that changed anything (RFC 4314 §5.1.1)."""
     def opening(self) -> bytes:
-        """Return the untagged responses of SELECT: FLAGS, EXISTS, RECENT, UNSEEN, PERMANENTFLAGS,
-        UIDVALIDITY, UIDNEXT,
-        HIGHESTMODSEQ (RFC 3501 §6.3.1, RFC 7162 §3.1.2.1); the tagged OK is the caller's."""
+        """Return the untagged responses of SELECT: FLAGS, EXISTS, RECENT, UNSEEN, PERMANENTFLAGS, UIDVALIDITY, UIDNEXT,
+        HIGHESTMODSEQ (RFC 3501 §6.3.1, RFC 7162 §3.1.2.1); the caller writes the tagged OK."""
     def sync(
         self,
         *,
@@ -943,68 +928,62 @@ class View:
         hold_messages: bool = False,
         hold_flags: bool = False,
     ) -> bytes:
-        """Bring the view to the index's state and return the untagged responses that tell the session,
-        often `b""`.
+        """Bring the view to the index's state and return the untagged responses that tell the session, often `b""`.
 
-        In this order: EXPUNGE (or VANISHED after `enable_qresync`), FLAGS and PERMANENTFLAGS when keywords
-        were added,
-        EXISTS and RECENT when messages were added, FETCH FLAGS of messages whose flags changed. Does nearly
-        nothing when
+        In this order: EXPUNGE (or VANISHED after `enable_qresync`), FLAGS and PERMANENTFLAGS if keywords were added,
+        EXISTS and RECENT if messages were added, FETCH FLAGS for messages whose flags changed. Does nearly nothing if
         the index has not changed.
 
         Args:
-            expunges: false while FETCH, STORE or SEARCH by sequence number is answered (RFC 3501 §7.4.1):
-            then expunged
-                messages stay known, everything else is told; after `enable_qresync` flags that others changed
-                wait as well, for their mod-sequences would hide the expunge from a client that resumes
+            expunges: false while FETCH, STORE or SEARCH by sequence number is answered (RFC 3501 §7.4.1): then expunged
+                messages stay known, and everything else is told. After `enable_qresync`, flags that others changed wait
+                as well, for their mod-sequences would hide the expunge from a client that resumes
             uid: whether FETCH responses must have UID, as answers to UID commands must
-            announce: UIDs whose flags are told even if unchanged, those of a STORE
-            silent: UIDs changed by this session with `.SILENT`: their flags are not told unless changed again
-                by another after `silent_modseq`; with CONDSTORE enabled their MODSEQ is (RFC 7162 §3.1.3)
-            silent_modseq: the last mod-sequence of that STORE, to which all behind `silent_after` belong
-            silent_after: the mailbox's mod-sequence just before it; if the session has not been told all up to it,
-                flags are told after all, for the client does not know what its change came to (RFC 3501 §6.4.6)
+            announce: UIDs whose flags are told even if they have not changed: those of a STORE
+            silent: UIDs changed by this session with `.SILENT`: their flags are not told, unless others changed them
+                again after `silent_modseq`; with CONDSTORE enabled their MODSEQ is told (RFC 7162 §3.1.3)
+            silent_modseq: the last mod-sequence of that STORE; all those after `silent_after` up to it belong to it
+            silent_after: the mailbox's mod-sequence just before it. If the session has not been told everything up to
+                it, flags are told after all, for the client does not know the result of its change (RFC 3501 §6.4.6)
             hold_messages: keep messages that came and went for a later call (RFC 5465 §3.1)
-            hold_flags: keep flag changes for a later call, but for those of `announce` and `silent`
+            hold_flags: keep flag changes for a later call, except for those of `announce` and `silent`
         """
     @property
     def told(self) -> int:
-        """Up to which mod-sequence the session was told everything, expunges included: a HIGHESTMODSEQ that it
-        may keep."""
+        """The mod-sequence up to which the session was told everything, expunges included: a HIGHESTMODSEQ that the
+        client may keep."""
     def enable_condstore(self) -> None:
-        """From now on FETCH responses with flags have MODSEQ (RFC 7162 §3.1)."""
+        """Have FETCH responses with flags include MODSEQ from now on (RFC 7162 §3.1)."""
     def enable_imap4rev2(self) -> None:
-        """From now on nothing is `\\Recent`, and what is told by itself has UID (RFC 9051 appendix E)."""
+        """From now on nothing is `\\Recent`, and unsolicited FETCH responses have UID (RFC 9051 appendix E)."""
     @property
     def last_uid(self) -> int:
         """The highest UID that the session knows, or 0."""
     def enable_uidonly(self) -> None:
-        """From now on UIDFETCH and VANISHED instead of FETCH and EXPUNGE (RFC 9586 §3)."""
+        """Use UIDFETCH and VANISHED instead of FETCH and EXPUNGE from now on (RFC 9586 §3)."""
     def enable_qresync(self) -> None:
-        """From now on VANISHED instead of EXPUNGE, and UID and MODSEQ in FETCH responses that nobody asked for
-        or that answer UID FETCH (RFC 7162 §3.2.4, §3.2.10); enables CONDSTORE too."""
+        """From now on use VANISHED instead of EXPUNGE, and include UID and MODSEQ in FETCH responses that are
+        unsolicited or answer UID FETCH (RFC 7162 §3.2.4, §3.2.10); enables CONDSTORE too."""
     @property
     def index(self) -> MailboxIndex: ...
     @property
     def read_only(self) -> bool: ...
     @property
     def messages(self) -> int:
-        """The number last told by EXISTS, less what was told expunged."""
+        """The number last told by EXISTS, less the messages since told as expunged."""
     @property
     def recent(self) -> int: ...
     def uids(self, set: SequenceSet, *, uid: bool) -> list[int]:
-        """Return the UIDs that `set` names, rising; expunged ones of which the session has not been told
-        are left out.
+        """Return the UIDs that `set` names, in rising order, without those of messages that the session does not know
+        to be expunged.
 
-        UIDs that do not exist are passed over (RFC 3501 §6.4.8). `$` is the set given to `save`.
+        UIDs that do not exist are ignored (RFC 3501 §6.4.8). `$` is the set given to `save`.
 
         Raises:
-            ValueError: `set` has sequence numbers and one alone, or both ends of a range, lie beyond
-            EXISTS: `tag BAD`.
+            ValueError: `set` has a single sequence number, or a range with both ends, beyond EXISTS: `tag BAD`.
         """
     def has_vanished(self, set: SequenceSet, *, uid: bool) -> bool:
-        """Whether `set` names a message that is expunged and not yet told so: `NO [EXPUNGEISSUED]` (RFC
-        5530 §3)."""
+        """Whether `set` names an expunged message that was not told as such yet: `NO [EXPUNGEISSUED]` (RFC 5530 §3)."""
     def vanished_earlier(
         self,
         expunged: Sequence[str] | None,
@@ -1014,13 +993,13 @@ class View:
     ) -> bytes:
         """Return `VANISHED (EARLIER)` responses, or nothing (RFC 7162 §3.2.5.2, §3.2.6).
 
-        Messages of the view are never in them.
+        They never contain messages of the view.
 
         Args:
-            expunged: UIDs expunged since the mod-sequence asked for, as `commit` takes them; `None` when that
-                is not known so far back: then every UID that is not there
-            uids: the UIDs that the client knows, `*` standing for UIDNEXT - 1; `None` for all ever given
-            matched: sequence numbers and the UIDs they had: up to the last pair that still holds nothing is
+            expunged: UIDs expunged since the mod-sequence asked for, as `commit` takes them; `None` if that is not
+                remembered so far back: then every UID that does not exist
+            uids: the UIDs that the client knows, `*` standing for UIDNEXT - 1; `None` for all UIDs ever assigned
+            matched: sequence numbers and the UIDs they had. Up to the last pair that still matches, nothing is
                 gone
 
         Raises:
@@ -1033,12 +1012,12 @@ class View:
     def store(
         self, set: SequenceSet, *, uid: bool, mode: str, bits: int, unchanged_since: int | None = None
     ) -> StorePlan:
-        """Return what a STORE would do, by what the index knows; nothing is changed.
+        """Return what a STORE would do, according to the index; nothing is changed.
 
         Args:
             mode: `replace`, `add` or `remove`
-            bits: system flags, and keywords by `MailboxIndex.keyword_bits`
-            unchanged_since: leave messages alone whose mod-sequence is greater (RFC 7162 §3.1.3)
+            bits: system flags, and keywords as `MailboxIndex.keyword_bits` returns them
+            unchanged_since: skip messages whose mod-sequence is greater (RFC 7162 §3.1.3)
 
         Raises:
             ValueError: as `uids`.
@@ -1052,7 +1031,7 @@ class View:
         contents: ContentCache,
         unasked: bool = False,
     ) -> Fetch:
-        """Begin a FETCH; `unasked`: the server tells of its own accord, and who has enabled CONDSTORE gets MODSEQ, too.
+        """Begin a FETCH; with `unasked`, the responses are unsolicited, and have MODSEQ if CONDSTORE is enabled.
 
         Raises:
             ValueError: as `uids`.
@@ -1068,28 +1047,28 @@ class View:
     ) -> Search:
         """Begin a SEARCH over the messages that the session knows, or with `order` a SORT or THREAD.
 
-        `now` is for OLDER and YOUNGER, `threads` has the content ids of `SearchProgram.threads`. Sequence numbers
-        beyond EXISTS find nothing.
+        `now` is for OLDER and YOUNGER; `threads` has the content ids of `SearchProgram.threads`. Sequence numbers
+        beyond EXISTS match nothing.
         """
 
 @final
 class StorePlan:
     @property
     def uids(self) -> list[int]:
-        """Messages named and not refused by `unchanged_since`: those to be announced unless `.SILENT`."""
+        """The named messages that `unchanged_since` does not exclude: to be announced unless `.SILENT`."""
     @property
     def changing(self) -> list[int]:
-        """Those of `uids` whose flags would become others: the rows to update."""
+        """Those of `uids` whose flags would change: the rows to update."""
     @property
     def modified(self) -> list[int]:
-        """UIDs refused by `unchanged_since`, for `[MODIFIED set]`; `numbers` of `View` gives sequence
+        """UIDs that `unchanged_since` excludes, for `[MODIFIED set]`; `modified_numbers` has their sequence
         numbers."""
     @property
     def modified_numbers(self) -> list[int]:
         """The same as sequence numbers."""
     @property
     def vanished(self) -> bool:
-        """Whether a message named is expunged already: `NO [EXPUNGEISSUED]`."""
+        """Whether a named message is expunged already: `NO [EXPUNGEISSUED]`."""
 
 @final
 class Fetch:
@@ -1110,41 +1089,39 @@ class Fetch:
         """UIDs on which this FETCH sets `\\Seen`: not seen now, the view not read-only, and some item sets it
         (`BODY[…]`, `BINARY[…]`, `RFC822`, `RFC822.TEXT`).
 
-        When the index has them seen by the time they are rendered, their response has FLAGS (RFC 3501
-        §6.4.5).
+        If the index has them as seen by the time they are rendered, their response has FLAGS (RFC 3501 §6.4.5).
         """
     def step(self, max_octets: int = 131_072) -> bytes | list[int] | None:
         """Return octets to write, or content ids to bring into the `ContentCache`, or `None` at the end.
 
-        Octets are at most about `max_octets`, whatever the size of a message; a response may be cut
-        anywhere. Content ids
-        are at most 4,000; one that the cache still lacks at the next step is made from its file. Lets the
-        GIL go.
+        Octets are at most about `max_octets`, whatever the size of a message; a response may be cut anywhere. Content
+        ids are at most 4,000; one that the cache still lacks at the next step is made from its file. Releases the GIL.
         With `FetchItems.reads_files` it blocks on the disk, so call it in a thread.
         """
     def step_cached(self) -> bytes:
-        """Return the octets of the first few messages, if `reads_files`, these are at most 64 KiB each and in the page
-        cache; else none, and `step` it is, as for the first file of each mailbox: by that it is seen whether they
-        are on a disk of this machine. Never waits for that or for another machine, so needs no thread; keeps the GIL.
+        """Return the octets of the first few messages, if `reads_files` and these are at most 64 KiB each and in the
+        page cache. Otherwise return nothing, and `step` has to be called; so it is for the first file of each mailbox,
+        which shows whether the files are on a disk of this machine. Never waits for a disk or another machine, so needs
+        no thread; keeps the GIL.
         """
     @property
     def ended(self) -> bool:
         """Whether the next `step` would return `None`; ask between two steps only."""
     @property
     def missing(self) -> list[int]:
-        """UIDs so far that were passed over as expunged or as their file is gone (RFC 2180 §4.1): end with
+        """UIDs skipped so far because they are expunged or their file is gone (RFC 2180 §4.1): end with
         `NO [EXPUNGEISSUED]` if not empty."""
     @property
     def undecodable(self) -> list[int]:
-        """UIDs so far that were passed over as a part wanted in `BINARY[…]` has an unknown transfer encoding: end with
+        """UIDs skipped so far because a part wanted in `BINARY[…]` has an unknown transfer encoding: end with
         `NO [UNKNOWN-CTE]` if not empty (RFC 3516 §4.2)."""
 
 @final
 class Search:
     """A SEARCH, SORT or THREAD being answered. Call `step` until it returns `None`, then take the result.
 
-    Cheap keys are decided first, then heads, then signatures; text is asked for only where it decides. When FUZZY
-    finds nothing, the same is done again with words that may be mistyped.
+    Cheap keys are decided first, then heads, then signatures; text is asked for only if it decides. If FUZZY finds
+    nothing, the search is repeated, and words may be mistyped.
 
     Usage:
         search = view.search(program, texts, now=…)
@@ -1157,12 +1134,12 @@ class Search:
     def step(self) -> SearchNeed | None:
         """Go on, and return what is needed next, or `None` when done.
 
-        What was asked for and is still not there at the next step is read from the messages' files. Lets the
-        GIL go; may block on the disk from the second step on.
+        What was asked for but is still missing at the next step is read from the messages' files. Releases the GIL; may
+        block on the disk from the second step on.
         """
     @property
     def uids(self) -> list[int]:
-        """The result, rising, or in the order of SORT."""
+        """The result, in rising order or in the order of SORT."""
     @property
     def numbers(self) -> list[int]:
         """The result as sequence numbers, in the same order."""
@@ -1179,60 +1156,56 @@ class Search:
         returns: ReturnOptions | None = None,
         mailbox: tuple[bytes, int] | None = None,
     ) -> bytes:
-        """Return the untagged SEARCH, SORT or THREAD response, or ESEARCH if `returns` is given (RFC 4731
-        §3.1), with MODSEQ if the program has that key (RFC 7162 §3.1.5); `b""` when no result is asked for.
+        """Return the untagged SEARCH, SORT or THREAD response, or ESEARCH if `returns` is given (RFC 4731 §3.1), with
+        MODSEQ if the program has that key (RFC 7162 §3.1.5); `b""` if no result is asked for.
 
-        `mailbox` is its name on the wire and its UIDVALIDITY, for responses that have to say which it is (RFC
-        7377 §2.1).
+        `mailbox` is its name on the wire and its UIDVALIDITY, for responses that have to name it (RFC 7377 §2.1).
         """
 
 @final
 class Context:
-    """A result that a client wants to be told the changes of (RFC 5267 §4.3).
+    """A result whose changes a client wants to be told of (RFC 5267 §4.3).
 
     Args:
-        search: finished; its result counts as told
-        uid: whether it was told as UIDs
+        search: a finished search; its result counts as told
+        uid: whether the result was told as UIDs
         tag: of the command
     """
 
     def __new__(cls, search: Search, *, uid: bool, tag: str) -> Self: ...
     def without_expunged(self) -> bytes:
-        """Return the ESEARCH response with REMOVEFROM for what is expunged, `b""` if nothing of the result is.
+        """Return the ESEARCH response with REMOVEFROM for expunged messages, `b""` if none are in the result.
 
-        To be written just before a `View.sync` that tells expunges (RFC 5267 §4.3.4).
+        Write it just before a `View.sync` that tells of expunges (RFC 5267 §4.3.4).
         """
     def update(self, search: Search) -> bytes:
-        """Return the ESEARCH response with what the same search, done again over the same view, finds otherwise.
+        """Return the ESEARCH response with the differences that the same search, repeated over the same view, finds.
 
-        Messages of which the session has been told meanwhile that they are gone are passed over.
+        Messages that the session was meanwhile told are gone are ignored.
         """
 
 @final
 class SearchNeed:
-    """Content ids of which something is needed."""
+    """Content ids for which something is needed."""
 
     @property
     def heads(self) -> list[int]:
-        """Of any number of messages."""
+        """For any number of messages."""
     @property
     def signatures(self) -> list[int]:
-        """At most 10,000."""
+        """10,000 at most."""
     @property
     def texts(self) -> list[int]:
-        """At most 1,000."""
+        """1,000 at most."""
 
 def encode_set(numbers: Sequence[int]) -> str:
-    """Return numbers as a compact sequence-set (`1:3,7`) in their order, as COPYUID needs (RFC 4315 §3);
-    `""` for none."""
+    """Return numbers as a compact sequence-set (`1:3,7`) in their order, as COPYUID needs (RFC 4315 §3); or `""`."""
 
 def encode_mailbox(name: str, utf8: bool = False) -> bytes:
-    """Return a mailbox name as an astring in its shortest form: atom, quoted string or literal (RFC 3501
-    §9)."""
+    """Return a mailbox name as an astring in its shortest form: atom, quoted string or literal (RFC 3501 §9)."""
 
 def encode_string(value: str | bytes | None) -> bytes:
-    """Return an nstring: `NIL`, a quoted string, or a literal where a quoted string cannot hold it (RFC
-    3501 §4.3)."""
+    """Return an nstring: `NIL`, a quoted string, or a literal if a quoted string cannot hold it (RFC 3501 §4.3)."""
 
 def mailbox_to_utf7(name: str) -> str:
     """Return a Unicode mailbox name in modified UTF-7 (RFC 3501 §5.1.3)."""
@@ -1246,14 +1219,14 @@ def mailbox_from_utf7(name: str) -> str:
 
 @final
 class ListPatterns:
-    """Patterns of LIST with `/` as the delimiter (RFC 3501 §6.3.8); INBOX in any case, alone and above others."""
+    """Patterns of LIST with `/` as the delimiter (RFC 3501 §6.3.8); INBOX in any case, alone and above other levels."""
 
     def __new__(cls, patterns: Sequence[str]) -> Self: ...
     @property
     def wild(self) -> int:
-        """How many have wildcards; the others cost the same whether there is one or a thousand."""
+        """How many have wildcards; the others together cost the same, be it one or a thousand."""
     def matches(self, name: str) -> bool:
-        """Whether one of the patterns matches; each takes the product of the lengths at most."""
+        """Whether one of the patterns matches; each takes time up to the product of the lengths."""
 
 # ----------------------------------------------------------------------------------------------------
 # smtp: what a client of the SMTP and LMTP doors says (rust/esp-smtp)
@@ -1274,11 +1247,11 @@ class SmtpLimits:
         """Make the limits of a door.
 
         Args:
-            size_limit: octets of a message.
-            header_limit: octets of its header.
-            authserv_id: Authentication-Results of this name are taken out (RFC 8601 §5).
-            memory_limit: octets of one message kept in memory; the rest comes out as `SmtpPart`.
-            memory_budget: octets of all messages of the door in memory; above it each keeps 16 KiB at most.
+            size_limit: octets of the largest message.
+            header_limit: octets of the largest header.
+            authserv_id: Authentication-Results fields of this name are removed (RFC 8601 §5).
+            memory_limit: octets of one message kept in memory; the rest is returned as `SmtpPart`.
+            memory_budget: octets of all messages of the door in memory; above it, each keeps 16 KiB at most.
         """
 
     @property
@@ -1294,7 +1267,7 @@ class SmtpReader:
 
     @property
     def buffered(self) -> int:
-        """Octets fed and not yet read as commands."""
+        """Octets fed but not read as commands yet."""
 
     def feed(self, octets: bytes, /) -> None:
         """Take octets from the network."""
@@ -1313,26 +1286,26 @@ class SmtpReader:
         | SmtpMessage
         | None
     ):
-        """Return what came next, `None` until more is fed.
+        """Return what came next, or `None` until more is fed.
 
         After `SmtpVerb.DATA` call `begin_data` to take the message; after `SmtpBdat` call `keep_chunk`, or the chunk is
-        read and forgotten.
+        read and dropped.
         """
 
     def expect_line(self) -> None:
-        """Give out the next line as it is: it is no command (RFC 4954 §4)."""
+        """Return the next line as it is: it is not a command (RFC 4954 §4)."""
 
     def begin_data(self, *, strip_bcc: bool) -> None:
-        """Read what follows as a message, up to the line with the dot; without its Bcc fields if so wanted."""
+        """Read what follows as a message, up to the line with the dot; `strip_bcc` leaves out its Bcc fields."""
 
     def keep_chunk(self, *, strip_bcc: bool) -> None:
         """Read the chunk that follows as part of the message."""
 
     def forget(self) -> None:
-        """Forget the message of which chunks came."""
+        """Drop the message whose chunks have come."""
 
     def discard(self) -> int:
-        """Forget all that was fed and not read (RFC 3207 §4.2); return how many octets it was."""
+        """Drop everything that was fed but not read (RFC 3207 §4.2); return how many octets it was."""
 
 @final
 class SmtpMail:
@@ -1343,7 +1316,7 @@ class SmtpMail:
         """Without quotes and quoted pairs."""
     @property
     def domain(self) -> str:
-        """ASCII in lower case; or an address literal with its brackets."""
+        """ASCII in lower case, or an address literal with its brackets."""
     @property
     def ascii(self) -> bool:
         """Whether the path needs no SMTPUTF8."""
@@ -1358,7 +1331,7 @@ class SmtpMail:
         """`SMTPUTF8` (RFC 6531)."""
     @property
     def ret(self) -> str | None:
-        """`FULL` or `HDRS` (RFC 3461 §4.3); read, but the door does not announce DSN yet."""
+        """`FULL` or `HDRS` (RFC 3461 §4.3); read, although the door does not announce DSN yet."""
     @property
     def envid(self) -> str | None:
         """`ENVID=` decoded (RFC 3461 §4.4)."""
@@ -1367,7 +1340,7 @@ class SmtpMail:
         """`AUTH=` decoded (RFC 4954 §5)."""
     @property
     def extended(self) -> bool:
-        """Whether any parameter came."""
+        """Whether there was any parameter."""
 
 @final
 class SmtpRcpt:
@@ -1378,23 +1351,23 @@ class SmtpRcpt:
         """Without quotes and quoted pairs."""
     @property
     def domain(self) -> str:
-        """ASCII in lower case; or an address literal with its brackets."""
+        """ASCII in lower case, or an address literal with its brackets."""
     @property
     def ascii(self) -> bool:
         """Whether the path needs no SMTPUTF8."""
     @property
     def notify(self) -> str | None:
-        """`NEVER`, or `SUCCESS`, `FAILURE`, `DELAY` in this order, with commas (RFC 3461 §4.1)."""
+        """`NEVER`, or those of `SUCCESS`, `FAILURE`, `DELAY` in this order, with commas (RFC 3461 §4.1)."""
     @property
     def orcpt(self) -> tuple[str, str] | None:
         """Address type and decoded address (RFC 3461 §4.2)."""
     @property
     def extended(self) -> bool:
-        """Whether any parameter came."""
+        """Whether there was any parameter."""
 
 @final
 class SmtpVerb:
-    """Commands without argument."""
+    """Commands without arguments."""
 
     DATA: ClassVar[SmtpVerb]
     RSET: ClassVar[SmtpVerb]
@@ -1419,7 +1392,7 @@ class SmtpBdat:
         """Octets of the chunk."""
     @property
     def last(self) -> bool:
-        """Whether the message ends with it."""
+        """Whether the message ends with this chunk."""
 
 @final
 class SmtpLine:
@@ -1431,7 +1404,7 @@ class SmtpLine:
 
 @final
 class SmtpProblem:
-    """A line that is no command."""
+    """A line that is not a valid command."""
 
     @property
     def kind(self) -> str:
@@ -1448,31 +1421,31 @@ class SmtpPart:
 
 @final
 class SmtpChunkEnd:
-    """A BDAT chunk came whole; not for the last one of a message that was kept."""
+    """A BDAT chunk has come completely; not returned for the last chunk of a message that was kept."""
 
     @property
     def kept(self) -> bool:
         """Whether it belongs to the message."""
     @property
     def last(self) -> bool:
-        """Whether it said `LAST`."""
+        """Whether the command had `LAST`."""
     @property
     def fault(self) -> str | None:
         """What is wrong with the message so far; see `SmtpMessage.fault`."""
 
 @final
 class SmtpMessage:
-    """A message came whole."""
+    """A message has come completely."""
 
     @property
     def rest(self) -> bytes:
         """Its octets after the last `SmtpPart`."""
     @property
     def size(self) -> int:
-        """Octets that came, with fields that were taken out."""
+        """Octets that came, including fields that were removed."""
     @property
     def fault(self) -> str | None:
-        """`bare-line-end`, `too-large`, `header-too-large`: it cannot be taken, and nothing else is said of it."""
+        """`bare-line-end`, `too-large`, `header-too-large`: it cannot be taken; nothing else is said about it then."""
     @property
     def received(self) -> int:
         """Number of Received fields."""
@@ -1488,18 +1461,18 @@ class SmtpMessage:
 
 @final
 class SmtpCensus:
-    """Who is connected to a door."""
+    """The connections to a door, counted by address."""
 
     def __new__(cls) -> SmtpCensus:
-        """Nobody."""
+        """Begin without connections."""
 
     def enter(self, address: IPv4Address | IPv6Address | str, most: int, most_each: int | None) -> str | None:
-        """Count a connection in, or tell of what there are too many: `all`, `address`.
+        """Count a connection in, or return which limit forbids it: `all`, `address`.
 
         Args:
-            address: where it comes from.
-            most: connections at once.
-            most_each: of them from one address; `None` for as many.
+            address: of the client.
+            most: the largest number of connections.
+            most_each: the largest number from one address; `None` for no such limit.
         """
 
     def leave(self, address: IPv4Address | IPv6Address | str) -> None:
@@ -1507,7 +1480,7 @@ class SmtpCensus:
 
     @property
     def total(self) -> int:
-        """How many are connected."""
+        """How many connections there are."""
 
 @final
 class SmtpNumbers:
@@ -1547,20 +1520,20 @@ class SmtpFront:
         """Begin to take connections.
 
         Args:
-            listener: the descriptor of a listening socket, which is given away.
-            greeting: said at once, with its line end.
-            hostname: ours.
+            listener: the descriptor of a listening socket, which the thread takes over.
+            greeting: sent at once, with its line end.
+            hostname: our own.
             features: the reply to EHLO, without its last line end.
             lmtp: whether this is LMTP.
             max_message_size: octets that `SIZE=` may declare.
             max_recipients: of one transaction.
             limits: for each reader.
             census: counts the connections.
-            numbers: for the connections.
-            most: connections at once.
-            most_each: connections from one address at once; who comes then is given away, not refused.
+            numbers: numbers for the connections.
+            most: the largest number of connections.
+            most_each: the largest number from one address; further ones are handed over, not refused.
             idle: seconds that a client may be silent.
-            data: seconds that a message may take to come.
+            data: seconds that a message may take.
 
         Raises:
             OSError: the system has no more descriptors or threads.
@@ -1570,43 +1543,43 @@ class SmtpFront:
         """A descriptor that is readable when there are notices."""
 
     def notices(self) -> list[SmtpAsked | SmtpArrived | SmtpDeparture | SmtpExhausted | SmtpClosed]:
-        """Return what has to be done by now."""
+        """Return what has to be done now."""
 
     def remember(
         self, local_part: str, domain: str, value: object, *, room: int | None, lasting: float
     ) -> None:
-        """Take a recipient without asking.
+        """Accept a recipient without asking.
 
         Args:
-            local_part, domain: as asked for.
-            value: what stands for it in `SmtpArrived.recipients`.
-            room: octets of the largest message that it is taken for; `None` for any.
-            lasting: seconds.
+            local_part, domain: as the thread asked for them.
+            value: represents the recipient in `SmtpArrived.recipients`.
+            room: octets of the largest message accepted for it; `None` for any size.
+            lasting: seconds for which this holds.
         """
 
     def forget(self) -> None:
-        """Take no recipient without asking."""
+        """Accept no recipient without asking any more."""
 
     def accept(self, connection: int, value: object) -> None:
-        """Take the recipient that was asked for, this time."""
+        """Accept the recipient that was asked for, this time only."""
 
     def leave(self, connection: int) -> None:
-        """Do not take it here: the connection comes as `SmtpDeparture`, and the command again."""
+        """Do not decide here: the connection is handed over as `SmtpDeparture`, with the command."""
 
     def reply(self, connection: int, reply: bytes, errors: int) -> bool:
-        """Reply to a message; return whether the client is still there.
+        """Reply to a message; return whether the client is still connected.
 
         Args:
             connection: its number.
             reply: with its line end.
-            errors: how many refusals there are in it; if any, the connection comes as `SmtpDeparture` after it.
+            errors: how many refusals it contains; if any, the connection is handed over as `SmtpDeparture` after it.
         """
 
     def stop(self) -> None:
-        """Take no more connections, give away those that there are, then `SmtpClosed`."""
+        """Take no more connections and hand over the existing ones; then comes `SmtpClosed`."""
 
     def close(self) -> None:
-        """End the thread, with all connections that it still has; so does letting go of this object."""
+        """End the thread, with all its remaining connections; deleting this object does the same."""
 
     def counts(self) -> list[tuple[str, str, int]]:
         """Return verb, code and number of the replies given since the last call."""
@@ -1616,7 +1589,7 @@ class SmtpFront:
 
 @final
 class SmtpAsked:
-    """Whether a recipient is taken: to be answered by `accept` or `leave`."""
+    """A recipient to decide: answer with `accept` or `leave`."""
 
     @property
     def connection(self) -> int:
@@ -1629,18 +1602,18 @@ class SmtpAsked:
         """ASCII in lower case."""
     @property
     def size(self) -> int:
-        """Octets that the message is said to have; at least 1."""
+        """Octets that the message is declared to have; at least 1."""
 
 @final
 class SmtpArrived:
-    """A message that came whole: to be answered by `reply`."""
+    """A message that has come completely: answer with `reply`."""
 
     @property
     def connection(self) -> int:
         """Its number."""
     @property
     def address(self) -> str:
-        """Where the client is."""
+        """The client's address."""
     @property
     def hello(self) -> str:
         """What the client calls itself."""
@@ -1659,35 +1632,35 @@ class SmtpArrived:
 
 @final
 class SmtpDeparture:
-    """A connection that a session has to go on with."""
+    """A connection that a session has to continue."""
 
     @property
     def descriptor(self) -> int:
-        """Its socket, which is the caller's from now on."""
+        """Its socket, which belongs to the caller from now on."""
     @property
     def number(self) -> int:
         """Its number."""
     @property
     def address(self) -> str:
-        """Where the client is."""
+        """The client's address."""
     @property
     def entered(self) -> bool:
-        """Whether it was counted in and greeted; else there were too many."""
+        """Whether it was counted in and greeted; if not, there were too many."""
     @property
     def late(self) -> bool:
         """Whether the client was silent for too long."""
     @property
     def ended(self) -> bool:
-        """Whether the client has said all it will say."""
+        """Whether the client will send nothing more."""
     @property
     def errors(self) -> int:
-        """How many refusals it was told."""
+        """How many refusals the client was sent."""
     @property
     def data_left(self) -> float | None:
-        """Seconds that the message may still take that is coming; `None` if none is."""
+        """Seconds that the message being sent may still take; `None` if there is none."""
     @property
     def reader(self) -> SmtpReader:
-        """With all that was not answered."""
+        """The reader, with everything that was not answered."""
     @property
     def hello(self) -> str | None:
         """What the client calls itself."""
@@ -1706,25 +1679,25 @@ class SmtpDeparture:
 
 @final
 class SmtpExhausted:
-    """A connection could not be taken, for want of descriptors or memory, and waits; told once a second."""
+    """A connection could not be taken, for want of descriptors or memory, and waits; reported once a second."""
 
     @property
     def error(self) -> str:
-        """What the system says."""
+        """The system's error message."""
 
 @final
 class SmtpClosed:
-    """The thread has no connections any more, and none will come."""
+    """The thread has no connections any more, and takes none."""
 
 # ----------------------------------------------------------------------------------------------------
-# mime: what is said about the octets of a message (rust/esp-mime)
+# mime: what is found out about the octets of a message (rust/esp-mime)
 #
-# Any octets are a message; no function here fails on them. All are linear in the size of the message; parts
-# below 100 levels, or after the 10,000th, are not looked into. From 16 KiB on the GIL is let go.
+# Any octets are a message; no function here fails on them. All take time linear in the size of the message. Parts
+# deeper than 100 levels, or after the 10,000th, are not parsed. From 16 KiB on, the GIL is released.
 
 @final
 class Description:
-    """What a mailbox tells about a message without reading it again; stored in `content` at delivery."""
+    """What IMAP shows of a message without reading it again; stored in `content` at delivery."""
 
     @property
     def size(self) -> int:
@@ -1740,31 +1713,31 @@ class Description:
         """`BODY` as it goes on the wire: no extension data."""
     @property
     def sent_at(self) -> float | None:
-        """The moment of `Date`, seconds since the epoch, UTC; `None` when absent or unreadable."""
+        """The moment of `Date`, seconds since the epoch, UTC; `None` if absent or unreadable."""
     @property
     def message_id(self) -> str | None:
         """`Message-ID` without angle brackets."""
     @property
     def references(self) -> list[str]:
-        """The ids of `References`, oldest first; if none, the first of `In-Reply-To` (RFC 5256 §3)."""
+        """The ids of `References`, oldest first; if there are none, the first of `In-Reply-To` (RFC 5256 §3)."""
     @property
     def in_reply_to(self) -> list[str]:
         """The message ids of `In-Reply-To`."""
 
 @final
 class Indexed:
-    """What is stored of a message for searching, previews and threads, in `content_index`."""
+    """What is stored about a message for searching, previews and threads, in `content_index`."""
 
     @property
     def text(self) -> bytes:
-        """Its searchable text, compressed, for `search_batch`. Not worth compressing again: give the column
+        """Its searchable text, compressed, for `search_batch`. It is not worth compressing again: give the column
         `STORAGE EXTERNAL`."""
     @property
     def signature(self) -> bytes:
         """A filter over the text for `may_contain_batch`: 64 octets to 16 KiB, an eighth of the text."""
     @property
     def head(self) -> bytes:
-        """Sort keys, thread identifiers and the fields most searched for, for `MailboxIndex.load_heads`."""
+        """Sort keys, thread identifiers and the fields most often searched, for `MailboxIndex.load_heads`."""
     @property
     def preview(self) -> str:
         """The first 200 characters of the text as written, blanks collapsed (RFC 8970)."""
@@ -1779,32 +1752,32 @@ class Indexed:
         """As in `Description`."""
     @property
     def base_subject(self) -> str:
-        """The subject without the marks of replies and forwards (RFC 5256 §2.1), its case kept."""
+        """The subject without the marks of replies and forwards (RFC 5256 §2.1), in its original case."""
 
 def describe(data: bytes) -> Description:
     """Describe a message."""
 
 def body_section(data: bytes, spec: str) -> bytes | None:
-    """Return the octets of `BODY[spec]` (RFC 3501 §6.4.5), or `None` when the message has no such part.
+    """Return the octets of `BODY[spec]` (RFC 3501 §6.4.5), or `None` if the message has no such part.
 
     Raises:
         ValueError: `spec` is not a section.
     """
 
 def search_text(data: bytes) -> tuple[str, str]:
-    """Return what a search looks at: header fields, one a line as `name: value`, and the text of all parts.
+    """Return what a search looks at: header fields, one per line as `name: value`, and the text of all parts.
 
-    Both are decoded (RFC 2047, transfer encoding, charset, HTML tags) and without case.
+    Both are decoded (RFC 2047, transfer encoding, charset, HTML tags) and case-folded.
     """
 
 def index_message(data: bytes) -> Indexed:
-    """Return what is stored of a message for searching."""
+    """Return what is stored about a message for searching."""
 
 def index_batch(paths: Sequence[str]) -> list[Indexed | None]:
     """Index files, without the GIL; `None` for one that cannot be read."""
 
 def search_batch(blobs: Sequence[bytes], needle: str, where: str = "text") -> list[bool]:
-    """Tell which texts have the needle (RFC 3501 §6.4.4), without the GIL. A blob that is none has nothing.
+    """Tell which texts contain the needle (RFC 3501 §6.4.4), without the GIL. An invalid blob contains nothing.
 
     Args:
         blobs: `Indexed.text` of messages
@@ -1813,44 +1786,43 @@ def search_batch(blobs: Sequence[bytes], needle: str, where: str = "text") -> li
             there the empty needle asks whether the field exists
 
     Raises:
-        ValueError: `where` is nothing of these.
+        ValueError: `where` is none of these.
     """
 
 def search_files(paths: Sequence[str], needle: str, where: str = "text") -> list[bool | None]:
-    """Do as `search_batch` with messages that have no text stored; `None` for a file that cannot be read.
+    """Like `search_batch`, for messages without stored text; `None` for a file that cannot be read.
 
     Raises:
         ValueError: as `search_batch`.
     """
 
 def may_contain_batch(signatures: Sequence[bytes], needle: str) -> list[bool]:
-    """Tell for each signature whether a text with it may have the needle, in any scope; never wrongly no."""
+    """Tell for each signature whether a text with it may contain the needle, in any scope; no false negatives."""
 
 def base_subject(subject: str) -> tuple[str, bool]:
     """Return the base subject (RFC 5256 §2.1) and whether the subject was marked as a reply or a forward."""
 
 def collation_key(text: str) -> bytes:
-    """Return octets in whose order texts stand, whatever their case (`i;unicode-casemap`, RFC 5051)."""
+    """Return octets that order texts without regard to case (`i;unicode-casemap`, RFC 5051)."""
 
 def decode_header(value: bytes) -> str:
     """Return a header field's body as text on one line: unfolded, encoded-words decoded (RFC 2047)."""
 
 # maildir: message files that are on the disk when the call returns (rust/esp-maildir)
 #
-# Folders and paths are below the store's root, in `/` form. Every call lets the GIL go while it touches
-# files.
+# Folders and paths are below the store's root, in `/` form. Every call releases the GIL while it touches files.
 
 @final
 class Store:
-    """All Maildirs below one root; any number of processes may have one. Threads start when first used."""
+    """All Maildirs below one root; any number of processes may open it. Threads start when first used."""
 
     def __new__(
         cls, root: str | os.PathLike[str], threads: int, sync: bool, host: str, *, journal: bool = False
     ) -> Self:
         """Open `root`, which must exist. `host` becomes a part of file names.
 
-        With `journal`, for a process that delivers all the time, messages of up to 32 KiB are made durable by a journal
-        below the root first, and their files synced together some seconds later; `close` it in the end.
+        `journal` is for a process that delivers all the time: a journal below the root makes messages of up to 32 KiB
+        durable first, and their files are synced together some seconds later; `close` the store in the end.
 
         Raises:
             OSError: it cannot be opened.
@@ -1858,43 +1830,43 @@ class Store:
 
     @property
     def poisoned(self) -> bool:
-        """Whether a sync has failed; nothing is accepted then until the process is started anew.
+        """Whether a sync has failed; then nothing is accepted until the process is started again.
 
-        A failed sync is never tried again, for the kernel may report success then although pages were lost.
+        A failed sync is never tried again, for the kernel may then report success although pages were lost.
         """
 
     @property
     def journal_failure(self) -> Failure | None:
-        """Why there is no journal although one is wanted: each delivery is synced then."""
+        """Why there is no journal although one is wanted; each delivery is then synced by itself."""
 
     def close(self) -> None:
-        """Sync what stands in the journal only, and remove it. May block; deliveries are synced at once from now on."""
+        """Sync what is only in the journal, and remove it. May block; from now on deliveries are synced at once."""
 
     def left_journals(self) -> LeftJournals:
-        """Take the journals of processes that were killed, or lost their machine's power. Waits while another process
-        has them; they are let go with the object.
+        """Take the journals of processes that were killed or lost power. Waits while another process has them; they are
+        released with the object.
 
         Raises:
-            OSError: they cannot be looked for.
+            OSError: the journals cannot be searched for.
         """
 
     def spool(self) -> Spool:
-        """Return a place for a large body to stream to, on the same file system.
+        """Return a file for a large body to be written to, on the same file system.
 
         Raises:
-            OSError: no room.
+            OSError: there is no room.
         """
 
     def make_folder(self, folder: str) -> None:
-        """Make a Maildir with all above it, durably; one that exists is no error.
+        """Make a Maildir with all folders above it, durably; an existing one is no error.
 
         Raises:
-            OSError: no room, no right.
+            OSError: no room or no permission.
             ValueError: the path would leave the root.
         """
 
     def begin(self, items: Sequence[DeliverItem]) -> Delivering | None:
-        """Do as `deliver`, in a thread, for messages that the journal takes; `None` when these are not such, and
+        """Like `deliver`, but in a thread, for messages that the journal takes; `None` if these are not such, and
         nothing was done. Parses up to 1 MiB."""
 
     def deliver(self, items: Sequence[DeliverItem]) -> list[Stored | Failure]:
@@ -1909,16 +1881,16 @@ class Store:
     def link(
         self, sources: Sequence[str], folder: str, bases: Sequence[str], letters: Sequence[str | None]
     ) -> list[bool]:
-        """Link message files (paths) into one more folder under these base names (`names`), durably.
+        """Link message files (paths) into another folder under these base names (`names`), durably.
 
-        Returns for each whether its source is there; one whose letters changed is found. All or none.
+        Returns for each whether its source exists; a source whose letters changed is found. All or none.
 
         Raises:
-            OSError: no room, no right, or the store is poisoned.
+            OSError: no room or no permission, or the store is poisoned.
         """
 
     def scan(self, folder: str) -> list[Entry]:
-        """Return every message file of a Maildir, leftovers in `tmp` too.
+        """Return every message file of a Maildir, including leftovers in `tmp`.
 
         Raises:
             FileNotFoundError: there is no such folder.
@@ -1929,47 +1901,47 @@ class Store:
     ) -> bytes:
         """Return `length` octets of a message, fewer at its end; without `length`, all from `offset`.
 
-        `letters` is where it was last known to be (`None`: in `new`); when it is not there, it is looked for.
+        `letters` are those last known (`None`: in `new`); if the file is not there, it is looked for.
 
         Raises:
-            FileNotFoundError: it is gone.
+            FileNotFoundError: the message is gone.
         """
 
     def rename(
         self, folder: str, renames: Sequence[tuple[str, str | None, str | None]]
     ) -> list[Failure | None]:
-        """Give files new letters: (base, letters as known, letters wanted); `None` is `new`. Not synced.
+        """Give files new letters: (base, known letters, wanted letters); `None` means `new`. Not synced.
 
         Raises:
             FileNotFoundError: there is no such folder.
         """
 
     def unlink(self, paths: Sequence[str]) -> list[Failure]:
-        """Remove files, whatever their letters are by now; return what failed. Gone is no failure."""
+        """Remove files, whatever their letters are by now; return the failures. A missing file is no failure."""
 
 @final
 class LeftJournals:
-    """Journals that nobody writes to any more."""
+    """Journals that no process writes to any more."""
 
     @property
     def count(self) -> int:
-        """How many."""
+        """How many there are."""
 
     def missing(self, number: int) -> list[KeptMessage]:
-        """Return the messages of one of them, from 0, that are not whole in all their folders. May block.
+        """Return the messages of journal `number`, from 0, that are not complete in all their folders. May block.
 
-        Files that are torn are removed. Whether a message should be there is the caller's to know; whether it can be,
-        `restore` tells.
+        Torn files are removed. The caller has to know whether a message should exist; `restore` shows whether it
+        can.
 
         Raises:
             OSError: the journal cannot be read.
         """
 
     def restore(self, message: KeptMessage, paths: Sequence[str]) -> None:
-        """Write a message again, under each of these names of the same base. Not durable before `forget`.
+        """Write a message again, under each of these names of the same base. It is not durable before `forget`.
 
         Raises:
-            OSError: no room, no right, or a name is taken.
+            OSError: no room or no permission, or a name is taken.
             ValueError: the names are not of one message.
         """
 
@@ -1977,20 +1949,20 @@ class LeftJournals:
         """Make everything durable, and remove the journals.
 
         Raises:
-            OSError: something could not be written; they stay.
+            OSError: something could not be written; the journals stay.
         """
 
 @final
 class KeptMessage:
-    """A message that a journal has."""
+    """A message in a journal."""
 
     @property
     def paths(self) -> list[str]:
-        """Names below the root under which it was delivered, and is not there."""
+        """Paths below the root at which it was delivered but is missing."""
 
 @final
 class Spool:
-    """A large body on its way in: a file without a name, so nothing is left of one that is dropped."""
+    """A large body being received: a file without a name, so one that is dropped leaves nothing behind."""
 
     @property
     def size(self) -> int:
@@ -2005,7 +1977,7 @@ class Spool:
         """
 
     def close(self) -> None:
-        """Give the room back now."""
+        """Free the room now."""
 
 @final
 class DeliverItem:
@@ -2019,13 +1991,13 @@ class DeliverItem:
         flags_letters: Sequence[str | None],
         mtime_ns: int,
     ) -> Self:
-        """Take what is needed, the spool for good.
+        """Take what is needed; the spool is used up.
 
-        `flags_letters` are the letters after `:2,` in each folder; `None` puts it into `new`. `mtime_ns`
-        is the internal date. A spool with an empty prefix needs no copy.
+        `flags_letters` are the letters after `:2,` in each folder; `None` puts the file into `new`. `mtime_ns` is the
+        internal date. A spool with an empty prefix needs no copy.
 
         Raises:
-            ValueError: no folder, not as many letters as folders, or a spool that was used.
+            ValueError: no folder, not as many letters as folders, or a spool that was used before.
         """
 
 @final
@@ -2037,10 +2009,10 @@ class Stored:
         """File name without `:2,…`, the same in every folder."""
     @property
     def description(self) -> Description:
-        """What its octets say."""
+        """What was found out about its octets."""
     @property
     def size(self) -> int:
-        """Octets, the prefix included."""
+        """Octets, including the prefix."""
     @property
     def paths(self) -> list[str]:
         """One path for each folder, in order."""
@@ -2051,35 +2023,35 @@ class Delivering:
 
     @property
     def stored(self) -> list[Stored]:
-        """What they are when they are there, in order."""
+        """The messages as they will be when they are there, in order."""
     def finish(self, line: Line, success: bytes, failure: bytes) -> bytes | None:
         """Have one or the other sent as soon as it is known whether all files are durable, by the thread that knows it.
 
-        When it is known already, nothing is sent, and what would be is returned. Of several calls before that the last
-        one counts. A line that does not take it all is shut.
+        If it is known already, nothing is sent, and the octets to send are returned. Of several calls before that, only
+        the last one counts. A line that does not take all the octets is shut.
         """
     def failures(self) -> list[Failure | None]:
-        """Return why a message is not there, or `None`, for each in order. Blocks until nothing is under way any more;
-        what `finish` sends is sent after that."""
+        """Return for each message, in order, why it is not there, or `None`. Blocks until nothing is under way any
+        more; what `finish` sends is sent after that."""
 
 @final
 class Line:
-    """A connection's socket for threads that do not wait for the GIL."""
+    """A connection's socket, for threads that do not wait for the GIL."""
 
     def __new__(cls, descriptor: int) -> Self:
-        """Have a descriptor of our own for the socket of this one.
+        """Duplicate the descriptor of a socket.
 
         Raises:
-            OSError: it is none, or there are too many.
+            OSError: it is not a descriptor, or there are too many.
         """
     def send(self, octets: bytes) -> int:
-        """Send what there is room for, and return how much that was; never blocks.
+        """Send as much as there is room for, and return how much that was; never blocks.
 
         Raises:
             OSError: the connection is lost.
         """
     def shut(self) -> None:
-        """End the connection, also for whoever else has it."""
+        """End the connection, for all holders of its descriptors."""
 
 @final
 class Failure:
@@ -2090,13 +2062,13 @@ class Failure:
         """`full`: no room, see `errno` for disk or quota; `poisoned`: see `Store.poisoned`."""
     @property
     def operation(self) -> str:
-        """What was tried."""
+        """The operation that was tried."""
     @property
     def path(self) -> str:
-        """On what."""
+        """The path of that operation."""
     @property
     def errno(self) -> int:
-        """The system's number; 0 when it was not the system."""
+        """The system's error number; 0 if the error is not the system's."""
 
 @final
 class Entry:
@@ -2104,13 +2076,13 @@ class Entry:
 
     @property
     def part(self) -> Literal["tmp", "new", "cur"]:
-        """Where in the Maildir."""
+        """The folder within the Maildir."""
     @property
     def base(self) -> str:
         """Name without `:2,…`."""
     @property
     def letters(self) -> str | None:
-        """Letters after `:2,`; `None` without."""
+        """Letters after `:2,`; `None` if there are none."""
     @property
     def size(self) -> int:
         """Octets."""
@@ -2119,14 +2091,14 @@ class Entry:
         """The internal date, in nanoseconds."""
     @property
     def ctime_ns(self) -> int:
-        """When a link was last made or taken away, in nanoseconds."""
+        """When a link was last made or removed, in nanoseconds."""
     @property
     def inode(self) -> int:
         """Equal for links to the same octets."""
 
 def sync_file_system(path: str | os.PathLike[str]) -> None:
-    """Make all that was written to the file system of `path` durable, whoever wrote it.
+    """Make everything that was written to the file system of `path` durable, whichever process wrote it.
 
     Raises:
-        OSError: it cannot be opened; from Linux 5.8 on, also when something could not be written.
+        OSError: it cannot be opened; from Linux 5.8 on, also if something could not be written.
     """
