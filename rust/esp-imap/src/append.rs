@@ -1,4 +1,4 @@
-//! What APPEND and REPLACE say before, between and behind the literals of their messages.
+//! What APPEND and REPLACE say before, between and after the literals of their messages.
 //!
 //! ```text
 //! append         = "APPEND" SP mailbox 1*append-message                  ; RFC 3502
@@ -19,7 +19,7 @@ use crate::set::SequenceSet;
 /// Which part of which message comes next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppendHead {
-    /// Of the command.
+    /// The tag of the command.
     pub tag: String,
     /// `APPEND` or `REPLACE`.
     pub name: &'static str,
@@ -29,11 +29,11 @@ pub struct AppendHead {
     pub replaces: Option<SequenceSet>,
     /// Unicode.
     pub mailbox: String,
-    /// Of the message, counted from 0 (RFC 3502).
+    /// The number of the message, counted from 0 (RFC 3502).
     pub position: usize,
-    /// Of the part within CATENATE, counted from 0; `None` when the literal is the whole message.
+    /// The number of the part in CATENATE, counted from 0; `None` if the literal is the whole message.
     pub part: Option<usize>,
-    /// Flags the message shall have.
+    /// Flags that the message is to have.
     pub flags: FlagList,
     /// Microseconds since the epoch.
     pub internal_date: Option<i64>,
@@ -44,9 +44,9 @@ pub struct AppendHead {
 enum Place {
     /// Before `append-message`.
     Message,
-    /// In the parentheses of CATENATE; behind a part or not, and whether `UTF8 (` is open there.
+    /// In the parentheses of CATENATE: whether a part was read just before, and whether `UTF8 (` is open.
     Parts { behind: bool, wrapped: bool },
-    /// Behind the data of a message; whether `UTF8 (` is open.
+    /// After the data of a message; whether `UTF8 (` is open.
     Behind { wrapped: bool },
 }
 
@@ -57,28 +57,28 @@ pub(crate) struct Append {
     place: Place,
 }
 
-/// What ends the octets read.
+/// What comes at the end of the octets read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
     /// The literal announced is a message, or a part of one.
     Literal { wrapped: bool },
-    /// The literal announced is a URL, in a part that begins at this octet: more of the command is needed.
+    /// The literal announced is a URL, in a part that begins at `at`: more of the command is needed.
     InLine { at: usize },
-    /// The command.
+    /// The end of the command.
     End,
 }
 
-/// What a line, up to its end or to the literal announced at its end, has brought.
+/// The result of reading a line up to its end, or to the literal announced at its end.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    /// To read on with, from the end or from where `InLine` says.
+    /// The state to read on with, from the end or from where `InLine` says.
     pub(crate) append: Append,
     /// URL parts, each with its place.
     pub(crate) urls: Vec<(AppendHead, String)>,
     pub(crate) next: Next,
 }
 
-/// Read on, or from the beginning of a command where `append` is none. `None`: it is another command.
+/// Read on, or from the beginning of a command if there is no `append`. `None`: it is another command.
 pub(crate) fn read(
     octets: &[u8],
     append: Option<Append>,
@@ -96,7 +96,7 @@ pub(crate) fn read(
             tag = Some(append.head.tag.clone());
             go_on(&mut cursor, append, literal)
         }
-        Ok(None) => return None, // the mailbox name is a literal, read with the command
+        Ok(None) => return None, // the mailbox name is a literal, which is read with the command
         Err(error) => Err(error),
     };
     Some(result.map_err(|error| Refusal {
@@ -106,7 +106,7 @@ pub(crate) fn read(
     }))
 }
 
-/// Up to and with the mailbox name. `None`: another command; `Ok(None)`: the name is the literal announced.
+/// Read up to and including the mailbox name. `None`: another command; `Ok(None)`: the name is the announced literal.
 fn begin(
     cursor: &mut Cursor<'_>,
     utf8: bool,
@@ -240,7 +240,7 @@ fn go_on(
                 if wrapped {
                     cursor.expect(b')')?;
                 }
-                // RFC 8508 §4.7: exactly one message takes the place of one.
+                // RFC 8508 §4.7: exactly one message replaces one.
                 let more = head.name == "APPEND" && cursor.peek() == Some(b' ');
                 if more {
                     head.position += 1;
@@ -258,7 +258,7 @@ fn go_on(
     Ok(Reading { append, urls, next })
 }
 
-/// `"UTF8" SP "("`, where it stands.
+/// `"UTF8" SP "("`, if it is next.
 fn open_utf8(cursor: &mut Cursor<'_>) -> Result<bool, SyntaxError> {
     let opened = cursor.take_word("UTF8");
     if opened {

@@ -1,4 +1,4 @@
-//! What is kept of messages by content id, for all mailboxes of a process and within a bound.
+//! What is cached about messages by content id, for all mailboxes of a process and within a bound.
 
 use crate::copy::{CopyError, CopyReader};
 use esp_mime::SearchText;
@@ -15,13 +15,13 @@ pub const SIGNATURE_COLUMNS: &str = "content_id, signature";
 /// Columns that `TextCache::load_texts` reads.
 pub const TEXT_COLUMNS: &str = "content_id, text";
 
-/// Octets that are forgotten together.
+/// Octets that are dropped together.
 const SEGMENT: usize = 1 << 20;
 
 /// `(account, content)`
 pub(crate) type ContentKey = (i64, i64);
 
-/// Keys are numbers that our own database gave out, so that nobody can choose colliding ones.
+/// Keys are numbers that our own database assigned, so that nobody can choose colliding ones.
 #[derive(Default)]
 pub(crate) struct KeyHasher(u64);
 
@@ -64,7 +64,7 @@ struct Segment {
     used: bool,
 }
 
-/// An arena of entries of `PARTS` octet strings each; forgets the segments least recently used.
+/// An arena of entries of `PARTS` octet strings each; drops the segments used least recently.
 pub(crate) struct Arena<const PARTS: usize> {
     entries: HashMap<ContentKey, Entry<PARTS>, BuildHasherDefault<KeyHasher>>,
     segments: HashMap<u32, Segment>,
@@ -173,10 +173,10 @@ pub struct ContentCache {
     indexed: Mutex<Arena<2>>,
 }
 
-/// What is known of texts: signatures, which rule most messages out, and the texts of those that were looked at.
+/// What is known about texts: signatures, which rule most messages out, and texts that were searched.
 pub struct TextCache {
     signatures: Mutex<Arena<1>>,
-    /// Decoded, as that takes most of the time of a search.
+    /// Decoded, since decoding takes most of the time of a search.
     texts: Mutex<Arena<1>>,
 }
 
@@ -185,7 +185,7 @@ fn lock<const PARTS: usize>(arena: &Mutex<Arena<PARTS>>) -> MutexGuard<'_, Arena
 }
 
 impl ContentCache {
-    /// A cache that keeps at most about this many octets.
+    /// A cache that keeps about `max_octets` at most.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
@@ -209,10 +209,10 @@ impl ContentCache {
         self.lock().octets + self.indexed().octets
     }
 
-    /// Take a whole COPY stream of `INDEXED_COLUMNS`.
+    /// Take a complete COPY stream of `INDEXED_COLUMNS`.
     ///
     /// # Errors
-    /// `CopyError` when it is none.
+    /// `CopyError` when it is not such a stream.
     pub fn load_indexed(&self, account: i64, octets: &[u8]) -> Result<(), CopyError> {
         let mut arena = self.indexed();
         CopyReader::whole(octets, 3, |mut fields| {
@@ -223,10 +223,10 @@ impl ContentCache {
         })
     }
 
-    /// Take a whole COPY stream of `CONTENT_COLUMNS`.
+    /// Take a complete COPY stream of `CONTENT_COLUMNS`.
     ///
     /// # Errors
-    /// `CopyError` when it is none.
+    /// `CopyError` when it is not such a stream.
     pub fn load(&self, account: i64, octets: &[u8]) -> Result<(), CopyError> {
         let mut arena = self.lock();
         CopyReader::whole(octets, 4, |mut fields| {
@@ -239,8 +239,8 @@ impl ContentCache {
 }
 
 impl TextCache {
-    /// A cache that keeps at most about this many octets, a third of them signatures: an eighth of a text each, they are
-    /// worth the more the larger a mailbox is.
+    /// A cache that keeps about `max_octets` at most, a third of them signatures: each takes an eighth of its text, and
+    /// the larger a mailbox is, the more they are worth.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
@@ -263,10 +263,10 @@ impl TextCache {
         self.signatures().octets + self.texts().octets
     }
 
-    /// Take a whole COPY stream of `SIGNATURE_COLUMNS`.
+    /// Take a complete COPY stream of `SIGNATURE_COLUMNS`.
     ///
     /// # Errors
-    /// `CopyError` when it is none.
+    /// `CopyError` when it is not such a stream.
     pub fn load_signatures(&self, account: i64, octets: &[u8]) -> Result<(), CopyError> {
         let mut arena = self.signatures();
         CopyReader::whole(octets, 2, |mut fields| {
@@ -276,15 +276,15 @@ impl TextCache {
         })
     }
 
-    /// Take a whole COPY stream of `TEXT_COLUMNS`.
+    /// Take a complete COPY stream of `TEXT_COLUMNS`.
     ///
     /// # Errors
-    /// `CopyError` when it is none.
+    /// `CopyError` when it is not such a stream.
     pub fn load_texts(&self, account: i64, octets: &[u8]) -> Result<(), CopyError> {
         let mut text = SearchText::default();
         CopyReader::whole(octets, 2, |mut fields| {
             let content = fields.i64()?;
-            // A text that cannot be read is left out, and the message's file looked at instead.
+            // A text that cannot be read is left out; the message's file is read instead.
             if text.unpack(fields.required()?) {
                 self.keep((account, content), &text);
             }
@@ -310,13 +310,13 @@ impl TextCache {
 }
 
 impl<const PARTS: usize> Arena<PARTS> {
-    /// Drop the contents of which something is kept.
+    /// Remove from `contents` those that are cached.
     pub(crate) fn retain_missing(&self, account: i64, contents: &mut Vec<i64>) {
         contents.retain(|content| !self.contains((account, *content)));
     }
 }
 
-/// Make `text` what `TextCache::keep` was given.
+/// Make `text` what was given to `TextCache::keep`.
 pub(crate) fn read_text(octets: &[u8], text: &mut SearchText) -> Option<()> {
     let (headers, rest) = octets.split_first_chunk()?;
     let (body, all) = rest.split_first_chunk()?;

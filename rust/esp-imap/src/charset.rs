@@ -1,4 +1,4 @@
-//! Charsets of searches (RFC 3501 §6.4.4): the strings of a program are in them, its words are US-ASCII.
+//! Charsets of searches (RFC 3501 §6.4.4): a program's strings are in the charset, its keywords are US-ASCII.
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use std::borrow::Cow;
@@ -6,15 +6,15 @@ use std::borrow::Cow;
 /// A charset that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Charset {
-    /// All that the WHATWG knows.
+    /// Any charset of the WHATWG's Encoding Standard.
     Known(&'static Encoding),
-    /// UTF-16 as its octet order mark says, big-endian without one (RFC 2781 §4.3).
+    /// UTF-16 with the octet order that its mark says, big-endian without a mark (RFC 2781 §4.3).
     Utf16,
     /// UTF-7 (RFC 2152)
     Utf7,
 }
 
-/// `NO [BADCHARSET (…)]`: those of which somebody may still think.
+/// `NO [BADCHARSET (…)]`, naming charsets that may still be in use.
 pub(crate) const BADCHARSET: &str = "[BADCHARSET (US-ASCII UTF-8 UTF-7 UTF-16 UTF-16BE UTF-16LE ISO-8859-1 ISO-8859-2 \
     ISO-8859-3 ISO-8859-4 ISO-8859-5 ISO-8859-6 ISO-8859-7 ISO-8859-8 ISO-8859-9 ISO-8859-10 ISO-8859-13 ISO-8859-14 \
     ISO-8859-15 ISO-8859-16 WINDOWS-874 WINDOWS-1250 WINDOWS-1251 WINDOWS-1252 WINDOWS-1253 WINDOWS-1254 WINDOWS-1255 \
@@ -24,8 +24,8 @@ pub(crate) const BADCHARSET: &str = "[BADCHARSET (US-ASCII UTF-8 UTF-7 UTF-16 UT
 impl Charset {
     pub(crate) const UTF_8: Self = Self::Known(UTF_8);
 
-    /// A charset by its name. US-ASCII is read as UTF-8, of which it is a part (the WHATWG reads windows-1252): c-client,
-    /// PHP's imap_sort and Roundcube 1.6 write US-ASCII where they were told no charset, whatever the octets are.
+    /// A charset by its name. US-ASCII is read as UTF-8, which includes it (the WHATWG reads windows-1252): c-client,
+    /// PHP's `imap_sort` and Roundcube 1.6 name US-ASCII if they were told no charset, whatever the octets are.
     pub(crate) fn named(name: &str) -> Option<Self> {
         let is = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
         if is(&["UTF-16", "csUTF16", "ISO-10646-UCS-2", "UCS-2"]) {
@@ -40,7 +40,7 @@ impl Charset {
         Encoding::for_label_no_replacement(name.as_bytes()).map(Self::Known)
     }
 
-    /// Text in this charset; `None` when it is not.
+    /// Decode text in this charset; `None` if it is not.
     pub(crate) fn decode<'a>(&self, octets: &'a [u8]) -> Option<Cow<'a, str>> {
         let (encoding, octets) = match self {
             Self::Utf7 => return Some(esp_mime::decode_text(b"utf-7", octets)),

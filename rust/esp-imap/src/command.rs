@@ -1,7 +1,7 @@
-//! One whole command to a typed value (RFC 3501 §9, `command`).
+//! One complete command to a typed value (RFC 3501 §9, `command`).
 //!
-//! In: its octets, CRLF taken off and literals in line. Out: a [`Command`], or the [`Refusal`] that answers it. Here is
-//! which name has which arguments; how these are read is in `mailboxes`, `list` and `messages`. APPEND and REPLACE come
+//! In: its octets, without CRLF and with literals in line. Out: a [`Command`], or the [`Refusal`] that answers it. This
+//! module knows which name has which arguments; `mailboxes`, `list` and `messages` read them. APPEND and REPLACE come
 //! in pieces (`append`), and never here.
 
 mod annotations;
@@ -35,14 +35,14 @@ pub struct Command {
     pub arguments: Arguments,
 }
 
-/// Why a command cannot be done: what follows the tag of its answer.
+/// Why a command cannot be executed: what follows the tag of its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// If it could be read.
+    /// The tag, if it could be read.
     pub tag: Option<String>,
     /// `BAD …` or `NO […] …`.
     pub response: String,
-    /// Whether a search is refused with NO whose result was to be saved: then `$` is empty (RFC 5182 §2.1).
+    /// Whether this is a search, refused with NO, whose result was to be saved: `$` is then empty (RFC 5182 §2.1).
     pub unsaved: bool,
 }
 
@@ -78,14 +78,14 @@ pub(crate) fn tag(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
     }
 }
 
-/// The tag of a command that is not (or cannot be) read any further.
+/// The tag of a command that cannot, or need not, be read any further.
 pub(crate) fn tag_of(octets: &[u8]) -> Option<String> {
     let mut cursor = Cursor::new(octets);
     let tag = tag(&mut cursor).ok()?;
     cursor.take_octet(b' ').then_some(tag)
 }
 
-/// Whether this is a SETMETADATA, and what comes next is the value of an annotation.
+/// Whether this is a SETMETADATA and the value of an annotation comes next.
 pub(crate) fn awaits_annotation(octets: &[u8], utf8: bool) -> bool {
     let mut cursor = Cursor::of_session(octets, utf8);
     let begins = tag(&mut cursor).is_ok()
@@ -100,10 +100,10 @@ pub(crate) fn awaits_annotation(octets: &[u8], utf8: bool) -> bool {
     begins && reader.set_metadata_up_to_value().is_ok()
 }
 
-/// Read one command, its CRLF taken off, its literals in line.
+/// Read one command, without its CRLF and with its literals in line.
 ///
 /// # Errors
-/// What to answer when it is none.
+/// The answer, when it is not a valid command.
 pub fn parse(octets: &[u8], utf8: bool) -> Result<Command, Refusal> {
     let mut cursor = Cursor::of_session(octets, utf8);
     let tag = tag(&mut cursor)
@@ -167,7 +167,7 @@ impl Reader<'_, '_> {
         if let Some(name) = PLAIN.iter().find(|name| **name == word)
             && !uid
         {
-            // Some clients leave a space behind; it means nothing.
+            // Some clients leave a space at the end; it means nothing.
             self.cursor.take_octet(b' ');
             self.cursor.end()?;
             return Ok((name, false, Arguments::None));
@@ -232,7 +232,7 @@ impl Reader<'_, '_> {
                 })?,
             ),
             ("APPEND", false) | ("REPLACE", _) => {
-                // Their literals are taken before the command comes here; without one it is incomplete.
+                // Their literals are taken before the command comes here; a command without one is incomplete.
                 return Err(self.cursor.error("a message literal").into());
             }
             _ => return Err(Fault::Bad(format!("Unknown command {word}"))),

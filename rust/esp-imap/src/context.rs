@@ -9,21 +9,21 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::sync::Arc;
 
-/// What the client was told that the result is.
+/// The result as the client was told it.
 pub struct Context {
     view: Arc<View>,
     tag: String,
     uid: bool,
-    /// Whether places in the result are told, those of SORT.
+    /// Whether the client is told places in the result: those of SORT.
     placed: bool,
-    /// In their order.
+    /// In the order of the result.
     uids: Vec<u32>,
 }
 
-/// Places from 0, and what stands there.
+/// A place from 0, and the UIDs that stand there.
 type Run = (usize, Vec<u32>);
 
-/// Numbers that stand together in a list, with the place of the first.
+/// Runs of neighbouring numbers of a list that are wanted, each with the place of its first.
 fn runs(list: &[u32], wanted: impl Fn(u32) -> bool) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     let mut open = false;
@@ -39,11 +39,11 @@ fn runs(list: &[u32], wanted: impl Fn(u32) -> bool) -> Vec<Run> {
     runs
 }
 
-/// What is in both lists and need not be moved: as much as stands in the same order. Only scores of FUZZY let others
-/// change places, as new messages let words weigh more or less.
+/// Numbers in both lists that need not be moved: as many as stand in the same order. Others change places only because
+/// of FUZZY's scores: new messages let words weigh more or less.
 fn in_place(before: &[u32], after: &[u32]) -> HashSet<u32> {
     let places: HashMap<u32, usize> = after.iter().copied().zip(0..).collect();
-    // The longest rising subsequence: of each length the one with the least last place, and what comes before each.
+    // The longest rising subsequence: for each length the one with the least last place, and what comes before each.
     let mut ends: Vec<(usize, u32)> = Vec::new();
     let mut previous: HashMap<u32, u32> = HashMap::new();
     for uid in before {
@@ -81,13 +81,13 @@ impl Context {
         }
     }
 
-    /// Of the command that began it.
+    /// The tag of the command that began it.
     #[must_use]
     pub fn tag(&self) -> &str {
         &self.tag
     }
 
-    /// Tell which results go with the messages that are expunged; to be written before it is told that they are.
+    /// Report the results that leave with expunged messages; write it before the client is told of the expunges.
     pub fn without_expunged(&mut self) -> Vec<u8> {
         let (known, gone) = self.view.expunged();
         let gone: HashSet<u32> = gone.into_iter().collect();
@@ -99,9 +99,9 @@ impl Context {
         self.change_to(kept, &known)
     }
 
-    /// Tell how the result has changed, by the same search done again.
+    /// Report how the result has changed; `search` is the same search, repeated.
     pub fn update(&mut self, search: &Search) -> Vec<u8> {
-        // What was told meanwhile decides which messages there are.
+        // What the client was told meanwhile decides which messages there are.
         let (known, _) = self.view.expunged();
         let mut uids = search.uids();
         if !Arc::ptr_eq(&known, &search.uids) {
@@ -113,7 +113,7 @@ impl Context {
     fn change_to(&mut self, uids: Vec<u32>, known: &UidList) -> Vec<u8> {
         let kept = in_place(&self.uids, &uids);
         let mut removed = runs(&self.uids, |uid| !kept.contains(&uid));
-        // From the end, so that each place is right when it is looked at.
+        // From the end, so that each place is still right when it is reported.
         removed.reverse();
         let added = runs(&uids, |uid| !kept.contains(&uid));
         self.uids = uids;
@@ -162,7 +162,7 @@ impl Context {
                 };
                 run.into_iter().filter_map(number).collect()
             };
-            // Zero is anywhere: the order of SEARCH is that of the mailbox.
+            // Zero means anywhere: the order of SEARCH is that of the mailbox.
             let _ = write!(out, "{} {}", place.wrapping_add(1), encode_set(&numbers));
         }
         out.push(b')');

@@ -1,10 +1,10 @@
 //! PostgreSQL's binary COPY format, read in pieces (PostgreSQL manual, COPY, "Binary Format").
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
-/// Microseconds between 1970-01-01 and 2000-01-01, from where PostgreSQL counts.
+/// Microseconds between 1970-01-01 and 2000-01-01, PostgreSQL's epoch.
 const EPOCH: i64 = 946_684_800_000_000;
 
-/// The octets are no COPY stream of the columns expected.
+/// The octets are not a COPY stream of the expected columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyError(pub &'static str);
 
@@ -36,7 +36,7 @@ fn take_i32(rest: &mut &[u8]) -> Option<i32> {
 }
 
 impl<'a> Fields<'a> {
-    /// The octets of the next field, `None` for NULL.
+    /// The octets of the next field, or `None` for NULL.
     pub(crate) fn octets(&mut self) -> Result<Option<&'a [u8]>, CopyError> {
         let length = take_i32(&mut self.rest).ok_or(CopyError("a field is cut"))?;
         match usize::try_from(length) {
@@ -71,7 +71,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Takes a stream in pieces and hands out whole rows.
+/// Takes a stream in pieces and returns complete rows.
 #[derive(Debug, Default)]
 pub(crate) struct CopyReader {
     partial: Vec<u8>,
@@ -115,7 +115,7 @@ fn step(octets: &[u8], columns: usize) -> Result<Step<'_>, CopyError> {
     ))
 }
 
-/// How many octets the header takes, `None` when more are needed.
+/// How many octets the header takes, or `None` when more are needed.
 fn header(octets: &[u8]) -> Result<Option<usize>, CopyError> {
     let known = octets.len().min(SIGNATURE.len());
     if octets.get(..known) != SIGNATURE.get(..known) {
@@ -130,7 +130,7 @@ fn header(octets: &[u8]) -> Result<Option<usize>, CopyError> {
 }
 
 impl CopyReader {
-    /// Take a piece, and call `row` for each row that is complete.
+    /// Take a piece, and call `row` for each complete row.
     pub(crate) fn feed(
         &mut self,
         octets: &[u8],
@@ -169,12 +169,12 @@ impl CopyReader {
         Ok(())
     }
 
-    /// Whether a stream has been begun and not ended.
+    /// Whether a stream has begun but not ended.
     pub(crate) fn incomplete(&self) -> bool {
         self.open || !self.partial.is_empty()
     }
 
-    /// Read a whole stream.
+    /// Read a complete stream.
     pub(crate) fn whole(
         octets: &[u8],
         columns: usize,

@@ -1,4 +1,4 @@
-//! The terminals of the grammar (RFC 3501 §9), read from the octets of one whole command.
+//! The terminals of the grammar (RFC 3501 §9), read from the octets of one complete command.
 
 use crate::date;
 use std::borrow::Cow;
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 pub struct SyntaxError {
     /// Offset in the command.
     pub offset: usize,
-    /// What the grammar wants there.
+    /// What the grammar requires there.
     pub expected: Cow<'static, str>,
 }
 
@@ -27,12 +27,12 @@ impl std::error::Error for SyntaxError {}
 
 type Read<T> = Result<T, SyntaxError>;
 
-/// A place in a command; literals are in line: `{3}` CRLF and three octets.
+/// A position in a command; literals are in line: `{3}` CRLF and three octets.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor<'a> {
     octets: &'a [u8],
     at: usize,
-    /// How deep parentheses are open; see `descend`.
+    /// How many parentheses are open; see `descend`.
     depth: u32,
     /// Whether quoted strings have to be UTF-8.
     utf8: bool,
@@ -128,7 +128,7 @@ impl<'a> Cursor<'a> {
         self.expect(b' ')
     }
 
-    /// Take `word` in any case, if it is next as a whole word.
+    /// Take `word` in any case, if it is next as a complete word.
     pub(crate) fn take_word(&mut self, word: &str) -> bool {
         let rest = self.rest();
         let hit = rest
@@ -166,7 +166,7 @@ impl<'a> Cursor<'a> {
         rest.get(..length).unwrap_or_default()
     }
 
-    /// Go one level deeper, for as long as `inner` reads.
+    /// Go one level deeper while `inner` reads.
     pub(crate) fn descend<T>(&mut self, inner: impl FnOnce(&mut Self) -> Read<T>) -> Read<T> {
         if self.depth >= MAX_DEPTH {
             return Err(self.error("less nesting"));
@@ -177,7 +177,7 @@ impl<'a> Cursor<'a> {
         value
     }
 
-    /// `"(" item *(SP item) ")"`, or `"()"` too when `empty` may be.
+    /// `"(" item *(SP item) ")"`; with `empty`, also `"()"`.
     pub(crate) fn list<T>(
         &mut self,
         empty: bool,
@@ -197,7 +197,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// `1*DIGIT` as far as it fits; the callers have their own limits.
+    /// `1*DIGIT` up to 64 bits; the callers have their own limits.
     pub(crate) fn number(&mut self) -> Read<u64> {
         let start = self.at;
         let digits = self.take_while(|octet| octet.is_ascii_digit());
@@ -233,7 +233,7 @@ impl<'a> Cursor<'a> {
         Ok(self.atom(expected)?.to_ascii_uppercase())
     }
 
-    /// `string = quoted / literal`, and literal8 where `binary` may be.
+    /// `string = quoted / literal`; with `binary`, also literal8.
     pub(crate) fn string(&mut self) -> Read<Cow<'a, [u8]>> {
         match self.peek() {
             Some(b'"') => self.quoted(),
@@ -242,7 +242,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// `quoted = DQUOTE *QUOTED-CHAR DQUOTE`; UTF-8 is let through (RFC 6855, RFC 9051).
+    /// `quoted = DQUOTE *QUOTED-CHAR DQUOTE`; UTF-8 is accepted (RFC 6855, RFC 9051).
     fn quoted(&mut self) -> Read<Cow<'a, [u8]>> {
         let start = self.at;
         let value = self.quoted_octets()?;
@@ -277,7 +277,8 @@ impl<'a> Cursor<'a> {
                     self.at += 1;
                     match self.peek() {
                         Some(octet @ (b'"' | b'\\')) => value.push(octet),
-                        // Outlook and others send one backslash in a path or password; only CR, LF and NUL can be no text.
+                        // Outlook and others send a single backslash in a path or password; only CR, LF and NUL cannot
+                        // be text.
                         Some(octet) if !matches!(octet, b'\r' | b'\n' | 0) => {
                             value.extend_from_slice(&[b'\\', octet]);
                         }

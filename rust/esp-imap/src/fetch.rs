@@ -1,7 +1,7 @@
 //! A FETCH being answered, in pieces of bounded size.
 //!
-//! A message whose items are all known is rendered from memory (`rows`), another from its file (`file`); what is written
-//! of it is the same (`response`).
+//! A message whose items are all known is rendered from memory (`rows`), any other from its file (`file`); what is
+//! written is the same (`response`).
 
 mod file;
 mod global;
@@ -27,16 +27,16 @@ use std::sync::Arc;
 pub enum Step {
     /// Write this.
     Octets(Vec<u8>),
-    /// Bring these into the `ContentCache`.
+    /// Load these into the `ContentCache`.
     Contents(Vec<i64>),
 }
 
-/// See the module.
+/// A FETCH; see the module.
 pub struct Fetch {
     view: Arc<View>,
     contents: Arc<ContentCache>,
     uids: Arc<UidList>,
-    /// Positions left, `to` excluded.
+    /// Ranges of positions still to be answered, each without `to`.
     ranges: VecDeque<(usize, usize)>,
     unseen: Vec<u32>,
     missing: Vec<u32>,
@@ -46,7 +46,7 @@ pub struct Fetch {
     renderer: Renderer,
 }
 
-/// Keep those of the positions that PARTIAL names.
+/// Keep those positions that PARTIAL names.
 fn cut(ranges: Vec<(usize, usize)>, partial: Partial) -> Vec<(usize, usize)> {
     let count = ranges.iter().map(|(from, to)| to - from).sum();
     let wanted = partial.places(count);
@@ -63,7 +63,7 @@ fn cut(ranges: Vec<(usize, usize)>, partial: Partial) -> Vec<(usize, usize)> {
 }
 
 impl Fetch {
-    /// Begin.
+    /// Begin a FETCH.
     ///
     /// # Errors
     /// `RangeError` for sequence numbers beyond EXISTS.
@@ -108,7 +108,7 @@ impl Fetch {
         Ok(fetch)
     }
 
-    /// Nobody asked for these responses, so who has enabled CONDSTORE gets MODSEQ with them (RFC 7162 §3.1).
+    /// The responses are unsolicited, so they have MODSEQ if the session has enabled CONDSTORE (RFC 7162 §3.1).
     #[must_use]
     pub fn unasked(mut self) -> Self {
         self.renderer.tell_modseqs();
@@ -121,22 +121,22 @@ impl Fetch {
         &self.unseen
     }
 
-    /// UIDs passed over, as they or their files are gone.
+    /// UIDs that were skipped, since the messages or their files are gone.
     #[must_use]
     pub fn missing(&self) -> &[u32] {
         &self.missing
     }
 
-    /// UIDs passed over, as a part wanted decoded has a transfer encoding that is not known (RFC 3516 §4.2).
+    /// UIDs that were skipped, since a part to be decoded has an unknown transfer encoding (RFC 3516 §4.2).
     #[must_use]
     pub fn undecodable(&self) -> &[u32] {
         &self.undecodable
     }
 
-    /// The next octets or needs, `None` at the end.
+    /// The next octets, or the contents needed; `None` at the end.
     ///
     /// # Errors
-    /// Those of the file system, other than that a file is gone. After one, the stream cannot be continued.
+    /// Those of the file system, except that a file is gone. After an error, the stream cannot be continued.
     pub fn step(&mut self, max_octets: usize) -> std::io::Result<Option<Step>> {
         let max = max_octets.clamp(1_024, 16 << 20);
         let mut out = Vec::with_capacity(max + 2_048);

@@ -5,13 +5,13 @@ use crate::returns::{Partial, read_partial};
 use esp_mime::Section;
 use std::collections::HashSet;
 
-/// So many items are compared sooner than they are hashed.
+/// Up to so many items, comparing is faster than hashing.
 const FEW: usize = 16;
 
 /// How the octets of an item are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// As they stand in the message.
+    /// As they are in the message.
     Raw,
     /// With the transfer encoding undone (RFC 3516 §4.2).
     Decoded,
@@ -66,7 +66,7 @@ pub enum FetchItem {
 /// All items of a FETCH and its modifiers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FetchItems {
-    /// In the order asked for, each once.
+    /// In the order asked for, each only once.
     pub items: Vec<FetchItem>,
     /// Whether an item sets `\Seen`.
     pub sets_seen: bool,
@@ -76,12 +76,12 @@ pub struct FetchItems {
     pub vanished: bool,
     /// `(PARTIAL …)`
     pub partial: Option<Partial>,
-    /// `PREVIEW (LAZY)`: one that is not made yet is not to be made for this.
+    /// `PREVIEW (LAZY)`: a missing preview is not made for this.
     pub lazy: bool,
 }
 
 impl FetchItems {
-    /// Parse a whole text.
+    /// Parse a complete text.
     ///
     /// # Errors
     /// `SyntaxError` when it is not fetch items.
@@ -119,7 +119,7 @@ impl FetchItems {
         Ok(all.name_once())
     }
 
-    /// `"(" fetch-att *(SP fetch-att) ")"`, of messages that nobody has asked to see yet (RFC 5465 §5.2).
+    /// `"(" fetch-att *(SP fetch-att) ")"`, for messages that no client has asked to see yet (RFC 5465 §5.2).
     pub(crate) fn read_peeking(cursor: &mut Cursor<'_>) -> Result<Self, SyntaxError> {
         let mut all = Self::default();
         cursor.list(false, |cursor| all.item(cursor))?;
@@ -133,7 +133,7 @@ impl FetchItems {
         }
     }
 
-    /// Keep the first of each item; clients may name thousands.
+    /// Keep the first of equal items; clients may name thousands.
     fn name_once(mut self) -> Self {
         if self.items.len() > FEW {
             let mut seen = HashSet::with_capacity(self.items.len());
@@ -304,7 +304,7 @@ impl FetchItems {
             .any(|item| matches!(item, FetchItem::ThreadId | FetchItem::Preview))
     }
 
-    /// Whether a message that is not indexed yet is to be indexed for this.
+    /// Whether a message that is not indexed yet has to be indexed for this.
     #[must_use]
     pub fn makes_indexed(&self) -> bool {
         self.items.contains(&FetchItem::ThreadId)
@@ -328,7 +328,7 @@ fn section_spec(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
         let names = cursor.list(false, |cursor| {
             let start = cursor.offset();
             let name = cursor.astring_text()?;
-            // RFC 5322 §2.2: printable, no colon. Others could not be quoted back either.
+            // RFC 5322 §2.2: printable, no colon. Other octets could not be quoted back either.
             let named = !name.is_empty()
                 && name.bytes().all(|octet| {
                     matches!(octet, 0x21..=0x7e) && !matches!(octet, b':' | b'"' | b'\\')

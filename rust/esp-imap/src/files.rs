@@ -1,4 +1,4 @@
-//! Message files of one Maildir folder, found also after they were renamed.
+//! Message files of one Maildir folder, found even after they were renamed.
 
 use crate::flags;
 use crate::index::{MailboxIndex, Row};
@@ -11,26 +11,26 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-/// A listing of the folder; while files are renamed it may lack some, or have names of before.
+/// A listing of the folder; made while files are renamed, it may lack some or have old names.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     made: Option<HashMap<String, PathBuf>>,
-    /// How many names that it lacked were looked for again.
+    /// How many missing names were looked for again.
     again: usize,
 }
 
-/// Names that a listing lacks are looked for again, but not ten thousand times: then most are really gone.
+/// Missing names are looked for again, but only a few: if there are many, most files are really gone.
 const MOST_AGAIN: usize = 8;
 
-/// `f_type` (statfs(2)) of ext2 to ext4, XFS, Btrfs, F2FS and tmpfs: opening a file whose name is in memory asks nobody.
-/// A network's (NFS, CephFS), FUSE's and whatever else may stand in front of these has to ask for each `open`.
+/// `f_type` (statfs(2)) of ext2 to ext4, XFS, Btrfs, F2FS and tmpfs: they open a file whose name is in memory without
+/// asking anybody. A network's (NFS, CephFS), FUSE's and whatever may be in front of these has to ask for each `open`.
 const LOCAL: [FsWord; 5] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x0102_1994];
 
 /// Opens message files; remembers one listing of the folder.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     listing: Listing,
-    /// The Maildir folder: below it a file is opened faster than by its whole path.
+    /// The Maildir folder: opening a file relative to it is faster than by its whole path.
     folder: Option<OwnedFd>,
 }
 
@@ -73,13 +73,13 @@ fn list(folder: &Path) -> HashMap<String, PathBuf> {
     listing
 }
 
-/// The file with a base name in a Maildir folder, `None` when there is none any more.
+/// The file with a base name in a Maildir folder, or `None` if there is none any more.
 ///
-/// It may have been renamed since its letters were `known`: then a worker made them those of the flags (`expected`), or
-/// another program did, and the folder is listed, once for each `listing`.
+/// It may have been renamed since its letters were `known`: either by a worker, to the letters of the flags
+/// (`expected`), or by another program; then the folder is listed, once for each `listing`.
 ///
 /// # Errors
-/// Those of the file system, other than that there is no such file.
+/// Those of the file system, except that there is no such file.
 pub(crate) fn open_named(
     folder: &Path,
     base: &str,
@@ -100,8 +100,8 @@ pub(crate) fn open_named(
     {
         return Ok(Some(file));
     }
-    // Twice anew: it may be renamed again since the listing, which may be as old as the command, or while that is made,
-    // which then may lack it.
+    // Two more attempts: the file may be renamed again after the listing, which may be as old as the command, or while
+    // it is made, so that it may lack the file.
     let mut anew = 0;
     loop {
         let made = listing.made.get_or_insert_with(|| {
@@ -124,8 +124,8 @@ pub(crate) fn open_named(
     }
 }
 
-/// Open a file if the kernel can do so without a look at the disk. Opening and reading then write nothing either, or a
-/// new access time would have to wait for the file system's journal.
+/// Open a file if the kernel can do so without reading the disk. Then opening and reading write nothing either:
+/// otherwise a new access time would have to wait for the file system's journal.
 fn open_cached(path: &Path) -> rustix::io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOATIME;
     let file = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED)?;
@@ -133,8 +133,8 @@ fn open_cached(path: &Path) -> rustix::io::Result<File> {
 }
 
 impl Files {
-    /// The file of a message, `None` where that takes a look at the disk or a listing; and always until `open` has
-    /// found that the mailbox is on a disk of this machine.
+    /// The file of a message, or `None` if that needs the disk or a listing; and always `None` until `open` has found
+    /// that the mailbox is on a disk of this machine.
     pub(crate) fn open_cached(index: &MailboxIndex, row: &Row) -> Option<File> {
         if !index.on_local_disk.load(Ordering::Relaxed) {
             return None;
@@ -145,17 +145,17 @@ impl Files {
             Some(letters) => cur(&letters),
             None => index.folder.join("new").join(&*base),
         };
-        // As in `open_named`: it may have been renamed by a worker. A name that is gone is mostly one of which the kernel
-        // cannot say so without the disk. Whatever else stands in the way, who may wait for it finds out.
+        // As in `open_named`: a worker may have renamed it. If a name does not exist, the kernel mostly cannot tell so
+        // without the disk. Other obstacles are found by the caller that may wait.
         open_cached(&first)
             .or_else(|_| open_cached(&cur(&letters(row.flags))))
             .ok()
     }
 
-    /// The file of a message, `None` when there is none any more.
+    /// The file of a message, or `None` if there is none any more.
     ///
     /// # Errors
-    /// Those of the file system, other than that there is no such file.
+    /// Those of the file system, except that there is no such file.
     pub(crate) fn open(
         &mut self,
         index: &MailboxIndex,

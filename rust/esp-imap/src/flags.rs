@@ -29,7 +29,7 @@ pub(crate) const SYSTEM: [(i64, &str); 5] = [
 pub struct FlagList {
     /// System flags.
     pub bits: i64,
-    /// Keywords as spelled, each once.
+    /// Keywords as spelled, each only once.
     pub keywords: Vec<String>,
 }
 
@@ -50,14 +50,14 @@ impl FlagList {
                 return Ok(());
             }
         }
-        // Clients that copy messages send back what FETCH told them; only the server sets it (RFC 3501 §2.3.2).
+        // Clients that copy messages send back what FETCH returned; only the server sets it (RFC 3501 §2.3.2).
         if name.eq_ignore_ascii_case(b"Recent") {
             return Ok(());
         }
         Err(cursor.error("a flag"))
     }
 
-    /// Keep the first of each keyword; clients may name thousands.
+    /// Keep the first of equal keywords; clients may name thousands.
     fn name_once(mut self) -> Self {
         if self.keywords.len() > 1 {
             let mut seen = HashSet::with_capacity(self.keywords.len());
@@ -89,7 +89,7 @@ impl FlagList {
     }
 }
 
-/// The bit of a keyword, 0 when the mailbox has it not.
+/// The bit of a keyword, 0 if the mailbox does not have it.
 pub(crate) fn keyword_bit(keywords: &[String], keyword: &str) -> i64 {
     keywords
         .iter()

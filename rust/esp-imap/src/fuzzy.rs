@@ -1,8 +1,8 @@
-//! Words that are looked for as a person means them: FUZZY of a key that looks into text (RFC 6203).
+//! Words that are searched for as a person means them: FUZZY of a key that searches text (RFC 6203).
 //!
-//! A message has to have every word, in any order: as it is, in another form of some language, or within a longer word.
-//! Words that say little count for nothing beside others. When no message at all has the words, a letter of each may be
-//! wrong. So what the key finds without FUZZY is found with it too.
+//! A message must have every word, in any order: as it is, in another form of some language, or within a longer word.
+//! Words that say little are ignored if there are others. If no message has all the words, one letter of each may be
+//! wrong. So FUZZY finds everything that the key finds without it.
 
 use crate::language::{self, Languages};
 use crate::search_program::Place;
@@ -12,39 +12,39 @@ use crate::words::words;
 use esp_mime::{HEAD_FIELDS, Head, Needle, Scope, SearchText};
 use std::cell::OnceCell;
 
-/// Words that are looked for; more are passed over.
+/// Words that are searched for; further ones are ignored.
 const MOST_WORDS: usize = 32;
-/// BM25: how soon more of the same counts less, how much a long text counts less, and the octets of one that is neither.
+/// BM25: how soon repetitions count less, how much a long text counts less, and the octets of a text of neutral length.
 const SATURATION: f32 = 1.2;
 const LENGTH_COUNTS: f32 = 0.5;
 const USUAL_LENGTH: f32 = 2_000.0;
-/// Longer ones count no less than this.
+/// Longer texts count no less than a text of this length.
 const LONGEST_LENGTH: f32 = 20_000.0;
-/// What words in the fields of a header count, where one in the text counts 1.
+/// How much a word in a header field counts, if one in the text counts 1.
 const SUBJECT_COUNTS: f32 = 4.0;
 const PEOPLE_COUNT: f32 = 2.0;
 const OTHER_FIELDS_COUNT: f32 = 0.2;
-/// What it counts that the words stand together, as a part of what the words do.
+/// How much it counts that the words stand together, as a fraction of what the words count.
 const TOGETHER_COUNTS: f32 = 0.5;
 
-/// How much there is of each word in a message, each below 1, and whether they stand together.
+/// How much of each word a message has, each below 1, and whether they stand together.
 type Amounts = Vec<f32>;
 
-/// See the module.
+/// A fuzzy search; see the module.
 pub(crate) struct Fuzzy {
     place: Place,
-    /// As it was given.
+    /// The text as it was given.
     whole: Needle,
     words: Vec<WordForms>,
-    /// In how many messages each word may be.
+    /// The number of messages each word may be in.
     spread: Vec<usize>,
     found: bool,
-    /// Of the message looked at last, by its position.
+    /// The amounts for the message looked at last, with its position.
     last: Option<(usize, Amounts)>,
 }
 
 impl Fuzzy {
-    /// Prepare for a text as given; `None` when there are no words in it, so that it is just looked for.
+    /// Prepare a search for a text as given; `None` if it has no words, so that it is searched for literally.
     pub(crate) fn new(place: &Place, text: &str) -> Option<Self> {
         let folded = esp_mime::fold(text);
         let mut wanted: Vec<&str> = words(&folded).collect();
@@ -70,7 +70,7 @@ impl Fuzzy {
         })
     }
 
-    /// Let the words be mistyped, if no message was found without that; `false` when it makes no difference.
+    /// Let the words be mistyped, after no message was found otherwise; `false` if that makes no difference.
     pub(crate) fn tolerate(&mut self) -> bool {
         if self.found {
             return false;
@@ -81,12 +81,12 @@ impl Fuzzy {
             .fold(false, |any, tolerates| any | tolerates)
     }
 
-    /// All messages are going to be looked at again.
+    /// Note that all messages are looked at again.
     pub(crate) fn begin_anew(&mut self) {
         self.spread.fill(0);
     }
 
-    /// Put the words to a message, as far as what is known of it goes.
+    /// Test a message for the words, as far as it is known.
     pub(crate) fn judge(
         &mut self,
         position: usize,
@@ -103,7 +103,7 @@ impl Fuzzy {
         let amounts = match (in_head, look) {
             (Some((name, head)), _) => {
                 let values: Vec<&[u8]> = head.values(name).collect();
-                // Heads are looked at again with the texts; each is counted once.
+                // Heads are looked at again with the texts; each message is counted once.
                 let spread = matches!(look, Look::None).then_some(&mut *self.spread);
                 amounts(
                     &mut self.words,
@@ -168,7 +168,7 @@ impl Fuzzy {
         }
     }
 
-    /// What there was in the message at this position; nothing of any word unless it was found by them.
+    /// The amounts of the message at this position; zero for all words unless they found it.
     pub(crate) fn take_amounts(&mut self, position: usize) -> Amounts {
         match self.last.take() {
             Some((last, amounts)) if last == position => amounts,
@@ -176,14 +176,14 @@ impl Fuzzy {
         }
     }
 
-    /// How much each of the amounts counts: what few of so many messages have counts more.
+    /// How much each of the amounts counts: a word that few of the messages have counts more.
     pub(crate) fn weights(&self, messages: usize) -> Vec<f32> {
         let number = |count: usize| f32::from(u16::try_from(count).unwrap_or(u16::MAX));
         let mut weights: Vec<f32> = self
             .spread
             .iter()
             .map(|spread| {
-                // Beyond what fits, only the ratio is of interest.
+                // Beyond what fits, only the ratio matters.
                 let scale = 1 + messages / usize::from(u16::MAX);
                 let (all, with) = (number(messages / scale), number(spread / scale));
                 (1.0 + (all - with + 0.5).max(0.5) / (with + 0.5)).ln()
@@ -194,7 +194,7 @@ impl Fuzzy {
     }
 }
 
-/// How much there is of each word, by `count`; `None` when one is not there at all. `spread` counts those that are.
+/// The amount of each word, by `count`; `None` if one is missing. `spread` counts the words that are there.
 fn amounts(
     words: &mut [WordForms],
     spread: Option<&mut [usize]>,
@@ -229,14 +229,14 @@ fn in_body(word: &mut WordForms, text: &[u8], languages: impl Fn() -> Languages)
     in_values(word, &[text], languages) / share
 }
 
-/// In the lines of a header.
+/// The amount of a word in the lines of a header.
 fn in_fields(word: &mut WordForms, headers: &[u8], languages: impl Fn() -> Languages) -> f32 {
     let mut count = 0.0;
     word.find(headers, languages, |at, near| {
         let before = headers.get(..at).unwrap_or_default();
         let line = memchr::memrchr(b'\n', before).map_or(0, |end| end + 1);
         let line = headers.get(line..at).unwrap_or_default();
-        // In the name itself, there is no colon before it.
+        // In the field's name itself, there is no colon before it.
         let name = line.split(|octet| *octet == b':').next();
         let name = name.filter(|name| name.len() < line.len());
         count += near
@@ -249,7 +249,7 @@ fn in_fields(word: &mut WordForms, headers: &[u8], languages: impl Fn() -> Langu
     count
 }
 
-/// Scores from 1 to 100, of which the best is 100 (RFC 6203 §4).
+/// Scores from 1 to 100; the best message has 100 (RFC 6203 §4).
 pub(crate) fn scores(relevancies: &[f32]) -> Vec<u8> {
     let most = relevancies.iter().copied().fold(0.0, f32::max);
     relevancies

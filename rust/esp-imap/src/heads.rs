@@ -1,4 +1,4 @@
-//! The heads of a mailbox's messages, by content id, as far as somebody asked for them.
+//! The heads of a mailbox's messages, by content id, as far as they were asked for.
 
 use crate::cache::KeyHasher;
 use crate::copy::{CopyError, CopyReader};
@@ -12,7 +12,7 @@ pub const HEAD_COLUMNS: &str = "content_id, head";
 /// Octets one behind the other, found by content id.
 #[derive(Debug, Default)]
 pub(crate) struct Heads {
-    /// Where each begins, and its length.
+    /// Where each head begins, and its length.
     places: HashMap<i64, (u32, u32), BuildHasherDefault<KeyHasher>>,
     octets: Vec<u8>,
 }
@@ -26,7 +26,7 @@ impl Heads {
         Head::read(self.octets_of(content)?)
     }
 
-    /// Keep a head. One that cannot be read is left out, so that the message's file is looked at instead.
+    /// Keep a head. One that cannot be read is left out, so that the message's file is read instead.
     pub(crate) fn insert(&mut self, content: i64, head: &[u8]) {
         let place = (u32::try_from(self.octets.len()), u32::try_from(head.len()));
         if let (Ok(start), Ok(length)) = place

@@ -1,5 +1,5 @@
-//! The messages of one mailbox, shared by the sessions of a process: brought up to date from the database by `feed` and
-//! `commit`, read by all.
+//! The messages of one mailbox, shared by the sessions of a process: updated from the database by `feed` and `commit`,
+//! read by all.
 
 mod change;
 mod kept;
@@ -31,7 +31,7 @@ struct Pending {
     names: Names,
 }
 
-/// See the module.
+/// The index; see the module.
 #[derive(Debug)]
 pub struct MailboxIndex {
     /// `account.id`
@@ -49,20 +49,20 @@ pub struct MailboxIndex {
     pending: Mutex<Pending>,
 }
 
-/// What `MailboxIndex::commit` is told of the mailbox.
+/// What `MailboxIndex::commit` is told about the mailbox.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MailboxState<'a> {
-    /// Up to which mod-sequence all is told.
+    /// The mod-sequence up to which this tells everything.
     pub modseq: i64,
     /// UIDNEXT
     pub uidnext: u32,
     /// Names of keywords, by their bits.
     pub keywords: &'a [String],
-    /// Sequence-sets of UIDs that are gone.
+    /// Sequence-sets of expunged UIDs.
     pub expunged: &'a [String],
-    /// What was done to flags, in order: mod-sequence, bits kept, bits added, sequence-set of UIDs, parted by spaces.
+    /// Changes of flags, in order: mod-sequence, bits kept, bits added, sequence-set of UIDs, separated by spaces.
     pub changed: &'a [String],
-    /// All the mailbox has was fed, and other messages are gone.
+    /// Every message of the mailbox was fed, so all others are gone.
     pub complete: bool,
 }
 
@@ -97,7 +97,7 @@ impl MailboxIndex {
     /// Take octets of a COPY stream of `ROW_COLUMNS`.
     ///
     /// # Errors
-    /// `CopyError` when they are none; what was fed is dropped.
+    /// `CopyError` when they are not; what was fed is dropped.
     pub fn feed(&self, octets: &[u8]) -> Result<(), CopyError> {
         let mut pending = self.pending();
         let Pending { copy, rows, names } = &mut *pending;
@@ -137,10 +137,10 @@ impl MailboxIndex {
         (kept::write(&table), table.modseq, table.uidnext)
     }
 
-    /// Take octets that `keep` made, instead of a COPY stream.
+    /// Take octets that `keep` returned, instead of a COPY stream.
     ///
     /// # Errors
-    /// `KeptError` when they are none, or of another version.
+    /// `KeptError` when they are something else, or of another version.
     pub fn feed_kept(&self, octets: &[u8]) -> Result<(), KeptError> {
         let (rows, names) = kept::read(octets)?;
         *self.pending() = Pending {
@@ -162,7 +162,7 @@ impl MailboxIndex {
     /// Make what was fed visible.
     ///
     /// # Errors
-    /// `CopyError` when the stream is not complete, a text of `expunged` is no set, or one of `changed` no change.
+    /// `CopyError` when the stream is incomplete, a text of `expunged` is not a set, or one of `changed` not a change.
     pub fn commit(&self, state: MailboxState<'_>) -> Result<(), CopyError> {
         let MailboxState {
             modseq,
@@ -213,7 +213,7 @@ impl MailboxIndex {
     /// Take a COPY stream of `HEAD_COLUMNS`.
     ///
     /// # Errors
-    /// `CopyError` when it is none.
+    /// `CopyError` when it is not such a stream.
     pub fn load_heads(&self, octets: &[u8]) -> Result<(), CopyError> {
         self.write().heads.load(octets)
     }
@@ -224,7 +224,7 @@ impl MailboxIndex {
         self.read().takers > 0
     }
 
-    /// Let views take `\Recent` of UIDs from `first` to `last`, each of one UID once: no other process has it.
+    /// Let views take `\Recent` of UIDs from `first` to `last`, each UID once: no other process has it.
     pub fn grant_recent(&self, first: u32, last: u32) {
         let mut table = self.write();
         table.recent.push((first, last));
@@ -232,7 +232,7 @@ impl MailboxIndex {
         table.unclaimed = last.saturating_add(1);
     }
 
-    /// Read-only views may show `\Recent` from `first` on: nobody has taken it yet.
+    /// Let read-only views show `\Recent` from `first` on: no session has taken it yet.
     pub fn leave_recent(&self, first: u32) {
         self.write().unclaimed = first;
     }
@@ -243,7 +243,7 @@ impl MailboxIndex {
         self.read().uidnext
     }
 
-    /// Up to which mod-sequence the index is complete.
+    /// The mod-sequence up to which the index is complete.
     #[must_use]
     pub fn modseq(&self) -> i64 {
         self.read().modseq
@@ -273,7 +273,7 @@ impl MailboxIndex {
         self.read().memory()
     }
 
-    /// Bits of keywords that the mailbox has, and the others.
+    /// The bits of those keywords that the mailbox has, and the other keywords.
     #[must_use]
     pub fn keyword_bits(&self, keywords: &[String]) -> (i64, Vec<String>) {
         let table = self.read();

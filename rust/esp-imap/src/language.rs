@@ -1,4 +1,4 @@
-//! Languages whose words are known in all their forms, and which of them a text is likely to be in.
+//! Languages whose word forms are known, and which of them a text is likely to be in.
 
 use crate::words::{self, words};
 use rust_stemmers::{Algorithm, Stemmer};
@@ -6,14 +6,14 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// Octets of a text by which its language is guessed.
+/// Octets of a text from which its language is guessed.
 const SAMPLE: usize = 600;
-/// Small words that make a guess.
+/// Small words that are enough for a guess.
 const ENOUGH: u16 = 3;
 /// Octets of the longest small word.
 const LONGEST: usize = 6;
 
-/// A language: its stemmer, and the small words it cannot do without.
+/// A language: its stemmer, and small words that no text in it can do without.
 pub(crate) struct Language {
     pub(crate) algorithm: Algorithm,
     small_words: &'static str,
@@ -90,11 +90,11 @@ static SMALL_WORDS: LazyLock<HashMap<&'static str, Languages>> = LazyLock::new(|
 });
 
 impl Language {
-    /// What the forms of a folded word have in common.
+    /// The part that the forms of a folded word have in common.
     pub(crate) fn stem<'a>(&self, word: &'a str) -> Cow<'a, str> {
         let stem = Stemmer::create(self.algorithm).stem(word);
         if self.algorithm == Algorithm::Dutch {
-            // No Dutch word ends in these, so its stemmer leaves "huizen" apart from "huis".
+            // No Dutch word ends in these, so the stemmer does not see that "huizen" belongs to "huis".
             for (voiced, voiceless) in [('z', "s"), ('v', "f")] {
                 if let Some(kept) = stem.strip_suffix(voiced) {
                     return format!("{kept}{voiceless}").into();
@@ -104,7 +104,7 @@ impl Language {
         stem
     }
 
-    /// How else words with this stem may begin.
+    /// Other beginnings of words with this stem.
     pub(crate) fn other_beginnings(&self, stem: &str) -> Vec<String> {
         let mut others = Vec::new();
         let mut ending = |of: &str, instead: &str| {
@@ -191,12 +191,12 @@ fn doubled(stem: &str) -> Option<String> {
     Some(format!("{front}{vowel}{back}"))
 }
 
-/// Whether a word says little in some language: it is not asked for when others are.
+/// Whether a word says little in some language: it is ignored if there are others.
 pub(crate) fn is_small(word: &str) -> bool {
     SMALL_WORDS.contains_key(word)
 }
 
-/// Which languages a folded text may be in, by the small words it begins with; all of them when these tell nothing.
+/// The languages that a folded text may be in, by the small words at its beginning; all of them if these tell nothing.
 pub(crate) fn guess(text: &[u8]) -> Languages {
     let sample = words::prefix(text, SAMPLE);
     let mut counts = [0_u16; COUNT];

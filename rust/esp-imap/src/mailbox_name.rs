@@ -1,4 +1,4 @@
-//! Mailbox names as clients write them: modified UTF-7, or UTF-8 where that was agreed (RFC 3501 §5.1.3, RFC 6855 §3).
+//! Mailbox names as clients write them: modified UTF-7, or UTF-8 if that was enabled (RFC 3501 §5.1.3, RFC 6855 §3).
 //!
 //! In: a cursor at a name, or a name or pattern already read. Out: Unicode.
 
@@ -26,6 +26,6 @@ pub(crate) fn decode(name: String, utf8: bool) -> String {
     if utf8 {
         return name;
     }
-    // Clients that do not know modified UTF-7 send `AT&T` or UTF-8 as it is; it can only mean that.
+    // Clients that do not know modified UTF-7 send `AT&T` or UTF-8 unchanged; it can have no other meaning.
     utf7::decode(&name).unwrap_or(name)
 }

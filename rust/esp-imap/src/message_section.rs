@@ -1,4 +1,4 @@
-//! A section of a message file, read by itself: the URL parts of CATENATE (RFC 4469, RFC 5092).
+//! A section of a message file, read on its own: the URL parts of CATENATE (RFC 4469, RFC 5092).
 
 use crate::fetch_items::{Form, SectionItem};
 use crate::files::{Listing, open_named};
@@ -8,7 +8,7 @@ use esp_mime::Section;
 use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
 
-/// See the module.
+/// The section; see the module.
 #[derive(Debug)]
 pub struct MessageSection {
     piece: Option<Piece>,
@@ -19,8 +19,8 @@ impl MessageSection {
     /// Find a section of a message in a Maildir folder.
     ///
     /// # Errors
-    /// `NotFound`: there is no such file; `InvalidInput`: the message has no such section, or that is none; else those
-    /// of the file system.
+    /// `NotFound`: there is no such file; `InvalidInput`: the message has no such section, or it is not a section;
+    /// otherwise those of the file system.
     pub fn open(
         folder: &Path,
         base: &str,
@@ -54,7 +54,7 @@ impl MessageSection {
         self.size
     }
 
-    /// The next octets, about as many as wanted; none at the end.
+    /// The next octets, about `wanted`; empty at the end.
     ///
     /// # Errors
     /// Those of the file system.

@@ -19,11 +19,11 @@ pub struct Notify {
 pub struct EventGroup {
     /// `filter-mailboxes`, upper case.
     pub filter: &'static str,
-    /// Of SUBTREE and MAILBOXES.
+    /// The mailboxes for SUBTREE and MAILBOXES.
     pub mailboxes: Vec<String>,
-    /// Upper case, also those that nobody knows; `None` for NONE.
+    /// In upper case, including unknown ones; `None` for NONE.
     pub events: Option<Vec<String>>,
-    /// Of MessageNew; they never set `\Seen`.
+    /// The fetch items of MessageNew; they never set `\Seen`.
     pub fetch: Option<Arc<FetchItems>>,
 }
 
@@ -68,7 +68,7 @@ fn group(cursor: &mut Cursor<'_>, utf8: bool) -> Result<EventGroup, SyntaxError>
         if cursor.peek() == Some(b'(') {
             cursor.list(false, |cursor| group.event(cursor, &mut events))?;
         } else {
-            // The example of §3.1, and clients that follow it, leave these parentheses out.
+            // The example of §3.1, and clients that follow it, omit these parentheses.
             group.event(cursor, &mut events)?;
             while cursor.take_octet(b' ') {
                 group.event(cursor, &mut events)?;

@@ -1,6 +1,6 @@
 //! Where the parts of large messages are, for clients that fetch them piece by piece (`BODY[2]<1048576.1048576>`).
 //!
-//! A message never changes, so what was found once holds as long as the mailbox is open.
+//! A message never changes, so what was found once is valid as long as the mailbox is open.
 
 use crate::fetch_items::{Form, SectionItem};
 use esp_mime::Section;
@@ -8,18 +8,18 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Octets kept of one mailbox; a part that is larger is not.
+/// Octets kept for one mailbox; a larger part is not kept.
 const OCTETS: usize = 32 << 20;
 const ENTRIES: usize = 512;
 
-/// What a section of a message is.
+/// The result of finding a section of a message.
 #[derive(Debug, Clone)]
 pub(crate) enum Part {
     /// There is no such part.
     Missing,
     /// It cannot be decoded.
     UnknownEncoding,
-    /// It stands in the file.
+    /// It is a range of the file.
     Range(Range<u64>),
     /// It was gathered or decoded.
     Octets(Arc<[u8]>),

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-/// Patterns, of which a name has to match one.
+/// Patterns; a name has to match one of them.
 #[derive(Debug, Clone)]
 pub struct Patterns {
     /// Those without wildcards: a client may send thousands of them.
@@ -13,7 +13,7 @@ pub struct Patterns {
 
 const INBOX: &[u8] = b"INBOX";
 
-/// A name as plain patterns are compared: its INBOX in capitals.
+/// A name as plain patterns are compared: its INBOX in upper case.
 fn folded(name: &[u8], delimiter: u8) -> Vec<u8> {
     let mut folded = name.to_vec();
     if let Some(head) = folded.get_mut(..inbox_of(name, delimiter)) {
@@ -34,7 +34,7 @@ fn inbox_of(name: &[u8], delimiter: u8) -> usize {
 }
 
 impl Patterns {
-    /// Take patterns; the delimiter is ASCII, as are the wildcards, so octets can be compared for characters.
+    /// Take patterns; the delimiter and the wildcards are ASCII, so octets can be compared instead of characters.
     #[must_use]
     pub fn new<'p>(patterns: impl IntoIterator<Item = &'p str>, delimiter: u8) -> Self {
         let (wild, plain): (Vec<&[u8]>, Vec<&[u8]>) = patterns
@@ -69,17 +69,17 @@ impl Patterns {
     }
 }
 
-/// A wildcard that was passed: where the pattern goes on behind it, and the first octet that it does not cover.
+/// A wildcard that was passed: where the pattern goes on after it, and the first octet that it does not cover.
 #[derive(Clone, Copy)]
 struct Passed {
     pattern: usize,
     name: usize,
 }
 
-/// In time of the product of the lengths at most, and without taking memory.
+/// Match in time of at most the product of the lengths, and without taking memory.
 ///
-/// Behind a wildcard the leftmost match is as good as any other, so only the last `*` and the last `%` behind it are ever
-/// gone back to: what an earlier `%` could reach is bounded by the same delimiter.
+/// After a wildcard the leftmost match is as good as any other. So only the last `*`, and the last `%` after it, are
+/// ever returned to: what an earlier `%` could reach is bounded by the same delimiter.
 fn matches(pattern: &[u8], name: &[u8], delimiter: u8) -> bool {
     let insensitive = inbox_of(name, delimiter);
     let (mut at, mut read) = (0, 0);
@@ -118,7 +118,7 @@ fn matches(pattern: &[u8], name: &[u8], delimiter: u8) -> bool {
             None if read == name.len() => return true,
             None => {}
         }
-        // Let the last wildcard that can take one octet more.
+        // Let the last wildcard that can take another octet do so.
         let again = match (&mut percent, &mut star) {
             (Some(passed), _)
                 if name

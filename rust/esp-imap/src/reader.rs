@@ -1,6 +1,6 @@
 //! The commands of one connection, from octets in pieces of any size (RFC 3501 §2.2.1, RFC 7888).
 //!
-//! Here is what state a connection is in and which command comes next; where its octets are kept is in `buffer`, how the
+//! This module knows the state of a connection and which command comes next; its octets are kept in `buffer`, and the
 //! messages of APPEND come in `messages`.
 
 mod announced;
@@ -16,12 +16,12 @@ use announced::{Announced, announced};
 use buffer::{Buffer, LineEnd};
 use std::collections::VecDeque;
 
-/// What the client may take.
+/// Limits for what the client sends.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Octets of a command without its literals.
     pub line: usize,
-    /// Octets of a command's literals together, those of APPEND not counted.
+    /// Octets of all literals of a command together, without those of APPEND.
     pub literals: usize,
     /// Octets of one literal of APPEND.
     pub append: u64,
@@ -35,17 +35,17 @@ enum State {
     Command,
     /// Reading one raw line.
     Line,
-    /// `accept` or `refuse` is due.
+    /// Waiting for `accept` or `refuse`.
     Deciding(Append, Announced),
-    /// Handing out a literal.
+    /// Returning the octets of a literal.
     Octets(Append, u64),
     /// Reading what follows a message of APPEND.
     Behind(Append),
-    /// Passing over a literal of a refused command.
+    /// Skipping a literal of a refused command.
     Dropping(u64),
-    /// Passing over the rest of a refused command.
+    /// Skipping the rest of a refused command.
     DroppingLine,
-    /// Nothing can be read any longer.
+    /// Nothing can be read any more.
     Lost,
 }
 
@@ -55,7 +55,7 @@ pub struct CommandReader {
     limits: Limits,
     buffer: Buffer,
     state: State,
-    /// What was read in one line with what comes next.
+    /// Events read from one line together with the next one.
     pending: VecDeque<Event>,
     /// Whether mailbox names are UTF-8.
     pub utf8: bool,
@@ -90,13 +90,13 @@ impl CommandReader {
         self.buffer.feed(octets);
     }
 
-    /// Octets fed and not yet read.
+    /// Octets fed but not read yet.
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.buffer.len()
     }
 
-    /// Drop what was fed and not yet read.
+    /// Drop what was fed but not read yet.
     pub fn discard(&mut self) -> usize {
         let count = self.buffered();
         self.buffer.clear();
@@ -120,7 +120,7 @@ impl CommandReader {
         }
     }
 
-    /// The next event, or `None` when more octets are needed.
+    /// The next event, or `None` if more octets are needed.
     pub fn next_event(&mut self) -> Option<Event> {
         if let Some(event) = self.pending.pop_front() {
             return Some(event);
@@ -228,7 +228,7 @@ impl CommandReader {
         let octets = self.buffer.command(end);
         let parsed = (!octets.is_empty()).then(|| command::parse(octets, self.utf8));
         self.buffer.begin(next);
-        // RFC 3501 has no empty commands; some clients send an empty line after a literal.
+        // RFC 3501 has no empty commands, but some clients send an empty line after a literal.
         Some(parsed.map(|parsed| match parsed {
             Ok(command) => Event::Command(command),
             Err(refusal) => Event::Bad {
@@ -238,7 +238,7 @@ impl CommandReader {
         }))
     }
 
-    /// The tag of the command that is being read, of which these are octets.
+    /// The tag of the command that is being read, whose first octets are given.
     fn tag_of(&self, octets: &[u8]) -> Option<String> {
         match &self.state {
             State::Behind(append) => Some(append.head.tag.clone()),
@@ -246,7 +246,7 @@ impl CommandReader {
         }
     }
 
-    /// Have a literal in line with its command.
+    /// Take a literal in line with its command.
     fn gather(&mut self, literal: Announced, end: usize, next: usize) -> Option<Event> {
         let size = usize::try_from(literal.size).unwrap_or(usize::MAX);
         let text = self.buffer.command(end - literal.length);
@@ -273,10 +273,10 @@ impl CommandReader {
         literal.synchronising.then_some(Event::Continue)
     }
 
-    /// Answer a command at its literal and pass over what is sent of it.
+    /// Answer a command at its literal, and skip what is sent of it.
     fn refuse_literal(&mut self, refusal: Refusal, literal: Announced, next: usize) -> Event {
         if !literal.synchronising && literal.size > self.limits.append {
-            // RFC 7888 §4: nobody reads that to its end.
+            // RFC 7888 §4: a literal so large is not read to its end.
             return self.lost(refusal.tag, &refusal.response);
         }
         self.buffer.begin(next);

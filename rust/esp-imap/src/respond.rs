@@ -5,14 +5,14 @@ use crate::returns::Returns;
 use crate::search::{Order, Search};
 use std::io::Write as _;
 
-/// What a response says about the command it belongs to.
+/// What a response says about its command.
 #[derive(Debug, Clone, Copy)]
 pub struct Correlation<'a> {
-    /// Of the command.
+    /// The tag of the command.
     pub tag: &'a str,
     /// Whether numbers are UIDs.
     pub uid: bool,
-    /// Its name on the wire and its UIDVALIDITY, where the response has to say which mailbox it is about.
+    /// The mailbox's name on the wire and its UIDVALIDITY, if the response has to name its mailbox.
     pub mailbox: Option<(&'a [u8], u32)>,
 }
 
@@ -20,7 +20,7 @@ impl Search {
     /// The result as UIDs, in its order.
     #[must_use]
     pub fn uids(&self) -> Vec<u32> {
-        // Looking up each is for few.
+        // Looking each one up is faster only for few.
         if self.hits.len() * 16 < self.uids.len() {
             let uids = self.hits.iter();
             return uids
@@ -62,7 +62,7 @@ impl Search {
         self.highest_modseq(&self.hits)
     }
 
-    /// Of what a response names (RFC 7162 §3.1.10): with MIN or MAX alone that of the messages they name; 0 for none.
+    /// The mod-sequence of a response (RFC 7162 §3.1.10): with MIN or MAX alone, that of the messages named; 0 if none.
     fn told_modseq(&self, returns: Option<&Returns>) -> i64 {
         if !self.with_modseq {
             return 0;
@@ -83,7 +83,7 @@ impl Search {
         self.highest_modseq(&named)
     }
 
-    /// Scores of what a response names.
+    /// Scores of the messages that a response names.
     fn told_scores(&self, returns: &Returns) -> Vec<u8> {
         if !returns.has("RELEVANCY") {
             return Vec::new();
@@ -92,7 +92,7 @@ impl Search {
         named.iter().map(|position| self.score(*position)).collect()
     }
 
-    /// The untagged response; none when no result is asked for.
+    /// The untagged response; empty if no result is asked for.
     #[must_use]
     pub fn response(&self, told: Correlation<'_>, returns: Option<&Returns>) -> Vec<u8> {
         let name = match self.order {

@@ -1,4 +1,4 @@
-//! What a client that comes back has missed (RFC 7162 §3.2.5, §3.2.6, §3.2.10).
+//! What a returning client has missed (RFC 7162 §3.2.5, §3.2.6, §3.2.10).
 
 use crate::copy::CopyError;
 use crate::index::expunged_ranges;
@@ -10,7 +10,7 @@ use std::io::Write as _;
 /// Octets of UIDs in a VANISHED response; a longer list goes into several.
 const LINE: usize = 4_000;
 
-/// Append `VANISHED` responses, `tag` being what stands between the word and the UIDs.
+/// Append `VANISHED` responses; `tag` is the text between the word and the UIDs.
 pub(crate) fn write_vanished(out: &mut Vec<u8>, tag: &str, ranges: &[(u32, u32)]) {
     let mut begun = usize::MAX;
     for &(first, last) in ranges {
@@ -58,8 +58,8 @@ fn without(ranges: &[(u32, u32)], present: &UidList) -> Vec<(u32, u32)> {
     left
 }
 
-/// The greatest UID up to which a client's sequence numbers are still right: nothing before it is gone
-/// (RFC 7162 §3.2.5.2). The sets rise and have as many numbers each.
+/// The greatest UID up to which a client's sequence numbers are still right: nothing before it is expunged
+/// (RFC 7162 §3.2.5.2). The sets rise and have the same number of members.
 fn matched_uid(known: &Known, numbers: &SequenceSet, uids: &SequenceSet) -> u32 {
     let stands = |number: u32, uid: u32| {
         (number as usize)
@@ -72,7 +72,7 @@ fn matched_uid(known: &Known, numbers: &SequenceSet, uids: &SequenceSet) -> u32 
     let (mut number, mut uid) = (numbers.next().copied(), uids.next().copied());
     while let (Some((first, last)), Some((first_uid, last_uid))) = (number, uid) {
         let more = (last - first).min(last_uid - first_uid);
-        // When one pair stands, all before it do: the last one of a run is found by halves.
+        // If one pair matches, all before it do: the last one of a run is found by bisection.
         let (mut standing, mut falling) = (0, u64::from(more) + 1);
         while standing < falling {
             let middle = (standing + falling) / 2;
@@ -100,16 +100,16 @@ fn matched_uid(known: &Known, numbers: &SequenceSet, uids: &SequenceSet) -> u32 
 }
 
 impl View {
-    /// `VANISHED (EARLIER)`: which of the UIDs that a client knows are gone since a mod-sequence.
+    /// `VANISHED (EARLIER)`: which of the UIDs that a client knows were expunged after a mod-sequence.
     ///
     /// # Arguments
-    /// * `expunged`: what was expunged since, rows of `expunged`; `None` when nobody remembers that far. Then all
-    ///   that is not there counts as gone.
-    /// * `uids`: what the client knows; `None` for all UIDs ever given.
+    /// * `expunged`: what was expunged since, rows of `expunged`; `None` if that is not remembered. Then all UIDs
+    ///   without a message count as expunged.
+    /// * `uids`: what the client knows; `None` for all UIDs ever assigned.
     /// * `matched`: sequence numbers and the UIDs that they had.
     ///
     /// # Errors
-    /// `CopyError` when a text of `expunged` is no set.
+    /// `CopyError` when a text of `expunged` is not a set.
     pub fn vanished_earlier(
         &self,
         expunged: Option<&[String]>,
@@ -123,7 +123,7 @@ impl View {
         };
         let mut ranges = match uids {
             Some(set) if set.saved() => known.saved.clone(),
-            // Here `*` reaches beyond the last message that is left: those behind it are just what is asked for.
+            // Here `*` reaches beyond the last remaining message: the UIDs after it are just those asked about.
             Some(set) => set.resolve(greatest),
             None => vec![(1, greatest)],
         };
@@ -133,7 +133,7 @@ impl View {
         if let Some(expunged) = expunged {
             ranges = intersect(&ranges, &expunged_ranges(expunged)?);
         }
-        // What the session still counts is told without EARLIER, when its time comes.
+        // Expunged messages that the session still counts are told without EARLIER, when their time comes.
         write_vanished(&mut out, "(EARLIER) ", &without(&ranges, &known.uids));
         Ok(out)
     }

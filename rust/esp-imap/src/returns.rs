@@ -4,7 +4,7 @@ use crate::cursor::{Cursor, SyntaxError};
 use crate::fetch_items::FetchItems;
 use std::sync::Arc;
 
-/// `partial-range`: the first and last place of the results wanted, from 1; below zero from the end.
+/// `partial-range`: the first and last place of the results wanted, from 1; negative numbers count from the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partial {
     first: i64,
@@ -18,7 +18,7 @@ impl Partial {
         results.get(self.places(results.len())).unwrap_or_default()
     }
 
-    /// Which of so many results are wanted.
+    /// Which places are wanted, of `count` results.
     pub(crate) fn places(&self, count: usize) -> std::ops::Range<usize> {
         let (low, high) = (self.first.min(self.last), self.first.max(self.last));
         let place = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
@@ -35,7 +35,8 @@ impl Partial {
 
 impl std::fmt::Display for Partial {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // RFC 9394 §3.1: 500:400 is the same as 400:500. Told as one that counts away from its end, as Dovecot does.
+        // RFC 9394 §3.1: 500:400 is the same as 400:500. It is written as a range that counts from its end, as in
+        // Dovecot.
         let (near, far) = if self.first.abs() <= self.last.abs() {
             (self.first, self.last)
         } else {
@@ -50,9 +51,9 @@ impl std::fmt::Display for Partial {
 pub struct Returns {
     /// Names, in upper case.
     pub options: Vec<&'static str>,
-    /// Of the option PARTIAL.
+    /// The range of the option PARTIAL.
     pub partial: Option<Partial>,
-    /// Of the option UPDATE: what to tell of messages that come to the result as new ones (RFC 5465 §7).
+    /// Fetch items of the option UPDATE, for new messages that enter the result (RFC 5465 §7).
     pub fetch: Option<Arc<FetchItems>>,
 }
 
@@ -67,14 +68,14 @@ const OPTIONS: [&str; 9] = [
     "CONTEXT",
     "RELEVANCY",
 ];
-/// Those that ask for no result.
+/// Options that ask for no result.
 const SILENT: [&str; 3] = ["SAVE", "UPDATE", "CONTEXT"];
 
 impl Returns {
     /// Parse the options without their parentheses.
     ///
     /// # Errors
-    /// `SyntaxError` when they are none.
+    /// `SyntaxError` when they are not options.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
         let octets = format!("RETURN ({text}) ").into_bytes();
         let mut cursor = Cursor::new(&octets);
@@ -114,10 +115,11 @@ impl Returns {
         if returns.has("ALL") && returns.has("PARTIAL") {
             return Err(cursor.error("either ALL or PARTIAL"));
         }
-        // RFC 4731 §3.1: nothing is ALL; RFC 5182 §2.1: SAVE alone is nothing; RFC 5267 §4.3: UPDATE alone is ALL.
+        // RFC 4731 §3.1: no option is ALL; RFC 5182 §2.1: SAVE alone returns nothing; RFC 5267 §4.3: UPDATE alone is
+        // ALL.
         let silent = returns.options.iter().all(|option| SILENT.contains(option));
         let asked = |option: &&str| *option != "RELEVANCY" && !SILENT.contains(option);
-        // Scores of messages that nobody names are of no use: RELEVANCY alone is of ALL, SAVE or not.
+        // Scores of messages that are not named are of no use: RELEVANCY alone implies ALL, with or without SAVE.
         let scores_only = returns.has("RELEVANCY") && !returns.options.iter().any(asked);
         if scores_only || (silent && !returns.has("SAVE")) {
             returns.options.push("ALL");
@@ -138,7 +140,7 @@ impl Returns {
         self.options.iter().all(|option| SILENT.contains(option))
     }
 
-    /// Of the results, in their order, those whose scores RELEVANCY tells: what the response names, or all when it
+    /// Of the results, in their order, those whose scores RELEVANCY tells: those that the response names, or all if it
     /// names none (RFC 6203 §4).
     pub(crate) fn scored<'a, T: Copy>(&self, results: &'a [T]) -> std::borrow::Cow<'a, [T]> {
         if self.has("ALL") {
@@ -159,7 +161,7 @@ impl Returns {
         results.into()
     }
 
-    /// What is to be kept as `$` of the results, in their order (RFC 5182 §2.4, RFC 9394 §3.4).
+    /// Of the results, in their order, those that become `$` (RFC 5182 §2.4, RFC 9394 §3.4).
     #[must_use]
     pub fn saved(&self, results: &[u32]) -> Vec<u32> {
         let ends = self.has("MIN") || self.has("MAX");
@@ -182,7 +184,7 @@ impl Returns {
     }
 }
 
-/// `modifier-update = "UPDATE" ["(" fetch-att *(SP fetch-att) ")"]`, in the RFC's own examples with a space between.
+/// `modifier-update = "UPDATE" ["(" fetch-att *(SP fetch-att) ")"]`; the RFC's own examples have a space between.
 fn read_update(cursor: &mut Cursor<'_>) -> Result<Option<Arc<FetchItems>>, SyntaxError> {
     let mut ahead = cursor.clone();
     ahead.take_octet(b' ');

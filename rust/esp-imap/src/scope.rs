@@ -8,7 +8,7 @@ use crate::mailbox_name;
 pub struct MailboxFilter {
     /// Upper case.
     pub filter: &'static str,
-    /// Of SUBTREE, SUBTREE-ONE and MAILBOXES.
+    /// The mailboxes for SUBTREE, SUBTREE-ONE and MAILBOXES.
     pub mailboxes: Vec<String>,
 }
 

@@ -1,7 +1,7 @@
-//! A SEARCH, SORT or THREAD being answered: cheap keys first, heads where they decide, text only where nothing else does.
+//! A SEARCH, SORT or THREAD being answered: cheap keys first, heads where they decide, text only if nothing else does.
 //!
-//! It goes on by steps, which are here; how a message is judged is in `judging`. Each step says what has to be brought
-//! from the database for the next; what is not there is read from the message's file, so that the answer is right before a
+//! This module goes on step by step; `judging` judges messages. Each step says what has to be loaded from the database
+//! for the next. What is missing there is read from the message's file, so that the answer is right even before a
 //! worker has indexed the message.
 
 mod headers;
@@ -48,12 +48,12 @@ enum Stage {
     Signatures(Vec<usize>, bool),
     /// The same, what is left for `Signatures`, and whether the texts of the last batch were asked for.
     Texts(Vec<usize>, Vec<usize>, bool),
-    /// All are found; whether the heads to order them by were asked for.
+    /// All messages are found; whether the heads to order them by were asked for.
     Order(bool),
     Done,
 }
 
-/// See the module.
+/// A search; see the module.
 pub struct Search {
     pub(crate) view: Arc<View>,
     texts: Arc<TextCache>,
@@ -63,7 +63,7 @@ pub struct Search {
     pub(crate) with_modseq: bool,
     pub(crate) order: Order,
     stage: Stage,
-    /// Positions found; in the order asked for at the end.
+    /// Positions found; at the end, in the order asked for.
     pub(crate) hits: Vec<usize>,
     pub(crate) threads: Option<Threads>,
     relevancy: Relevancy,
@@ -72,7 +72,7 @@ pub struct Search {
 }
 
 impl Search {
-    /// Begin.
+    /// Begin a search.
     #[must_use]
     pub fn new(
         view: Arc<View>,
@@ -108,10 +108,10 @@ impl Search {
         }
     }
 
-    /// Go on; what is needed next, or `None` when done.
+    /// Go on; returns what is needed next, or `None` when done.
     ///
     /// # Errors
-    /// Those of the file system, other than that a file is gone.
+    /// Those of the file system, except that a file is gone.
     pub fn step(&mut self) -> std::io::Result<Option<SearchNeed>> {
         loop {
             match std::mem::replace(&mut self.stage, Stage::Done) {
@@ -208,12 +208,12 @@ impl Search {
         }
     }
 
-    /// How relevant a message is that was found: 1 to 100.
+    /// The relevancy of a message that was found: 1 to 100.
     pub(crate) fn score(&self, position: usize) -> u8 {
         self.relevancy.score(position)
     }
 
-    /// Begin anew with words mistyped, if no message has them as they are.
+    /// Start again with mistyped words, if no message has the words as they are.
     fn tolerate(&mut self) -> bool {
         let mut any = false;
         for words in self.test.fuzzy(true) {
@@ -229,7 +229,7 @@ impl Search {
         any
     }
 
-    /// The rows at positions, with these.
+    /// The rows at these positions, each with its position.
     fn rows<'a>(
         &'a self,
         table: &'a Table,
@@ -247,7 +247,7 @@ impl Search {
         })
     }
 
-    /// Content ids of messages, those left out for which `known` holds.
+    /// Content ids of messages, without those for which `known` holds.
     fn contents(&self, positions: &[usize], known: impl Fn(&Table, i64) -> bool) -> Vec<i64> {
         let table = self.view.index().read();
         let mut ids: Vec<i64> = self

@@ -1,4 +1,4 @@
-//! A SEARCH as a value: its keys, and what they need to be answered (RFC 3501 §6.4.4).
+//! A SEARCH as a value: its keys, and what is needed to answer them (RFC 3501 §6.4.4).
 
 mod grammar;
 
@@ -16,7 +16,7 @@ pub enum DateOf {
     Saved,
 }
 
-/// Where a needle is looked for.
+/// Where a needle is searched for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// TEXT: header or body.
@@ -32,7 +32,7 @@ pub enum Place {
 pub enum Key {
     /// ALL
     All,
-    /// Some of these bits are set.
+    /// Any of these bits is set.
     Flag(i64),
     /// KEYWORD, compared without regard to case.
     Keyword(String),
@@ -58,7 +58,7 @@ pub enum Key {
     Thread(i64),
     /// A needle, as given; comparing folds it.
     Contains(Place, String),
-    /// FUZZY: words are looked for as `fuzzy` says; any other key is as without it.
+    /// FUZZY: words are searched for as in `fuzzy`; any other key is as without FUZZY.
     Fuzzy(Box<Key>),
     /// NOT
     Not(Box<Key>),
@@ -68,14 +68,14 @@ pub enum Key {
     Every(Vec<Key>),
 }
 
-/// Why a search cannot be done.
+/// Why a search cannot be executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SearchError {
-    /// It is no search.
+    /// It is not a search.
     Syntax(SyntaxError),
     /// Its charset is unknown: `NO [BADCHARSET]`.
     Charset,
-    /// A text of it is not in its charset: `NO`.
+    /// A text of it is invalid in its charset: `NO`.
     Text,
 }
 
@@ -85,7 +85,7 @@ impl From<SyntaxError> for SearchError {
     }
 }
 
-/// The whole search.
+/// The complete search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchProgram {
     /// What messages must have.
@@ -102,7 +102,7 @@ impl SearchProgram {
             }
     }
 
-    /// Whether some key looks into header or body.
+    /// Whether some key searches header or body.
     #[must_use]
     pub fn needs_text(&self) -> bool {
         Self::any(&self.key, &|key| {
@@ -110,7 +110,7 @@ impl SearchProgram {
         })
     }
 
-    /// Whether there is a key FUZZY, without which nothing has a relevancy (RFC 6203 §4 and §6).
+    /// Whether there is a key FUZZY; without it messages have no relevancy (RFC 6203 §4 and §6).
     #[must_use]
     pub fn fuzzy(&self) -> bool {
         Self::any(&self.key, &|key| matches!(key, Key::Fuzzy(_)))
@@ -125,7 +125,7 @@ impl SearchProgram {
         )
     }
 
-    /// Whether messages are named as the selected mailbox has them: by sequence numbers or `$`.
+    /// Whether messages are named in a way that only the selected mailbox has: by sequence numbers or `$`.
     #[must_use]
     pub fn needs_selected(&self) -> bool {
         Self::any(&self.key, &|key| match key {
@@ -135,7 +135,7 @@ impl SearchProgram {
         })
     }
 
-    /// Threads that are looked for.
+    /// Threads that are searched for.
     #[must_use]
     pub fn threads(&self) -> Vec<i64> {
         let threads = std::cell::RefCell::new(Vec::new());

@@ -1,4 +1,4 @@
-//! The keys of a search, worked out for one mailbox and put to one message.
+//! The keys of a search, compiled for one mailbox and tested against one message at a time.
 
 use crate::date::DAY;
 use crate::flags::keyword_bit;
@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 /// The contents of threads that a search names.
 pub type ThreadContents = HashMap<i64, Vec<i64>>;
 
-/// A key with all that can be known beforehand worked out.
+/// A key, with everything worked out that can be known beforehand.
 pub(crate) enum Test {
     Fixed(bool),
     Flag(i64),
@@ -30,10 +30,10 @@ pub(crate) enum Test {
     Contains(Place, Box<Needle>),
     /// A field that heads have.
     Head(String, Box<Needle>),
-    /// Remembers what it saw last.
+    /// Remembers the message that it saw last.
     Fuzzy(Box<RefCell<Fuzzy>>),
     Not(Box<Test>),
-    /// Whether to put all of them, as they make scores.
+    /// And whether all tests are made, since they contribute to scores.
     Any(Vec<Test>, bool),
     Every(Vec<Test>),
 }
@@ -54,16 +54,16 @@ pub(crate) enum Look<'a> {
     None,
     /// Only what the text cannot have is known.
     Signature(&'a [u8]),
-    /// And whether its signature was looked at before.
+    /// The text, and whether its signature was looked at before.
     Text(&'a SearchText, bool),
 }
 
-/// A message that is judged.
+/// A message that is tested.
 pub(crate) struct Subject<'a> {
     pub(crate) row: &'a Row,
     pub(crate) position: usize,
     pub(crate) recent: bool,
-    /// Those of the mailbox that are known.
+    /// The known heads of the mailbox.
     pub(crate) heads: &'a Heads,
 }
 
@@ -89,8 +89,8 @@ pub(crate) fn compile(
         Key::Flag(bits) => Test::Flag(*bits),
         Key::Keyword(name) => Test::Flag(keyword_bit(&table.keywords, name)),
         Key::Recent => Test::Recent,
-        // Numbers beyond EXISTS find nothing: RFC 9051 §9 would have BAD (a SHOULD), but clients and other servers' tests
-        // take a search for a question that may have the answer "none".
+        // Numbers beyond EXISTS find nothing: RFC 9051 §9 would have BAD (a SHOULD), but clients and other servers'
+        // tests take a search for a question that may have the answer "none".
         Key::Numbers(set) => Test::Positions(known.present(set, false)),
         Key::Uids(set) => Test::Positions(known.present(set, true)),
         Key::Day(of, from, to) => Test::Day(*of, *from, *to),
@@ -119,7 +119,7 @@ pub(crate) fn compile(
                 place => Test::Contains(place.clone(), needle),
             }
         }
-        // RFC 6203 §5: of flags, dates, sizes and numbers there is nothing near; they are what they are.
+        // RFC 6203 §5: flags, dates, sizes and numbers have no near matches; they are compared exactly.
         Key::Fuzzy(inner) => compile(inner, known, table, now, threads, true),
         Key::Not(inner) => Test::Not(Box::new(one(inner))),
         Key::Any(keys) => {
@@ -136,7 +136,7 @@ fn verdict(yes: bool) -> Verdict {
 }
 
 impl Test {
-    /// The words looked for; `negated` with those under NOT.
+    /// The words searched for; `negated` with those under NOT.
     pub(crate) fn fuzzy(&self, negated: bool) -> Box<dyn Iterator<Item = &RefCell<Fuzzy>> + '_> {
         match self {
             Self::Fuzzy(words) => Box::new(std::iter::once(&**words)),
@@ -148,7 +148,7 @@ impl Test {
         }
     }
 
-    /// Put the test to a message, as far as what is known of it goes.
+    /// Test a message, as far as what is known about it allows.
     pub(crate) fn judge(&self, subject: &Subject<'_>, look: Look<'_>) -> Verdict {
         let row = subject.row;
         match self {
@@ -218,7 +218,7 @@ fn judge_text(needle: &Needle, scope: Scope<'_>, look: Look<'_>) -> Verdict {
     }
 }
 
-/// `decisive` from one test decides; an open one stays open otherwise, the cheaper need first.
+/// If one test gives `decisive`, that decides; otherwise an open one stays open, with the cheaper need first.
 fn judge_all(
     tests: &[Test],
     subject: &Subject<'_>,
@@ -238,7 +238,7 @@ fn judge_all(
     result
 }
 
-/// One of the tests is enough, but all that can be put are, for their scores.
+/// One of the tests is enough, but all that can be made are made, for their scores.
 fn judge_scored(tests: &[Test], subject: &Subject<'_>, look: Look<'_>) -> Verdict {
     let mut result = Verdict::No;
     for test in tests {

@@ -12,7 +12,7 @@ pub struct SequenceSet {
 }
 
 impl SequenceSet {
-    /// Parse a whole text.
+    /// Parse a complete text.
     ///
     /// # Errors
     /// `SyntaxError` when it is not a sequence-set.
@@ -69,7 +69,7 @@ impl SequenceSet {
         &self.ranges
     }
 
-    /// Whether `*` stands in it.
+    /// Whether it contains `*`.
     #[must_use]
     pub fn has_star(&self) -> bool {
         self.ranges
@@ -77,7 +77,7 @@ impl SequenceSet {
             .any(|(first, last)| *first == 0 || *last == 0)
     }
 
-    /// Whether its numbers were written in rising order, each once.
+    /// Whether its numbers were written in rising order, each only once.
     pub(crate) fn rises(&self) -> bool {
         self.ranges.iter().all(|(first, last)| first <= last)
             && self
@@ -86,7 +86,7 @@ impl SequenceSet {
                 .all(|pair| matches!(pair, [before, after] if before.1 < after.0))
     }
 
-    /// How many numbers a set without `*` has, in which none is named twice.
+    /// How many numbers there are in a set without `*`, in which no number is named twice.
     pub(crate) fn count(&self) -> u64 {
         self.ranges
             .iter()
@@ -137,7 +137,7 @@ impl std::fmt::Display for SequenceSet {
     }
 }
 
-/// Sort ranges and join those that touch.
+/// Sort ranges and join adjacent ones.
 pub(crate) fn normalise(ranges: &mut Vec<(u32, u32)>) {
     if ranges.windows(2).any(|pair| match pair {
         [a, b] => b.0 <= a.1.saturating_add(1),
@@ -157,7 +157,7 @@ pub(crate) fn normalise(ranges: &mut Vec<(u32, u32)>) {
     }
 }
 
-/// Whether rising, disjoint ranges have a number.
+/// Whether rising, disjoint ranges contain a number.
 pub(crate) fn contains(ranges: &[(u32, u32)], number: u32) -> bool {
     let behind = ranges.partition_point(|(first, _)| *first <= number);
     behind
@@ -166,7 +166,7 @@ pub(crate) fn contains(ranges: &[(u32, u32)], number: u32) -> bool {
         .is_some_and(|(_, last)| number <= *last)
 }
 
-/// What two lists of rising, disjoint ranges have in common.
+/// The intersection of two lists of rising, disjoint ranges.
 pub(crate) fn intersect(one: &[(u32, u32)], other: &[(u32, u32)]) -> Vec<(u32, u32)> {
     let mut common = Vec::new();
     let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
@@ -207,7 +207,7 @@ fn seq_number(cursor: &mut Cursor<'_>) -> Result<u32, SyntaxError> {
     }
 }
 
-/// Write numbers as a compact set in their order.
+/// Write numbers as a compact set, in their order.
 #[must_use]
 pub fn encode_set(numbers: &[u32]) -> String {
     let mut out = String::new();

@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 pub enum SortBy {
     /// ARRIVAL: INTERNALDATE.
     Arrival,
-    /// DATE: `Date:`, or INTERNALDATE without one.
+    /// DATE: `Date:`, or INTERNALDATE if there is none.
     Date,
     /// SIZE
     Size,
@@ -68,10 +68,10 @@ pub(crate) fn sent(row: &Row, head: Head<'_>) -> i64 {
         .unwrap_or_else(|| row.internal_date.div_euclid(1_000_000))
 }
 
-/// So many octets of a text are in its prefix.
+/// How many octets of a text are in its prefix.
 const BEGINNING: usize = 15;
 
-/// Whether a prefix (`Column::prefixes`) is all of its value.
+/// Whether a prefix (`Column::prefixes`) contains all of its value.
 fn whole(prefix: u128) -> bool {
     let [.., length] = prefix.to_be_bytes();
     usize::from(length) <= BEGINNING
@@ -102,7 +102,7 @@ impl<'a> Column<'a> {
         }
     }
 
-    /// Numbers that are in the order of the values where they differ; equal ones mean equal values if they are `whole`.
+    /// Numbers in the order of the values where they differ; equal numbers mean equal values if they are `whole`.
     fn prefixes(&self) -> Vec<u128> {
         match self {
             Self::Numbers(numbers) => numbers
@@ -116,7 +116,7 @@ impl<'a> Column<'a> {
                     for (to, from) in first.iter_mut().zip(text.iter().take(BEGINNING)) {
                         *to = *from;
                     }
-                    // Tells "a" from "a" and a NUL, and what is there from what goes on.
+                    // Distinguishes "a" from "a" and a NUL, and a complete value from one that goes on.
                     let length = text.len().min(BEGINNING + 1);
                     u128::from_be_bytes(first) | length as u128
                 })
@@ -132,9 +132,9 @@ impl<'a> Column<'a> {
     }
 }
 
-/// Return the places of `rows` in the order asked for; ties keep theirs, whatever is reversed (RFC 5256 §3).
+/// Return the places of `rows` in the order asked for; ties keep their order, even with REVERSE (RFC 5256 §3).
 ///
-/// `heads` and `scores` are those of the rows; they may be left out when no key needs them.
+/// `heads` and `scores` are those of the rows; they may be omitted if no key needs them.
 pub(crate) fn sorted(
     rows: &[&Row],
     heads: &[Head<'_>],
@@ -148,7 +148,7 @@ pub(crate) fn sorted(
     let Some((first, reverse)) = columns.first() else {
         return (0..rows.len()).collect();
     };
-    // Mostly a few octets decide, and these stand together.
+    // Mostly a few octets decide, and these are together in memory.
     let mut places: Vec<(u128, usize)> = first.prefixes().into_iter().zip(0..).collect();
     let flip = if *reverse { u128::MAX } else { 0 };
     for (prefix, _) in &mut places {

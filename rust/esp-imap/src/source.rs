@@ -1,4 +1,4 @@
-//! The octets of one message file, read as far as sections of it need.
+//! The octets of one message file, read as far as its sections need.
 
 mod piece;
 
@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 /// A file up to this size is read at once.
 const SMALL: u64 = 1 << 20;
-/// Octets of the file that are copied for one response; what is beyond is read while it is written.
+/// Octets of the file that are copied for one response; the rest is read while it is written.
 const COPIED: u64 = SMALL;
-/// Octets that sections of one response, gathered or decoded, may take before others are made while they are written.
+/// Octets that gathered or decoded sections of one response may take; further ones are made while they are written.
 const HELD: u64 = 32 << 20;
-/// Octets read first where only the header is wanted.
+/// Octets read first if only the header is wanted.
 const HEADER: usize = 16_384;
 
 pub(crate) fn to_usize(value: u64) -> usize {
@@ -39,12 +39,12 @@ fn cut(range: &Range<u64>, partial: Option<(u64, u64)>) -> Range<u64> {
     range.start + from..range.start + to
 }
 
-/// What a section came to.
+/// The result for a section.
 pub(crate) enum Value {
     Nil,
     Octets(Piece),
     Size(u64),
-    /// Its transfer encoding is not known (RFC 3516 §4.2).
+    /// Its transfer encoding is unknown (RFC 3516 §4.2).
     UnknownEncoding,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Source {
     pub(crate) data: Vec<u8>,
 }
 
-/// Whether a section is (in) the header of the message itself.
+/// Whether a section is the header of the message itself, or in it.
 fn of_header(item: &SectionItem) -> bool {
     item.section.path.is_empty()
         && matches!(
@@ -81,7 +81,7 @@ impl Source {
         })
     }
 
-    /// A message of at most `largest` octets, read now; `None` when it is larger, or not all in the page cache.
+    /// A message of at most `largest` octets, read now; `None` if it is larger, or not all in the page cache.
     pub(crate) fn cached(file: File, largest: u64) -> Option<Self> {
         let length = file.metadata().ok()?.len();
         if length > largest {
@@ -95,7 +95,7 @@ impl Source {
                 Ok(0) => return None,
                 Ok(read) => at += read,
                 Err(Errno::INTR) => {}
-                // EAGAIN: not in the page cache. Others: the file system cannot say (EOPNOTSUPP), or fails.
+                // EAGAIN: not in the page cache. Other errors: the file system cannot say (EOPNOTSUPP), or fails.
                 Err(_) => return None,
             }
         }
@@ -136,8 +136,8 @@ impl Source {
         }
     }
 
-    /// The octets of all sections; the file is read once, and parsed once if it must be. A client that fetches a part
-    /// piece by piece has it found once: `cache` knows it then under `uid`.
+    /// The octets of all sections; the file is read once, and parsed once if needed. A part that a client fetches piece
+    /// by piece is found only once: then `cache` knows it under `uid`.
     pub(crate) fn values(
         &mut self,
         items: &[&SectionItem],
@@ -157,7 +157,7 @@ impl Source {
         };
         let whole_only = unknown().all(is_whole);
         if whole_only {
-            // A whole message is read while it is written; but BINARY[] is looked through for NULs before.
+            // A whole message is read while it is written; but BINARY[] has to be searched for NULs before.
             if self.length <= SMALL && unknown().any(|item| item.form == Form::Decoded) {
                 self.read_whole()?;
             }
@@ -219,7 +219,7 @@ impl Source {
         Value::Octets(piece)
     }
 
-    /// Octets of the file: copied when few, read while they are written when many.
+    /// Octets of the file: copied if few, read while they are written if many.
     fn range(&self, range: Range<u64>, memory: &mut Memory) -> Piece {
         match self.data.get(to_usize(range.start)..to_usize(range.end)) {
             Some(octets) if memory.copy(octets.len() as u64) => Piece::Octets(octets.to_vec()),
@@ -227,7 +227,7 @@ impl Source {
         }
     }
 
-    /// A section that came to these octets, to be made again.
+    /// A section, to be made again; it had these octets.
     fn later(&self, item: &SectionItem, octets: &[u8]) -> Piece {
         let range = cut(&(0..octets.len() as u64), item.partial);
         let wanted = octets.get(to_usize(range.start)..to_usize(range.end));
@@ -248,14 +248,14 @@ struct Memory {
 }
 
 impl Memory {
-    /// Whether so many octets of the file may be copied.
+    /// Whether `octets` octets of the file may be copied.
     fn copy(&mut self, octets: u64) -> bool {
         let may = self.copied + octets <= COPIED;
         self.copied += if may { octets } else { 0 };
         may
     }
 
-    /// Whether a part of so many octets may be kept; one may, whatever its size.
+    /// Whether a part of `octets` octets may be held; one part may, whatever its size.
     fn hold(&mut self, octets: u64) -> bool {
         let may = self.held < HELD;
         self.held += if may { octets } else { 0 };

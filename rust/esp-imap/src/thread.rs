@@ -1,17 +1,18 @@
 //! Threads of messages (RFC 5256 §3: ORDEREDSUBJECT, REFERENCES; draft-ietf-morg-inthread: REFS).
 //!
-//! In: what is known of each message, in the order of the mailbox. Out: trees. Any set of references makes a tree: links
-//! that would close a circle are not made. Nothing recurses, for a chain of replies may be as long as the mailbox.
+//! In: what is known about each message, in the order of the mailbox. Out: trees. Any set of references makes a tree:
+//! links that would close a circle are not made. Nothing recurses, for a chain of replies may be as long as the
+//! mailbox.
 
 use crate::cache::KeyHasher;
 use crate::cursor::{Cursor, SyntaxError};
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 
-/// How messages are put together.
+/// The algorithm by which messages are threaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
-    /// By subject, the oldest message above all others.
+    /// By subject, with the oldest message above all others.
     OrderedSubject,
     /// By `References`, then by subject.
     References,
@@ -33,7 +34,7 @@ impl Algorithm {
     }
 }
 
-/// What threading looks at in a message.
+/// What threading needs to know about a message.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Message<'a> {
     pub(crate) id: Option<u64>,
@@ -50,10 +51,10 @@ pub(crate) struct Message<'a> {
 /// A message, or a place where one should be (RFC 5256: a dummy).
 #[derive(Debug, Clone, Default)]
 struct Node {
-    /// Its place among the messages.
+    /// Its position among the messages.
     message: Option<usize>,
     parent: Option<usize>,
-    /// Whether it was ever a parent: only such a one can be above another.
+    /// Whether it was ever a parent: only then can it be above another.
     above: bool,
     children: Vec<usize>,
 }
@@ -68,7 +69,7 @@ pub(crate) struct Threads {
 type Ids = HashMap<u64, usize, BuildHasherDefault<KeyHasher>>;
 
 impl Threads {
-    /// Put messages together.
+    /// Thread messages.
     pub(crate) fn new(messages: &[Message<'_>], algorithm: Algorithm) -> Self {
         if algorithm == Algorithm::OrderedSubject {
             return Self::by_subject(messages);
@@ -121,7 +122,8 @@ impl Threads {
         let mut order: Vec<usize> = (0..messages.len()).collect();
         order.sort_by_key(|at| messages.get(*at).map(|message| (message.sent, *at)));
         let mut subjects: HashMap<&[u8], usize> = HashMap::new();
-        // By date, so that the first of a subject is its oldest, and threads stand by their oldest message.
+        // By date, so that the first message of a subject is its oldest, and threads are sorted by their oldest
+        // message.
         for at in order {
             let subject = messages.get(at).map_or(&[][..], |message| message.subject);
             let node = threads.add(Some(at));
@@ -135,14 +137,14 @@ impl Threads {
         threads
     }
 
-    /// Step 1: a node for each identifier, its parent the one named before it.
+    /// Step 1: a node for each identifier; its parent is the one named before it.
     fn link(&mut self, messages: &[Message<'_>]) {
         let mut ids = Ids::default();
         for (at, message) in messages.iter().enumerate() {
             let taken = message.id.and_then(|id| ids.get(&id).copied());
             let node = match taken {
                 Some(node) if self.get(node).message.is_none() => node,
-                // A second message of the same identifier is as one without.
+                // A second message with the same identifier counts as one without.
                 Some(_) => self.add(None),
                 None => self.add(None),
             };
@@ -172,7 +174,7 @@ impl Threads {
                 }
                 last = Some(reference);
             }
-            // What others said of its parent was perhaps of a cut list; its own word counts.
+            // Others may have named its parent from a truncated list; its own references count.
             if self.get(node).parent != last || last.is_none() {
                 self.set_parent(node, None);
                 if let Some(parent) = last
@@ -195,7 +197,7 @@ impl Threads {
         }
     }
 
-    /// Whether `node` is not above `parent`, nor the same.
+    /// Whether `node` is neither above `parent` nor the same.
     fn may_be_under(&self, node: usize, parent: usize) -> bool {
         if node == parent {
             return false;
@@ -213,7 +215,7 @@ impl Threads {
         true
     }
 
-    /// Nodes below the roots, each behind its parent.
+    /// Nodes below the roots, each after its parent.
     fn downwards(&self) -> Vec<usize> {
         let mut order = self.roots.clone();
         let mut next = 0;
@@ -224,7 +226,7 @@ impl Threads {
         order
     }
 
-    /// Step 3: dummies go, and their children take their place; one stays above several at the root.
+    /// Step 3: remove dummies, and put their children in their place; a dummy with several stays at the root.
     fn prune(&mut self) {
         let order = self.downwards();
         for node in order.into_iter().rev() {
@@ -258,7 +260,7 @@ impl Threads {
         result
     }
 
-    /// The message that stands for a node: a dummy's is its first child's.
+    /// The message that represents a node: for a dummy, that of its first child.
     fn face(&self, node: usize) -> Option<usize> {
         let node = self.get(node);
         node.message
@@ -317,7 +319,7 @@ impl Threads {
         self.roots.sort_by_key(|root| newest.get(*root).copied());
     }
 
-    /// Step 5: threads of the same subject become one.
+    /// Step 5: join threads of the same subject.
     fn gather_subjects(&mut self, messages: &[Message<'_>]) {
         let subject_of = |threads: &Self, root: usize| {
             let message = threads.face(root).and_then(|at| messages.get(at))?;
@@ -372,7 +374,7 @@ impl Threads {
     pub(crate) fn write(&self, numbers: &[u32], out: &mut Vec<u8>) {
         enum Step {
             Open(usize),
-            /// The members that follow the first one of a list.
+            /// Members that follow the first one of a list.
             Below(usize),
             Close,
         }

@@ -1,4 +1,4 @@
-//! Lists of UIDs that share what they have in common.
+//! Lists of UIDs that share common parts.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ const CHUNK: usize = 1024;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct UidList {
     chunks: Vec<Arc<[u32]>>,
-    /// How many UIDs stand before each chunk.
+    /// The number of UIDs before each chunk.
     before: Vec<u32>,
     length: u32,
 }
@@ -49,7 +49,7 @@ impl UidList {
         self.chunks.get(chunk)?.get(position - before).copied()
     }
 
-    /// Where `uid` stands, or would.
+    /// The position of `uid`, or where it would be.
     pub(crate) fn position(&self, uid: u32) -> Result<usize, usize> {
         let chunk = self
             .chunks
@@ -93,7 +93,7 @@ impl UidList {
         self.chunks.iter().flat_map(|chunk| chunk.iter().copied())
     }
 
-    /// This list and `uids`, which rise and are greater than all of it.
+    /// This list and `uids`, which are in rising order and greater than all of it.
     pub(crate) fn append(&self, uids: &[u32]) -> Self {
         let mut chunks = self.chunks.clone();
         let mut rest = uids;
@@ -108,7 +108,7 @@ impl UidList {
         Self::new(chunks)
     }
 
-    /// This list without `gone`, which rise.
+    /// This list without `gone`, which are in rising order.
     pub(crate) fn without(&self, gone: &[u32]) -> Self {
         let chunks = self
             .chunks
@@ -132,7 +132,7 @@ impl UidList {
         Self::new(chunks)
     }
 
-    /// UIDs of this list that `other` has not; chunks that both share are not looked at.
+    /// UIDs of this list that `other` lacks; chunks that both share are skipped.
     pub(crate) fn missing_in(&self, other: &Self) -> Vec<u32> {
         let same = self
             .chunks

@@ -47,9 +47,9 @@ pub fn encode(name: &str) -> String {
     out
 }
 
-/// The Unicode form of a name in modified UTF-7, or `None` when it is not that.
+/// The Unicode form of a name in modified UTF-7, or `None` if it is not valid.
 ///
-/// Strict: each name has one wire form only, so that two spellings cannot name one mailbox.
+/// Strict: each name has only one wire form, so that two spellings cannot name one mailbox.
 #[must_use]
 pub fn decode(name: &str) -> Option<String> {
     if !name.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
@@ -80,7 +80,7 @@ pub fn decode(name: &str) -> Option<String> {
         if bits != 0 || count >= 6 {
             return None;
         }
-        // RFC 3501 §9: no name holds NUL (`CHAR`), however it is spelled; neither does a text of PostgreSQL's.
+        // RFC 3501 §9: no name contains NUL (`CHAR`), however it is spelled; neither can a text in PostgreSQL.
         if units.contains(&0) {
             return None;
         }
@@ -90,9 +90,11 @@ pub fn decode(name: &str) -> Option<String> {
     (encode(&out) == name).then_some(out)
 }
 
-/// Whether a name is meant to be modified UTF-7 and is no canonical one: it has a shifted run, and does not decode.
+/// Whether a name is meant to be modified UTF-7 but is not in canonical form: it has a shifted run, and cannot be
+/// decoded.
 ///
-/// RFC 3501 §5.1.3: such a name would be a second spelling of another, or of none. A lone `&`, as in `AT&T`, shifts nothing.
+/// RFC 3501 §5.1.3: such a name would be a second spelling of another, or of none. A lone `&`, as in `AT&T`, shifts
+/// nothing.
 #[must_use]
 pub(crate) fn is_second_spelling(name: &str) -> bool {
     let shifts = name.split('&').skip(1).any(|shifted| {

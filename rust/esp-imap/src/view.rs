@@ -1,7 +1,7 @@
 //! What one session knows of its mailbox: its view over an index that all sessions share.
 //!
 //! In: the index, and what the client has enabled. Out: the messages that the session means, and the responses that
-//! bring it up to date (`sync`). What the index holds beyond that, the session has not been told yet (`known`).
+//! bring it up to date (`sync`). The session has not yet been told of anything else in the index (`known`).
 
 mod known;
 mod store;
@@ -32,7 +32,7 @@ impl std::fmt::Display for RangeError {
 
 impl std::error::Error for RangeError {}
 
-/// See the module.
+/// The view; see the module.
 #[derive(Debug)]
 pub struct View {
     index: Arc<MailboxIndex>,
@@ -43,7 +43,7 @@ pub struct View {
     known: Mutex<Known>,
 }
 
-/// Take the `\Recent` of messages up to `last` for a view that is asked first.
+/// Take `\Recent` of messages up to `last`, for the first view that asks.
 fn take_recent(table: &mut Table, last: u32) -> Vec<(u32, u32)> {
     let mut taken = Vec::new();
     table.recent.retain_mut(|(first, end)| {
@@ -57,10 +57,10 @@ fn take_recent(table: &mut Table, last: u32) -> Vec<(u32, u32)> {
 }
 
 impl View {
-    /// A view that knows all the index holds, and may change all flags.
+    /// A view that knows everything in the index, and may change all flags.
     ///
-    /// Unless it is read-only it takes `\Recent` from [`MailboxIndex::grant_recent`]; else it takes nothing from others, and
-    /// sees it on UIDs from `recent_from` on.
+    /// Unless it is read-only it takes `\Recent` from [`MailboxIndex::grant_recent`]; a read-only view takes nothing
+    /// from others, and shows it on UIDs from `recent_from` on.
     #[must_use]
     pub fn new(index: Arc<MailboxIndex>, read_only: bool, recent_from: u32) -> Self {
         let known = {
@@ -109,7 +109,7 @@ impl View {
         }
     }
 
-    /// Allow other bits, and return the responses that say so; none where nothing changed.
+    /// Allow other bits, and return the responses that say so; empty if nothing changed.
     #[must_use]
     pub fn permit(&self, settable: i64) -> Vec<u8> {
         let mut out = Vec::new();
@@ -131,20 +131,20 @@ impl View {
         &self.index
     }
 
-    /// From now on flags come with MODSEQ.
+    /// From now on, FETCH responses with flags have MODSEQ.
     pub fn enable_condstore(&self) {
         let mut known = self.known();
         known.condstore = true;
         known.told = known.complete;
     }
 
-    /// From now on VANISHED instead of EXPUNGE.
+    /// From now on, use VANISHED instead of EXPUNGE.
     pub fn enable_qresync(&self) {
         self.enable_condstore();
         self.known().qresync = true;
     }
 
-    /// From now on nothing is `\Recent`, and what is told by itself has UID (RFC 9051 §7.5.2, appendix E).
+    /// From now on nothing is `\Recent`, and unsolicited FETCH responses have UID (RFC 9051 §7.5.2, appendix E).
     pub fn enable_imap4rev2(&self) {
         let mut known = self.known();
         known.imap4rev2 = true;
@@ -152,7 +152,7 @@ impl View {
         self.leave_recent(&mut known);
     }
 
-    /// Take no more.
+    /// Take no more `\Recent`.
     fn leave_recent(&self, known: &mut Known) {
         if std::mem::take(&mut known.takes_recent) {
             self.index.write().takers -= 1;
@@ -165,7 +165,7 @@ impl View {
         self.known().uids.last().unwrap_or(0)
     }
 
-    /// From now on UIDFETCH and VANISHED instead of FETCH and EXPUNGE.
+    /// From now on, use UIDFETCH and VANISHED instead of FETCH and EXPUNGE.
     pub fn enable_uidonly(&self) {
         self.known().uidonly = true;
     }
@@ -182,13 +182,13 @@ impl View {
         self.known().recent_count()
     }
 
-    /// Up to which mod-sequence the session was told everything.
+    /// The mod-sequence up to which the session was told everything.
     #[must_use]
     pub fn told_modseq(&self) -> i64 {
         self.known().told
     }
 
-    /// The messages the session knows, and those of them that are gone already.
+    /// The messages that the session knows, and those of them that are expunged already.
     pub(crate) fn expunged(&self) -> (Arc<UidList>, Vec<u32>) {
         let known = Arc::clone(&self.known().uids);
         let table = self.index.read();
@@ -208,7 +208,7 @@ impl View {
         self.known().saved = ranges;
     }
 
-    /// Positions a set names, as UIDs that are there.
+    /// The UIDs of existing messages that a set names.
     ///
     /// # Errors
     /// `RangeError` for sequence numbers beyond EXISTS.
@@ -224,7 +224,7 @@ impl View {
             .collect())
     }
 
-    /// Whether a set names a message that is gone.
+    /// Whether a set names a message that is expunged.
     #[must_use]
     pub fn has_vanished(&self, set: &SequenceSet, uid: bool) -> bool {
         let known = self.known();
@@ -262,7 +262,7 @@ impl View {
             .collect()
     }
 
-    /// The flags of these messages have been told as they are now.
+    /// Note that the current flags of these messages were told.
     pub(crate) fn told(&self, told: impl Iterator<Item = (u32, i64)>) {
         let mut known = self.known();
         let from = known.told;

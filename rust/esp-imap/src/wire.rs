@@ -1,15 +1,15 @@
-//! Strings as responses carry them (RFC 3501 §4.3, §9).
+//! Strings as they are written in responses (RFC 3501 §4.3, §9).
 
 use crate::cursor::is_astring_char;
 use crate::utf7;
 
-/// Append an nstring: `NIL`, a quoted string, or a literal where that cannot hold it.
+/// Append an nstring: `NIL`, a quoted string, or a literal if that cannot hold it.
 pub fn write_nstring(out: &mut Vec<u8>, value: Option<&[u8]>) {
     let Some(value) = value else {
         out.extend_from_slice(b"NIL");
         return;
     };
-    // QUOTED-CHAR is seven bits (RFC 3501 §9); long text is easier on clients as a literal.
+    // QUOTED-CHAR has seven bits (RFC 3501 §9); a long text is easier for clients as a literal.
     let quotable = value.len() <= 1000
         && value
             .iter()
@@ -97,7 +97,7 @@ pub(crate) fn base64(encoded: &[u8]) -> Option<Vec<u8>> {
     (bits == 0).then_some(out)
 }
 
-/// A number in decimal digits; by the hundred thousand, `write!` takes most of the time.
+/// A number in decimal digits; for hundreds of thousands, `write!` would take most of the time.
 pub(crate) fn number(out: &mut Vec<u8>, mut value: u32) {
     let mut digits = [0_u8; 10];
     let mut used = 0;

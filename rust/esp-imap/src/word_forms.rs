@@ -1,25 +1,25 @@
-//! A word that is looked for, and how near the words of texts come to it.
+//! A word that is searched for, and how near the words of texts are to it.
 
 use crate::language::{self, LANGUAGES, Languages};
 use crate::words;
 use memchr::memmem::Finder;
 use std::collections::HashMap;
 
-/// Characters that have to stand together for a text to be looked at: those of a piece of a signature.
+/// Characters that must stand together for a text to be looked at: those of a signature's piece.
 const PIECE: usize = 3;
 /// Characters of the shortest stem that counts.
 const SHORTEST_STEM: usize = 3;
-/// Characters that a word has to have, or the one that it was meant to be, for a letter to be wrong.
+/// Characters that a word, or the one that was meant, must have for one letter to be wrong.
 const SHORTEST_MISTYPED: usize = 5;
 /// Characters of the longest word that has forms.
 const LONGEST: usize = 40;
-/// Times that a word is counted in one piece of text.
+/// How often a word is counted in one piece of text.
 const MOST: usize = 32;
 /// Words that are remembered, and octets of the longest.
 const REMEMBERED: usize = 1 << 16;
 const LONGEST_REMEMBERED: usize = 64;
 
-/// How much a word counts that is the one looked for, or only nearly.
+/// How much a word counts that is the one searched for, or only nearly.
 const SAME: f32 = 1.0;
 const OTHER_ACCENTS: f32 = 0.9;
 const INFLECTED: f32 = 0.8;
@@ -27,28 +27,28 @@ const BEGINS: f32 = 0.5;
 const CONTAINS: f32 = 0.3;
 const MISTYPED: f32 = 0.2;
 
-/// How near a word is, whatever the language, and the languages in which it is a form of the word.
+/// How near a word is, regardless of language, and the languages in which it is a form of the word.
 #[derive(Clone, Copy)]
 struct Nearness {
     value: f32,
     inflected: Languages,
 }
 
-/// See the module.
+/// A word; see the module.
 pub(crate) struct WordForms {
     word: String,
     chars: Vec<char>,
     unaccented: String,
-    /// By language; none for what has no forms.
+    /// By language; empty for what has no forms.
     stems: Vec<String>,
-    /// One of them is in every word that comes near.
+    /// Every word that is near contains one of them.
     pieces: Vec<Finder<'static>>,
     tolerant: bool,
-    /// Of words met so far.
+    /// Nearness of words met so far.
     known: HashMap<Box<[u8]>, Nearness>,
 }
 
-/// Without the accents that Latin letters bear.
+/// The word without the accents of its Latin letters.
 fn unaccented(word: &str) -> String {
     word.chars()
         .map(|char| match char {
@@ -66,7 +66,7 @@ fn unaccented(word: &str) -> String {
         .collect()
 }
 
-/// How many characters two words begin with in common.
+/// How many characters two words have in common at their beginning.
 fn in_common(a: &str, b: &str) -> usize {
     a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count()
 }
@@ -76,7 +76,7 @@ fn first(word: &str, chars: usize) -> &str {
     end.and_then(|end| word.get(..end)).unwrap_or(word)
 }
 
-/// Whether one letter is wrong, missing or too many, or two neighbours have changed places. The first is right.
+/// Whether one letter is wrong, missing or extra, or two neighbours are swapped. The first letter is right.
 fn is_mistyped(word: &[char], other: &[char]) -> bool {
     if word.first() != other.first() || word.len().abs_diff(other.len()) > 1 {
         return false;
@@ -97,7 +97,7 @@ fn is_mistyped(word: &[char], other: &[char]) -> bool {
 }
 
 impl WordForms {
-    /// Of a folded word.
+    /// Prepare a folded word.
     pub(crate) fn new(word: &str) -> Self {
         let chars: Vec<char> = word.chars().collect();
         let has_forms = chars.len() <= LONGEST
@@ -125,7 +125,7 @@ impl WordForms {
         forms
     }
 
-    /// From now on the word may be mistyped; `false` when it is too short for that.
+    /// Allow the word to be mistyped from now on; `false` if it is too short for that.
     pub(crate) fn tolerate(&mut self) -> bool {
         if self.tolerant || self.stems.is_empty() || self.chars.len() + 1 < SHORTEST_MISTYPED {
             return false;
@@ -136,7 +136,7 @@ impl WordForms {
         true
     }
 
-    /// How words begin that may come near.
+    /// How words that may be near can begin.
     fn beginnings(&self) -> Vec<String> {
         let mut all = vec![self.word.clone()];
         if self.stems.is_empty() {
@@ -160,7 +160,7 @@ impl WordForms {
         all
     }
 
-    /// How many letters at one end of a mistyped word are right, so that these can be looked for.
+    /// How many letters at one end of a mistyped word are right, so that these can be searched for.
     fn right_letters(&self) -> usize {
         PIECE.max(self.chars.len().saturating_sub(1) / 2)
     }
@@ -168,7 +168,7 @@ impl WordForms {
     fn make_pieces(&self) -> Vec<Finder<'static>> {
         let mut beginnings = self.beginnings();
         beginnings.sort_unstable();
-        // What begins alike is looked for once.
+        // Equal beginnings are searched for once.
         let mut pieces: Vec<String> = Vec::new();
         for beginning in beginnings {
             match pieces.last_mut() {
@@ -189,16 +189,16 @@ impl WordForms {
             .collect()
     }
 
-    /// Whether a text of this signature may have a word that comes near.
+    /// Whether a text of this signature may have a word that is near.
     pub(crate) fn may_be_in(&self, signature: &[u8]) -> bool {
         self.pieces
             .iter()
             .any(|piece| esp_mime::may_contain(signature, piece.needle()))
     }
 
-    /// Tell `each` where words that come near begin, and how near they come, up to some number of them.
+    /// Call `each` for where near words begin and how near they are, up to some number of them.
     ///
-    /// `languages` are those of the text, asked for only where they matter.
+    /// `languages` are those of the text, asked for only if they matter.
     pub(crate) fn find(
         &mut self,
         text: &[u8],
@@ -216,13 +216,13 @@ impl WordForms {
                 let range = words::around(text, place.clone());
                 from = range.end;
                 if range.end + 4 > place.end + words::REACH {
-                    // Of something longer than words are, so that more may stand across the end of what was looked at.
+                    // Part of something longer than words are, so that more may follow after the octets looked at.
                     from = from.saturating_sub(self.word.len());
                 }
                 from = from.max(place.start + 1);
                 let word = text.get(range.clone()).unwrap_or_default();
                 let before = pieces.get(..number).unwrap_or_default();
-                // What is longer than words are looks different from another place in it.
+                // Something longer than words looks different from another place in it.
                 let is_judged = |piece: &Finder<'_>| {
                     piece.find(word).is_some_and(|at| {
                         let start = range.start + at;
@@ -233,7 +233,7 @@ impl WordForms {
                     continue;
                 }
                 let near = self.near(word);
-                // The language is asked for only where it makes a difference.
+                // The language is asked for only if it makes a difference.
                 let inflected = near.value < INFLECTED
                     && near.inflected != 0
                     && (near.inflected == language::ALL || near.inflected & languages() != 0);
@@ -304,7 +304,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// How near the nearest word of a text comes, in these languages.
+    /// How near the nearest word of a text is, in these languages.
     fn nearest(forms: &mut WordForms, text: &str, languages: Languages) -> f32 {
         let mut most = 0.0_f32;
         forms.find(
@@ -439,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_word_is_found_behind_a_piece_from_where_it_is_not_seen_whole() {
-        // Of "abbaaa", "abaa" and "abba" are looked for.
+        // "abaa" and "abba" are searched for, of "abbaaa".
         for between in 240..270 {
             let text = format!("abaa{}abbaaa", "z".repeat(between));
             assert_eq!(near("abbaaa", &text), CONTAINS, "{between}");

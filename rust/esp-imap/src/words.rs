@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// Octets on each side of a place that are looked at for the ends of its word: longer ones are no words.
+/// Octets on each side of a place that are searched for the ends of its word: longer ones are no words.
 pub(crate) const REACH: usize = 256;
 
 /// Letters and digits of any script, and the marks that stand on them.
@@ -16,7 +16,7 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-/// Whether a script is written without spaces, so that nobody can tell its words.
+/// Whether a script is written without spaces, so that its words cannot be told apart.
 pub(crate) fn is_unspaced(char: char) -> bool {
     matches!(u32::from(char), 0xe00..=0xeff | 0x1000..=0x109f | 0x1780..=0x17ff | 0x2e80..=0x9fff
         | 0xf900..=0xfaff | 0x20000..=0x3ffff)
@@ -36,7 +36,7 @@ pub(crate) fn prefix(text: &[u8], octets: usize) -> &str {
 
 /// The word around a place of a text, which is one of its characters or several.
 pub(crate) fn around(text: &[u8], place: Range<usize>) -> Range<usize> {
-    // Any octet beyond ASCII may belong to a letter; looked at more closely only when there is one.
+    // Any octet beyond ASCII may belong to a letter; it is decoded only if there is one.
     let may_belong = |octet: &u8| octet.is_ascii_alphanumeric() || *octet >= 0x80;
     let is_inside = |octet: &u8| *octet & 0xc0 == 0x80;
     let low = place.start.saturating_sub(REACH);

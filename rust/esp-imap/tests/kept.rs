@@ -14,7 +14,7 @@ fn index() -> Arc<MailboxIndex> {
     Arc::new(MailboxIndex::new(1, 2, PathBuf::from("/nonexistent"), 7))
 }
 
-/// Another process's index, from what one has kept.
+/// Another process's index, from what one process has stored.
 fn restored(from: &MailboxIndex) -> Arc<MailboxIndex> {
     let (octets, modseq, uidnext) = from.keep();
     let index = index();

@@ -6,7 +6,7 @@ use esp_imap::{CommandReader, Event, Limits};
 use rustix::time::ClockId;
 use std::time::Duration;
 
-/// What this thread has had of a processor: it may have to wait for others for long.
+/// The processor time of this thread: it may have to wait long for others.
 fn spent() -> Duration {
     let spent = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(spent).unwrap()
@@ -40,7 +40,7 @@ fn assert_linear(begin: &str, one: impl Fn(usize) -> String, between: &str, end:
         format!("a {begin}{}{end}\r\n", all.join(between)).into_bytes()
     };
     let (few, many) = (time(&command(500)), time(&command(8_000)));
-    // Sixteen times as many: 256 times as long, were it the square.
+    // Sixteen times as many: quadratic time would be 256 times as long.
     assert!(many < few * 80, "{begin}: {few:?} and {many:?}");
 }
 

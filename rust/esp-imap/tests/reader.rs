@@ -17,7 +17,7 @@ const LIMITS: Limits = Limits {
     annotation: 100,
 };
 
-/// All events, message literals accepted and their octets joined.
+/// All events; message literals are accepted and their octets joined.
 fn events(octets: &[u8], cuts: &[usize]) -> Vec<Event> {
     let mut reader = CommandReader::new(LIMITS);
     let mut events: Vec<Event> = Vec::new();
@@ -222,7 +222,7 @@ fn a_huge_literal_is_refused_at_once() {
     let (tag, response, fatal) = bad(b"a APPEND Sent {1073741824}\r\n");
     assert_eq!(tag.as_deref(), Some("a"));
     assert!(response.starts_with("NO [TOOBIG]") && !fatal);
-    // One without `+` in the way is read past, and what follows is a command again.
+    // A refused literal that needs no `+` is skipped, and what follows is a command again.
     let mut text = b"a LOGIN {300+}\r\n".to_vec();
     text.extend([b'x'; 300]);
     text.extend(b" y {4+}\r\n\r\nzz w\r\nb NOOP\r\n");
@@ -245,7 +245,7 @@ fn a_long_annotation_is_refused_at_once() {
             "{text}"
         );
     }
-    // What is not a value has the limit of every literal.
+    // A literal that is not a value has the limit of all literals.
     for text in [
         "a SETMETADATA {201}\r\n",
         "a SETMETADATA INBOX ({201}\r\n",
@@ -263,7 +263,7 @@ fn a_long_annotation_is_refused_at_once() {
     )
     .as_bytes());
     assert!(response.starts_with("BAD [TOOBIG]"));
-    // One that is on the way is passed over.
+    // A literal that is already on the way is skipped.
     let mut text = b"a SETMETADATA INBOX (/private/a {101+}\r\n".to_vec();
     text.extend([b'x'; 101]);
     text.extend(b" /private/b {4+}\r\n\r\nzz)\r\nb NOOP\r\n");
@@ -439,7 +439,7 @@ proptest! {
     }
 }
 
-/// What a command with messages gives, in short.
+/// The events of a command with messages, in short form.
 fn parts(text: &[u8], cuts: &[usize]) -> Vec<String> {
     events(text, cuts)
         .into_iter()
@@ -489,7 +489,7 @@ fn messages_are_made_of_literals_and_urls() {
 
 #[test]
 fn urls_are_handed_out_before_the_one_in_a_literal_is_there() {
-    // Else each literal would have all before it read again.
+    // Otherwise each literal would have everything before it read again.
     let mut reader = CommandReader::new(LIMITS);
     reader.feed(b"a APPEND Sent CATENATE (URL b URL c URL {1}\r\n");
     for (place, name) in ["b", "c"].into_iter().enumerate() {

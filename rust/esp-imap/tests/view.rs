@@ -1,4 +1,4 @@
-//! What sessions are told, against a client that believes it.
+//! What sessions are told, compared with a client that believes it.
 
 #![allow(
     clippy::unwrap_used,
@@ -46,7 +46,7 @@ fn text(octets: Vec<u8>) -> String {
 
 #[test]
 fn a_whole_large_mailbox_can_go_at_once() {
-    // Once the names of thousands of files were counted as waste after they had been cleared away.
+    // Once, the names of thousands of files were counted as waste after they had been removed.
     let index = filled(10_000);
     let view = View::new(Arc::clone(&index), false, u32::MAX);
     let changed: Vec<Message> = (1..=10_000)
@@ -307,7 +307,7 @@ fn happenings() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 1..60)
 }
 
-/// A client: its list by sequence number; `None` where it does not know the UID yet.
+/// A client: its list by sequence number; `None` for a UID that it does not know yet.
 #[derive(Default)]
 struct Client {
     numbers: Vec<Option<u32>>,
@@ -441,7 +441,7 @@ proptest! {
     }
 }
 
-/// Flags that became `flags & kept | added`, of some of six messages.
+/// A change of flags to `flags & kept | added`, for some of six messages.
 fn change() -> impl Strategy<Value = (i64, i64, Vec<bool>)> {
     let bits = prop_oneof![Just(0_i64), Just(SEEN), Just(DELETED), Just(SEEN | DELETED)];
     let masks = (bits.clone(), bits).prop_map(|(taken, added)| (!taken, added));
@@ -450,7 +450,7 @@ fn change() -> impl Strategy<Value = (i64, i64, Vec<bool>)> {
 }
 
 proptest! {
-    /// Rows are read a moment after the state they are read for, and again when they are newer.
+    /// Rows are read a moment after the state that they belong to, and again when they are newer.
     #[test]
     fn an_index_that_does_what_was_done_has_what_the_database_has(
         changes in prop::collection::vec(change(), 1..12),
@@ -484,7 +484,7 @@ proptest! {
         for (number, (at, late)) in (1_u32..).zip(stops) {
             let known = index.modseq();
             let modseq = i64::try_from(at).unwrap() + 1;
-            // One message more each time, until there are six, as if they were new.
+            // One more message each time, until there are six, as if they were new.
             let upto = (number * 2).min(6);
             let at_once = moments[at][read as usize..upto as usize].to_vec();
             let later = moments[(at + late).min(last)][read as usize..upto as usize].to_vec();

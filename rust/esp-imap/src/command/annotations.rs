@@ -15,9 +15,9 @@ pub enum Depth {
     /// The entry itself.
     #[default]
     Zero,
-    /// And those directly below.
+    /// And the entries directly below.
     One,
-    /// And all below.
+    /// And all entries below.
     Infinity,
 }
 
@@ -28,7 +28,7 @@ pub struct Annotations {
     pub entries: Vec<String>,
     /// Longer values are not wanted.
     pub max_size: Option<u64>,
-    /// See there.
+    /// How far below the entries to look.
     pub depth: Depth,
 }
 
@@ -79,7 +79,7 @@ fn options(cursor: &mut Cursor<'_>, wanted: &mut Annotations) -> Result<(), Synt
     Ok(())
 }
 
-/// Whether options come next, and not entries, which begin with a slash.
+/// Whether options come next; entries begin with a slash.
 fn at_options(cursor: &Cursor<'_>) -> bool {
     let mut ahead = cursor.clone();
     ahead.take_octet(b'(') && (ahead.take_word("MAXSIZE") || ahead.take_word("DEPTH"))
@@ -111,7 +111,7 @@ pub(crate) fn list_annotations(cursor: &mut Cursor<'_>) -> Result<Annotations, S
 
 /// `"GETMETADATA" [SP getmetadata-options] SP mailbox SP entries`.
 ///
-/// The examples of RFC 5464 have the options behind the mailbox, and entries without parentheses; both are taken.
+/// The examples of RFC 5464 have the options after the mailbox, and entries without parentheses; both are accepted.
 pub(crate) fn get_metadata(
     cursor: &mut Cursor<'_>,
     mailbox: impl FnOnce(&mut Cursor<'_>) -> Result<String, SyntaxError>,

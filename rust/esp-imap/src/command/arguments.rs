@@ -1,4 +1,4 @@
-//! What stands behind the name of a command, as values.
+//! What follows the name of a command, as values.
 
 use super::annotations::Annotations;
 use super::list::ListArguments;
@@ -29,7 +29,7 @@ pub enum StoreMode {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "the fields are named as in the grammar")]
 pub enum Arguments {
-    /// None at all.
+    /// No arguments.
     None,
     Login {
         username: String,

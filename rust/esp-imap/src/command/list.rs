@@ -1,4 +1,4 @@
-//! LIST, LSUB and STATUS: which mailboxes, and what of them (RFC 3501 §6.3.8–10, RFC 5258, 5819, 6154, 8440, 9590).
+//! LIST, LSUB and STATUS: which mailboxes, and what about them (RFC 3501 §6.3.8–10, RFC 5258, 5819, 6154, 8440, 9590).
 
 use super::annotations::{self, Annotations};
 use super::{Arguments, Read, Reader};
@@ -19,7 +19,7 @@ const STATUS_ITEMS: [&str; 11] = [
     "DELETED-STORAGE",
 ];
 
-/// Of LIST and LSUB.
+/// The arguments of LIST and LSUB.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListArguments {
     /// The reference name.
@@ -34,7 +34,7 @@ pub struct ListArguments {
     pub returns: Vec<String>,
     /// Items of the return option STATUS.
     pub status: Vec<String>,
-    /// Of the return option METADATA (RFC 9590).
+    /// Annotations of the return option METADATA (RFC 9590).
     pub metadata: Option<Annotations>,
 }
 
@@ -50,7 +50,7 @@ impl Reader<'_, '_> {
                     &["SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"],
                 )
             })?;
-            // RFC 5258 §3.1: it needs another option that selects.
+            // RFC 5258 §3.1: RECURSIVEMATCH requires another selection option.
             if list
                 .selection
                 .iter()

@@ -12,7 +12,7 @@ use crate::set::SequenceSet;
 pub struct Qresync {
     /// The value the client knows.
     pub uidvalidity: u32,
-    /// Up to where it knows changes.
+    /// The mod-sequence up to which it knows changes.
     pub modseq: i64,
     /// UIDs that it knows.
     pub known_uids: Option<SequenceSet>,
@@ -173,7 +173,7 @@ fn read_qresync(cursor: &mut Cursor<'_>) -> Result<Qresync, SyntaxError> {
         let numbers = read_known(cursor)?;
         cursor.space()?;
         let uids = read_known(cursor)?;
-        // RFC 7162 §3.2.5.2: the n-th of one belongs to the n-th of the other, both rising.
+        // RFC 7162 §3.2.5.2: the n-th of one set belongs to the n-th of the other, and both rise.
         if numbers.count() != uids.count() || !numbers.rises() || !uids.rises() {
             return Err(cursor.error("as many UIDs as sequence numbers, both rising"));
         }

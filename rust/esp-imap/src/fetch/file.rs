@@ -10,24 +10,24 @@ use std::collections::VecDeque;
 use std::io::Read as _;
 use std::sync::Arc;
 
-/// Messages that `Fetch::step_cached` renders, each at most this large: well below a millisecond for all.
+/// Messages that `Fetch::step_cached` renders; each is at most `CACHED_OCTETS`: all take well below a millisecond.
 const CACHED_MESSAGES: usize = 8;
 const CACHED_OCTETS: u64 = 65_536;
-/// Who asks for more of each takes a thread's time.
+/// A FETCH with more items for each message uses a thread.
 const CACHED_ITEMS: usize = 16;
 
-/// What came of a message with items from its file.
+/// The result for a message with items from its file.
 pub(super) enum Rendered {
     Done,
     /// Wire strings are needed first.
     NeedsContents,
-    /// The disk would have to be waited for.
+    /// This would have to wait for the disk.
     NeedsDisk,
 }
 
 impl Fetch {
     /// The octets of the first few messages, as far as their files are small and in the page cache: then this never
-    /// waits for a disk. None, when that cannot be said of the first.
+    /// waits for a disk. Empty if that is not certain for the first message.
     ///
     /// # Errors
     /// As for `step`.
@@ -45,7 +45,7 @@ impl Fetch {
             {
                 break;
             }
-            // A part whose place was remembered, beside a header, is not among the octets read.
+            // A part whose place was remembered, beside a header, may not be among the octets read.
             if self
                 .pieces
                 .iter()
@@ -53,7 +53,7 @@ impl Fetch {
             {
                 break;
             }
-            // Who asks for the same octets many times gets the rest from `step`.
+            // If a client asks for the same octets many times, `step` renders the rest.
             self.write_pieces(&mut out, 2 * most)?;
         }
         self.note_end();
@@ -127,7 +127,8 @@ impl Fetch {
         let mut pieces = VecDeque::new();
         let sections = Sections::new(values, &mut pieces);
         let contents = Arc::clone(&self.contents);
-        // The table before the cache, as everywhere: a writer that waits between two readers must not stop both.
+        // The table is locked before the cache, as everywhere: a writer that waits between two readers must not stop
+        // both.
         let table = index.read();
         let mut arena = contents.lock();
         let mut indexed = contents.indexed();
@@ -143,7 +144,7 @@ impl Fetch {
             .render(&mut out, &table, position, uid, made, sections)
             .is_err()
         {
-            // Gone, or forgotten by the cache, between two looks; the client asks again.
+            // Gone, or dropped from the cache, between two looks; the client asks again.
             self.missing.push(uid);
             return Ok(Rendered::Done);
         }
@@ -151,7 +152,7 @@ impl Fetch {
         self.pieces.push_back(Piece::Octets(out));
         Ok(Rendered::Done)
     }
-    /// Render one message with wire strings that are made now.
+    /// Render one message with wire strings that are computed now.
     pub(super) fn describe(
         &mut self,
         out: &mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! BODY and BODYSTRUCTURE of who has not enabled IMAP4rev2: to RFC 3501 §9 `message/global` is a type like any other.
+//! BODY and BODYSTRUCTURE without IMAP4rev2: in RFC 3501 §9, `message/global` is a type like any other.
 
 use memchr::memmem;
 use std::borrow::Cow;
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 /// How the structure of a `message/global` begins, as `esp_mime` writes it.
 const GLOBAL: &[u8] = b"(\"message\" \"global\"";
-/// Made once: to make it takes longer than to look through a structure.
+/// Made once: making it takes longer than searching a structure.
 static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(GLOBAL));
 
 /// Write a structure without envelope, structure and lines of the messages in `message/global` (RFC 9051 §9,
@@ -17,7 +17,7 @@ pub(super) fn without_global(structure: &[u8]) -> Cow<'_, [u8]> {
     }
     let mut out = Vec::with_capacity(structure.len());
     let mut rest = structure;
-    // Item by item: a literal may hold anything, and a parameter or a name be called so too.
+    // Item by item: a literal may contain anything, and a parameter or a name may look the same.
     while let Some(&octet) = rest.first() {
         let (copied, after) = match inner(rest) {
             Some((head, after)) => (head, after),
@@ -30,7 +30,7 @@ pub(super) fn without_global(structure: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// `(head, after)` where what stands between them is of the message in a `message/global`.
+/// `(head, after)`: what is between them describes the message in a `message/global`.
 fn inner(octets: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut at = octets.starts_with(GLOBAL).then_some(GLOBAL.len())?;
     let mut last = at;
@@ -51,7 +51,7 @@ fn inner(octets: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((head, octets.get(at..)?))
 }
 
-/// Where the item ends that stands behind the space at `at`.
+/// The end of the item after the space at `at`.
 fn behind_item(octets: &[u8], at: usize) -> Option<usize> {
     let rest = octets.get(at..)?.strip_prefix(b" ")?;
     if rest.first() == Some(&b')') {

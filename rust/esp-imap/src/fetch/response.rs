@@ -1,4 +1,4 @@
-//! One response of a FETCH: which items it tells, and how each is written (RFC 3501 §7.4.2).
+//! One response of a FETCH: which items it has, and how each is written (RFC 3501 §7.4.2).
 
 use super::global::without_global;
 use crate::cache::{Arena, ContentKey};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// A section up to this size is copied into its response.
 const COPIED_AT_ONCE: usize = 65_536;
-/// No more than this of one response; pieces of one part may be many.
+/// The most that is copied into one response; one message may have many parts.
 const COPIED: usize = 1 << 20;
 
 /// Why a message was not rendered.
@@ -25,11 +25,11 @@ pub(super) enum Skip {
     Contents,
 }
 
-/// What is the same for all responses of a command, and what they have told.
+/// What is the same for all responses of a command, and what they have told the client.
 pub(super) struct Renderer {
     pub(super) items: Arc<FetchItems>,
     with_uid: bool,
-    /// `UIDFETCH` with a UID for `FETCH` with a number (RFC 9586 §3.3).
+    /// `UIDFETCH` with a UID instead of `FETCH` with a number (RFC 9586 §3.3).
     uidonly: bool,
     condstore: bool,
     imap4rev2: bool,
@@ -37,13 +37,13 @@ pub(super) struct Renderer {
     with_modseq: bool,
     recent: Vec<(u32, u32)>,
     unseen: Vec<u32>,
-    /// Flag changes up to here were told before.
+    /// Flag changes up to this mod-sequence were told before.
     told_before: i64,
-    /// Later ones that these responses tell.
+    /// Later flag changes that these responses tell.
     pub(super) told: Vec<(u32, i64)>,
-    /// Where the index has the message after the last one, if it has not changed.
+    /// The index's position after the last message, if the index has not changed.
     pub(super) hint: usize,
-    /// Up to which position the caches' lacks were asked for.
+    /// Up to which position missing contents were asked for.
     pub(super) asked: usize,
 }
 
@@ -53,13 +53,13 @@ pub(super) enum Strings<'a> {
     Now(&'a esp_mime::Description),
 }
 
-/// What is known of a message's octets without reading them.
+/// What is known about a message's octets without reading them.
 pub(super) struct Made<'a> {
     pub(super) strings: Strings<'a>,
     pub(super) indexed: Option<&'a mut Arena<2>>,
 }
 
-/// What indexing made of a message.
+/// What indexing stored about a message.
 struct Indexed<'a> {
     thread: i64,
     preview: &'a [u8],
@@ -73,13 +73,13 @@ impl<'a> Indexed<'a> {
     }
 }
 
-/// What the message's octets gave, in the order of the items.
+/// The items made from the message's octets, in their order.
 #[derive(Default)]
 pub(super) struct Sections<'a> {
     values: VecDeque<Value>,
-    /// Where large ones go.
+    /// Where large items go.
     pieces: Option<&'a mut VecDeque<Piece>>,
-    /// Octets of small ones, which stand in the response.
+    /// Octets of small items, which are copied into the response.
     copied: usize,
 }
 
@@ -115,12 +115,12 @@ impl Renderer {
         }
     }
 
-    /// Tell MODSEQ to who has enabled CONDSTORE.
+    /// Have responses include MODSEQ if the session has enabled CONDSTORE.
     pub(super) fn tell_modseqs(&mut self) {
         self.with_modseq |= self.condstore;
     }
 
-    /// Append one response; what is too large for it goes to the pieces. Nothing is left of one that is skipped.
+    /// Append one response; what is too large for it goes to the pieces. A skipped message leaves nothing behind.
     #[inline]
     pub(super) fn render(
         &mut self,
@@ -261,7 +261,7 @@ impl Renderer {
                 }
             }
         }
-        // RFC 3501 §6.4.5: the response says that the flag is set now.
+        // RFC 3501 §6.4.5: the response says that the flag is now set.
         let set_now = row.flags & flags::SEEN != 0 && self.unseen.binary_search(&uid).is_ok();
         if set_now {
             // RFC 7162 §3.2.4: UID goes with what MODSEQ tells of a change.
@@ -310,7 +310,7 @@ impl<'a> Sections<'a> {
             None | Some(Value::Nil | Value::UnknownEncoding) => out.extend_from_slice(b"NIL"),
             Some(Value::Size(size)) => write_number(out, size),
             Some(Value::Octets(piece)) => {
-                // RFC 3516 §4.2: a literal8 where a literal could not hold the octets.
+                // RFC 3516 §4.2: a literal8 if a literal cannot hold the octets.
                 if form == Form::Decoded && piece.has_nul() {
                     out.push(b'~');
                 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// Messages whose wire strings are asked for together.
 const AHEAD: usize = 4_000;
 impl Fetch {
-    /// Content ids that the cache lacks, of the messages next.
+    /// Content ids that the cache lacks, for the next messages.
     pub(super) fn ask(&mut self) -> Vec<i64> {
         let table = self.view.index().read();
         let items = &self.renderer.items;
@@ -42,7 +42,7 @@ impl Fetch {
         ids
     }
 
-    /// Render messages from memory until `out` is full. `true` when wire strings are needed.
+    /// Render messages from memory until `out` is full. `true` if wire strings are needed.
     pub(super) fn render_rows(&mut self, out: &mut Vec<u8>, max: usize) -> std::io::Result<bool> {
         let view = Arc::clone(&self.view);
         let contents = Arc::clone(&self.contents);
@@ -84,7 +84,7 @@ impl Fetch {
             self.advance(position - from);
             match lacking {
                 Some(_) if position >= self.renderer.asked => return Ok(true),
-                // The database has them not, or the cache is too small: made anew.
+                // The database does not have them, or the cache is too small: they are computed again.
                 Some((uid, row)) => {
                     self.describe(out, position, uid, row)?;
                     self.advance(1);

@@ -1,4 +1,4 @@
-//! What the database tells in text of messages that the index has: flags changed, messages gone.
+//! Changes that the database reports as text for messages of the index: flags changed, messages expunged.
 
 use crate::copy::CopyError;
 use crate::set::{SequenceSet, normalise};
@@ -13,7 +13,7 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// Mod-sequence, bits kept, bits added, sequence-set of UIDs, parted by spaces.
+    /// Mod-sequence, bits kept, bits added, sequence-set of UIDs, separated by spaces.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let mut number = || words.next()?.parse().ok();

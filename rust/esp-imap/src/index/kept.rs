@@ -1,19 +1,19 @@
-//! The rows of an index as octets that outlive the process: a large mailbox is read from these several times faster than
-//! from its rows.
+//! The rows of an index as octets that outlive the process: reading a large mailbox from these is several times faster
+//! than from its rows.
 //!
-//! Rows follow each other, each as its differences from the one before, in LEB128; of a file name only what is new.
+//! Rows follow each other, each as its differences from the row before, in LEB128; a file name has only its new part.
 
 use super::names::Names;
 use super::table::{Row, Table};
 
-/// Of the octets, the first; another one is read by nobody.
+/// The first of the octets: the version, any other is refused.
 const FORM: u8 = 1;
-/// Octets that a row takes at least: a count that cannot be must not cost memory.
+/// The least octets of a row: an impossible count must not cost memory.
 const SMALLEST_ROW: usize = 10;
-/// Octets: `NAME_MAX` of Linux.
+/// Octets of the longest name: `NAME_MAX` of Linux.
 const LONGEST_NAME: usize = 255;
 
-/// The octets are no rows, or not in this form.
+/// The octets are not rows, or not of this version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptError;
 
@@ -62,7 +62,7 @@ pub(super) fn write(table: &Table) -> Vec<u8> {
             .count();
         put(&mut out, same as u64);
         put_octets(&mut out, base.get(same..).unwrap_or_default());
-        // 0: it is in `new`, and has no letters.
+        // 0: the file is in `new`, and has no letters.
         put(
             &mut out,
             letters.map_or(0, |letters| letters.len() as u64 + 1),
@@ -84,7 +84,7 @@ pub(super) fn write(table: &Table) -> Vec<u8> {
 /// The rows that `write` wrote, by rising UID, and their names.
 ///
 /// # Errors
-/// `KeptError` when they are none.
+/// `KeptError` when the octets are something else.
 pub(super) fn read(octets: &[u8]) -> Result<(Vec<(u32, Row)>, Names), KeptError> {
     let mut reader = Reader { rest: octets };
     if reader.octets(1)? != [FORM] {
@@ -154,7 +154,7 @@ fn put(out: &mut Vec<u8>, mut number: u64) {
     out.push(number.to_le_bytes()[0]);
 }
 
-/// Small numbers of either sign are short.
+/// Write a number of either sign; small ones are short.
 fn put_signed(out: &mut Vec<u8>, number: i64) {
     put(out, ((number << 1) ^ (number >> 63)).cast_unsigned());
 }

@@ -1,8 +1,8 @@
-//! The names of a mailbox's message files, one behind the other.
+//! The names of a mailbox's message files, one after the other.
 
 use crate::copy::CopyError;
 
-/// Where a name stands in the `Names` it belongs to.
+/// Where a name is in the `Names` that it belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Name {
     start: u32,
@@ -15,7 +15,7 @@ pub(crate) struct Name {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     octets: Vec<u8>,
-    /// Octets of names that nobody has any longer.
+    /// Octets of names that are no longer used.
     waste: usize,
 }
 
@@ -30,7 +30,7 @@ impl Name {
 }
 
 impl Names {
-    /// Add one.
+    /// Add a name.
     ///
     /// # Errors
     /// `CopyError` when it is longer than a file name can be, or there are too many.
@@ -52,7 +52,7 @@ impl Names {
         })
     }
 
-    /// Add one of others.
+    /// Add a name of `others`.
     pub(super) fn adopt(&mut self, name: &mut Name, others: &Self) {
         let octets = others.octets.get(name.start as usize..name.end());
         name.start = u32::try_from(self.octets.len()).unwrap_or(u32::MAX);
@@ -67,17 +67,17 @@ impl Names {
         (octets(name.start as usize, base), letters)
     }
 
-    /// Count one that nobody has any longer.
+    /// Count a name that is no longer used.
     pub(super) fn drop(&mut self, name: Name) {
         self.waste += name.end() - name.start as usize;
     }
 
-    /// Whether writing them anew is worth it.
+    /// Whether it is worth writing the names again.
     pub(super) fn is_wasteful(&self) -> bool {
         self.waste > 65_536 && self.waste * 2 > self.octets.len()
     }
 
-    /// Keep only these.
+    /// Keep only these names.
     pub(super) fn rewrite<'a>(&mut self, kept: impl Iterator<Item = &'a mut Name>) {
         let room = self.octets.len().saturating_sub(self.waste);
         let mut anew = Self {
@@ -90,7 +90,7 @@ impl Names {
         *self = anew;
     }
 
-    /// Make room for all of these.
+    /// Make room for all names of `others`.
     pub(super) fn reserve(&mut self, others: &Self) {
         self.octets.reserve_exact(others.octets.len());
     }

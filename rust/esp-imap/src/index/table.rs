@@ -1,4 +1,4 @@
-//! The rows of one mailbox's messages, ordered by UID, and those that are gone but still known to a session.
+//! The rows of one mailbox's messages, ordered by UID, and those expunged but still known to a session.
 
 use super::change::Change;
 use super::names::{Name, Names};
@@ -7,7 +7,7 @@ use crate::uids::UidList;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Rows in a block whose greatest mod-sequence is known.
+/// Rows in a block, for which the greatest mod-sequence is stored.
 const BLOCK: usize = 512;
 
 /// What is known about a message.
@@ -31,7 +31,7 @@ pub(crate) struct Table {
     /// Greatest mod-sequence of each `BLOCK` rows.
     block_modseq: Vec<i64>,
     names: Names,
-    /// Rows gone that a view still knows, with the version that took them away.
+    /// Expunged rows that a view still knows, each with the version that removed it.
     ghosts: BTreeMap<u32, (Row, u64)>,
     /// What sorting, threading and header searches look at.
     pub(crate) heads: Heads,
@@ -42,11 +42,11 @@ pub(crate) struct Table {
     pub(crate) version: u64,
     /// UIDs whose `\Recent` this process may give to one of its sessions (RFC 3501 §2.3.2).
     pub(crate) recent: Vec<(u32, u32)>,
-    /// From here on nobody in any process has it; 0 when that is not known.
+    /// From here on no session in any process has it; 0 if that is unknown.
     pub(crate) unclaimed: u32,
-    /// How many of its views would take it.
+    /// How many of the index's views would take it.
     pub(crate) takers: usize,
-    /// How many views have which version's messages.
+    /// How many views have the messages of which version.
     views: BTreeMap<u64, usize>,
 }
 
@@ -82,7 +82,7 @@ impl Table {
         self.rows.get(position)
     }
 
-    /// The row of a message, also of one that is gone but still known to a view.
+    /// The row of a message, even if it is expunged but still known to a view.
     pub(crate) fn find(&self, uid: u32) -> Option<&Row> {
         match self.uids.position(uid) {
             Ok(position) => self.rows.get(position),
@@ -90,7 +90,7 @@ impl Table {
         }
     }
 
-    /// As `find`, with the position that `uid` probably has; it is moved behind the row found.
+    /// Like `find`, with the position that `uid` probably has; this is moved behind the row found.
     #[inline]
     pub(crate) fn find_near(&self, uid: u32, hint: &mut usize) -> Option<&Row> {
         if self.uids.get(*hint) != Some(uid) {
@@ -121,7 +121,7 @@ impl Table {
         self.uids.iter().zip(&self.rows)
     }
 
-    /// Positions of rows with a greater mod-sequence.
+    /// Positions of rows with a mod-sequence greater than this.
     pub(crate) fn changed_since(&self, modseq: i64) -> Vec<usize> {
         let mut positions = Vec::new();
         for (block, greatest) in self.block_modseq.iter().enumerate() {
@@ -146,8 +146,8 @@ impl Table {
             .collect();
     }
 
-    /// Count the names of rows that are no longer in the table; all of them at once, since what is counted after the
-    /// names were written anew would be counted although it is gone.
+    /// Count the names of rows that are no longer in the table as unused. All of them at once: a name counted after the
+    /// names were rewritten would be counted although it is no longer there.
     fn drop_names(&mut self, rows: &[Row]) {
         for row in rows {
             self.names.drop(row.name);
@@ -159,7 +159,7 @@ impl Table {
         }
     }
 
-    /// Take rows, and their names from `names`. Whether there are any.
+    /// Take rows, and their names from `names`; tell whether there were any.
     pub(super) fn apply(&mut self, mut rows: Vec<(u32, Row)>, names: &Names) -> bool {
         if rows.is_empty() {
             return false;
@@ -188,8 +188,8 @@ impl Table {
         }
         self.drop_names(&dropped);
         if !between.is_empty() {
-            // UIDs are given under the mailbox's lock, so this is a repaired mailbox at most; views see it as a change
-            // of all that stands behind.
+            // UIDs are assigned under the mailbox's lock, so this can only be a repaired mailbox; views see it as a
+            // change of everything after it.
             let mut all: Vec<(u32, Row)> =
                 self.uids.iter().zip(self.rows.iter().copied()).collect();
             for (uid, mut row) in between {
@@ -223,7 +223,7 @@ impl Table {
         true
     }
 
-    /// Do to flags what was done to them in the database; not where a row has come from there since.
+    /// Apply a change of flags that was made in the database, except to rows that were read after it.
     pub(super) fn change(&mut self, change: &Change) -> bool {
         let mut any = false;
         for &(first, last) in &change.ranges {
@@ -251,7 +251,7 @@ impl Table {
         any
     }
 
-    /// Take messages away; views that know them can still find their rows. Whether any was there.
+    /// Remove messages; views that know them can still find their rows. Tell whether any was there.
     pub(super) fn expunge(&mut self, ranges: &[(u32, u32)]) -> bool {
         let mut gone: Vec<u32> = Vec::new();
         for &(first, last) in ranges {
@@ -289,7 +289,7 @@ impl Table {
         true
     }
 
-    /// A view that had the messages of version `from` has those of `to` now; `None` for one that begins or ends.
+    /// Note that a view has moved from the messages of version `from` to those of `to`; `None` when it begins or ends.
     pub(crate) fn move_view(&mut self, from: Option<u64>, to: Option<u64>) {
         if let Some(to) = to {
             *self.views.entry(to).or_default() += 1;

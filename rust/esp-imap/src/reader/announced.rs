@@ -29,7 +29,7 @@ pub(super) fn announced(line: &[u8]) -> Option<Announced> {
     }
     let binary = before.ends_with(b"~");
     Some(Announced {
-        // A number too large for 64 bits is larger than every limit as well.
+        // A number too large for 64 bits is also larger than every limit.
         size: std::str::from_utf8(digits)
             .ok()?
             .parse()

@@ -1,13 +1,13 @@
-//! Octets of a connection that are not read yet, and where in them the current command and its current line begin.
+//! Octets of a connection that are not read yet, and where the current command and its current line begin in them.
 
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     octets: Vec<u8>,
     /// Where the current command, line or literal begins.
     start: usize,
-    /// Where the current line of it begins.
+    /// Where its current line begins.
     line: usize,
-    /// From where a line end is looked for.
+    /// From where to search for a line end.
     scan: usize,
     /// Octets of literals in line with the current command.
     literals: usize,
@@ -32,7 +32,7 @@ impl Buffer {
         self.octets.len() - self.start
     }
 
-    /// Forget everything, and give its memory back.
+    /// Drop everything, and free its memory.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -55,15 +55,15 @@ impl Buffer {
                 self.octets = Vec::new();
             }
         } else if self.start * 2 >= self.octets.len() {
-            // Moves no more octets than were read since the last time, so the whole stays linear.
+            // Moves no more octets than were read since the last time, so the total stays linear.
             self.octets.drain(..self.start);
             (self.start, self.line, self.scan) = (0, 0, 0);
         }
     }
 
-    /// The current command goes on behind a literal of `size` octets that begins at `at`.
+    /// The current command goes on after a literal of `size` octets that begins at `at`.
     pub(super) fn begin_behind_literal(&mut self, at: usize, size: usize) {
-        // Looks for a line end behind the literal from now on, and for nothing before all of it is there.
+        // From now on searches for a line end after the literal, and not before all of the literal is there.
         self.literals += size;
         self.line = at + size;
         self.scan = self.line;
@@ -79,7 +79,7 @@ impl Buffer {
         self.octets.get(self.start..end).unwrap_or_default()
     }
 
-    /// The first octets of the command, as many as are there.
+    /// The first octets of the command, as many as there are.
     pub(super) fn first(&self, octets: usize) -> &[u8] {
         self.command(self.octets.len().min(self.start + octets))
     }
@@ -89,7 +89,7 @@ impl Buffer {
         self.octets.get(self.line..end).unwrap_or_default()
     }
 
-    /// Take as many octets, which are there; copied only where others stand around them.
+    /// Take `count` octets, which are there; they are copied only if there are others around them.
     pub(super) fn take(&mut self, count: usize) -> Vec<u8> {
         let end = self.start + count;
         let octets = if self.start == 0 && end == self.octets.len() {
@@ -101,7 +101,7 @@ impl Buffer {
         octets
     }
 
-    /// Pass over as many octets, which are there.
+    /// Skip `count` octets, which are there.
     pub(super) fn skip(&mut self, count: usize) {
         self.begin(self.start + count);
     }
@@ -122,7 +122,7 @@ impl Buffer {
         })
     }
 
-    /// Whether the command being read, its literals not counted, is longer than may be; its end seen or not.
+    /// Whether the command being read, without its literals, is longer than `than`, whether or not its end has come.
     pub(super) fn is_longer(&self, than: usize) -> bool {
         let rest = self.octets.get(self.scan..).unwrap_or_default();
         let seen =

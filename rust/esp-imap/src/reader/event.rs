@@ -1,4 +1,4 @@
-//! What a reader of commands hands out.
+//! What a reader of commands returns.
 
 use crate::append::AppendHead;
 use crate::command::{Command, Refusal};
@@ -6,7 +6,7 @@ use crate::command::{Command, Refusal};
 /// A message, or a part of one, that APPEND or REPLACE is about to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppendLiteral {
-    /// Where it belongs.
+    /// Which message or part it is.
     pub head: AppendHead,
     /// Octets.
     pub size: u64,
@@ -14,22 +14,22 @@ pub struct AppendLiteral {
     pub synchronising: bool,
     /// Whether it is a literal8.
     pub binary: bool,
-    /// Whether it stands in `UTF8 (…)`, which makes it text again (RFC 6855 §4).
+    /// Whether it is in `UTF8 (…)`, which makes it text again (RFC 6855 §4).
     pub utf8: bool,
 }
 
-/// What the octets meant.
+/// The meaning of the octets read.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A whole command.
+    /// A complete command.
     Command(Command),
     /// The client waits for `+`.
     Continue,
     /// See `CommandReader::accept`, `refuse`.
     AppendLiteral(AppendLiteral),
-    /// A part of a message that is here already (RFC 4469); may be refused as a literal may.
+    /// A part of a message that is stored already (RFC 4469); may be refused like a literal.
     AppendUrl {
-        /// Where it belongs.
+        /// Which part it is.
         head: AppendHead,
         /// As given.
         url: String,
@@ -45,7 +45,7 @@ pub enum Event {
     Bad {
         /// The answer.
         refusal: Refusal,
-        /// Whether the stream is lost.
+        /// Whether the rest of the stream cannot be interpreted any more.
         fatal: bool,
     },
     /// A line asked for with `expect_line`.

@@ -1,4 +1,4 @@
-//! The messages of APPEND and REPLACE, which are handed out as they come.
+//! The messages of APPEND and REPLACE, which are returned as they come.
 
 use super::announced::Announced;
 use super::event::{AppendLiteral, Event};
@@ -7,7 +7,7 @@ use crate::append::{self, Append, AppendHead, Next};
 use crate::command::{Arguments, Command};
 
 impl CommandReader {
-    /// Take the literal announced last. `false` when none is.
+    /// Take the literal announced last. `false` if there is none.
     pub fn accept(&mut self) -> bool {
         if !self.deciding() {
             return false;
@@ -24,7 +24,7 @@ impl CommandReader {
         }
     }
 
-    /// Drop the APPEND that is being read. `false` when none is.
+    /// Drop the APPEND that is being read. `false` if there is none.
     pub fn refuse(&mut self) -> bool {
         let had_pending = !self.pending.is_empty();
         self.pending.clear();
@@ -51,13 +51,13 @@ impl CommandReader {
         }
     }
 
-    /// Whether `accept` or `refuse` is due.
+    /// Whether `accept` or `refuse` has to be called.
     #[must_use]
     pub fn deciding(&self) -> bool {
         self.pending.is_empty() && matches!(self.state, State::Deciding(..))
     }
 
-    /// Hand out what a line of APPEND has brought.
+    /// Return what a line of APPEND has brought.
     pub(super) fn append(
         &mut self,
         reading: append::Reading,
@@ -75,7 +75,7 @@ impl CommandReader {
             .collect();
         match (what, literal) {
             (Next::InLine { at }, _) => {
-                // What is before is not read again with each literal, which would take time by the square of their number.
+                // Earlier octets are not read again at each literal: that would take quadratic time.
                 self.buffer.skip(at);
                 self.state = State::Behind(append);
             }
@@ -139,7 +139,7 @@ impl CommandReader {
         Event::AppendLiteral(event)
     }
 
-    /// Hand out what there is of a literal.
+    /// Return what has come of a literal.
     pub(super) fn octets(&mut self, append: Append, left: u64) -> Option<Event> {
         let there = u64::try_from(self.buffered()).unwrap_or(u64::MAX);
         let taken = left.min(there);

@@ -1,4 +1,4 @@
-//! Heads that the database does not have yet, made of the headers in the messages' files.
+//! Heads that the database does not have yet, made from the headers in the messages' files.
 
 use super::Search;
 use crate::index::{Row, Table};
@@ -6,11 +6,11 @@ use esp_mime::Structure;
 use std::io::Read as _;
 use std::sync::Arc;
 
-/// Octets of a header that are read; longer ones are an attack.
+/// Octets of a header that are read; a longer one is an attack.
 const LONGEST_HEADER: u64 = 1 << 20;
 
 impl Search {
-    /// Make the heads that the database does not have yet. A message whose file is gone too has an empty one.
+    /// Make the heads that the database does not have yet. A message whose file is gone, too, gets an empty one.
     pub(super) fn read_heads(&mut self, positions: &[usize]) -> std::io::Result<()> {
         let view = Arc::clone(&self.view);
         let unread: Vec<Row> = {
@@ -51,7 +51,7 @@ fn read_header(file: impl std::io::Read, data: &mut Vec<u8>) -> std::io::Result<
             data.truncate(end);
             return Ok(());
         }
-        // As much again: what was read is looked at from its beginning each time.
+        // As much again as was read: each time, all octets are searched from the beginning.
         piece = data.len() as u64;
     }
 }
@@ -61,7 +61,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Counts how often it is asked.
+    /// Counts how often it is read.
     struct Endless(usize);
 
     impl std::io::Read for Endless {

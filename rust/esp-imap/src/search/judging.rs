@@ -1,4 +1,4 @@
-//! Messages put to the test of a search: with their rows and heads, then with signatures, then with texts.
+//! Testing messages against a search: with their rows and heads, then with signatures, then with texts.
 
 use super::Search;
 use crate::cache::read_text;
@@ -9,7 +9,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 impl Search {
-    /// Judge messages without text. Those that text decides are returned first, those that heads do second.
+    /// Test messages without text. Returns first the positions that text decides, second those that heads decide.
     pub(super) fn judge_rows(
         &mut self,
         positions: impl Iterator<Item = (usize, u32)>,
@@ -79,7 +79,7 @@ impl Search {
         candidates
     }
 
-    /// Judge messages with their texts, which are made of the files where the database has none.
+    /// Test messages with their texts, which are read from the files if the database has none.
     pub(super) fn judge_texts(&mut self, positions: &[usize]) -> std::io::Result<()> {
         let view = Arc::clone(&self.view);
         let texts = Arc::clone(&self.texts);
@@ -108,7 +108,7 @@ impl Search {
                 }
             }
         }
-        // Not indexed yet: from the file, and kept.
+        // Not indexed yet: the text is read from the file, and kept.
         let mut data = Vec::new();
         for (position, uid, row) in unread {
             let Some(mut file) = self.files.open(view.index(), &row)? else {

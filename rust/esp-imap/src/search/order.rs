@@ -1,4 +1,4 @@
-//! In which order a search's result is wanted, and how it is brought in that order (RFC 5256).
+//! The order in which a search's result is wanted, and putting it in that order (RFC 5256).
 
 use super::Search;
 use crate::cursor::{Cursor, SyntaxError};
@@ -8,10 +8,10 @@ use crate::thread::{Algorithm, Message, Threads};
 use esp_mime::{Head, HeadKey};
 use std::sync::Arc;
 
-/// In which order the result is wanted.
+/// The order in which the result is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
-    /// SEARCH: that of the mailbox.
+    /// SEARCH: the order of the mailbox.
     Mailbox,
     /// SORT
     Sort(Vec<SortKey>),
@@ -49,14 +49,14 @@ impl Order {
 }
 
 impl Search {
-    /// Bring what was found in the order asked for; or return the content ids whose heads that takes.
+    /// Put the result in the order asked for; or return the content ids whose heads are needed for that.
     pub(super) fn put_in_order(&mut self) -> Vec<i64> {
         if self.order == Order::Mailbox {
             return Vec::new();
         }
         let view = Arc::clone(&self.view);
         let table = view.index().read();
-        // What the index no longer has cannot be compared.
+        // Messages that the index no longer has cannot be compared.
         let (hits, rows): (Vec<usize>, Vec<&Row>) = self.rows(&table, &self.hits).unzip();
         let mut heads = Vec::new();
         if self.order.needs_heads() {

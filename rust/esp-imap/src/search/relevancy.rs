@@ -1,4 +1,4 @@
-//! How relevant found messages are (RFC 6203 §4): by how much they have of the words of FUZZY.
+//! How relevant found messages are (RFC 6203 §4): by how much they contain of FUZZY's words.
 
 use crate::fuzzy::scores;
 use crate::search_test::Test;
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 pub(super) struct Relevancy {
     /// Whether words of FUZZY make scores.
     scored: bool,
-    /// What there is of these words in messages, by position.
+    /// How much of these words messages have, by position.
     amounts: HashMap<usize, Vec<f32>>,
     scores: HashMap<usize, u8>,
 }
@@ -21,7 +21,7 @@ impl Relevancy {
         }
     }
 
-    /// A message is found; what there is of the words is still to be weighed.
+    /// Note a found message; the amounts of its words are weighed later.
     #[inline]
     pub(super) fn add(&mut self, test: &Test, position: usize) {
         if !self.scored {
@@ -34,12 +34,12 @@ impl Relevancy {
         self.amounts.insert(position, all);
     }
 
-    /// None is found any longer.
+    /// Forget all found messages.
     pub(super) fn clear(&mut self) {
         self.amounts.clear();
     }
 
-    /// All are found; weigh the words, each by how rare it is in so many messages.
+    /// All messages are found; weigh the words, each by how rare it is among `messages` messages.
     pub(super) fn weigh(&mut self, test: &Test, messages: usize) {
         if self.amounts.is_empty() {
             return;
@@ -54,9 +54,9 @@ impl Relevancy {
         self.scores = positions.zip(scores(&relevancies)).collect();
     }
 
-    /// 1 to 100.
+    /// The score, 1 to 100.
     pub(super) fn score(&self, position: usize) -> u8 {
-        // Where no word was looked for, all are what was asked for.
+        // If no word was searched for, all are what was asked for.
         self.scores.get(&position).copied().unwrap_or(100)
     }
 }

@@ -1,4 +1,4 @@
-//! How the keys of a SEARCH are written (RFC 3501 §9; RFC 5032 OLDER and YOUNGER; RFC 6203 FUZZY; RFC 7162 MODSEQ;
+//! The grammar of SEARCH keys (RFC 3501 §9; RFC 5032 OLDER and YOUNGER; RFC 6203 FUZZY; RFC 7162 MODSEQ;
 //! RFC 8474 EMAILID and THREADID; RFC 8514 SAVED…; RFC 9738 UIDAFTER and UIDBEFORE).
 
 use super::{DateOf, Key, Place, SearchError, SearchProgram};
@@ -15,7 +15,7 @@ struct Reader<'c, 'a> {
 }
 
 impl SearchProgram {
-    /// Parse a whole text.
+    /// Parse a complete text.
     ///
     /// # Errors
     /// As `SearchError` says.
@@ -59,7 +59,7 @@ fn not(key: Key) -> Key {
 }
 
 impl Reader<'_, '_> {
-    /// Keys parted by spaces, up to `close` or the end.
+    /// Keys separated by spaces, up to `close` or the end.
     fn keys(&mut self, close: Option<u8>) -> Read<Key> {
         let mut keys = Vec::new();
         loop {
@@ -81,7 +81,7 @@ impl Reader<'_, '_> {
 
     fn nested<T>(&mut self, inner: impl FnOnce(&mut Reader<'_, '_>) -> Read<T>) -> Read<T> {
         let charset = self.charset;
-        // `descend` reads with its own error; a charset cannot be refused inside.
+        // `descend` reads with its own error type; a charset cannot be refused inside.
         let mut result = None;
         self.cursor.descend(|cursor| {
             result = Some(inner(&mut Reader { cursor, charset }));
@@ -180,8 +180,8 @@ impl Reader<'_, '_> {
         Ok(key)
     }
 
-    /// `OR SP search-key SP search-key`; clients write long lists as `OR a OR b OR c d` or as `OR OR OR a b c d`, which
-    /// is no nesting here: an OR in the place of a key asks for one key more.
+    /// `OR SP search-key SP search-key`. Clients write long lists as `OR a OR b OR c d` or as `OR OR OR a b c d`;
+    /// neither is nesting here: an OR in place of a key asks for one key more.
     fn alternatives(&mut self) -> Read<Key> {
         let mut keys = Vec::new();
         let mut wanted = 2;
@@ -215,7 +215,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// `objectid = 1*255(ALPHA / DIGIT / "_" / "-")` (RFC 8474 §7); `None` for one that is not of our making.
+    /// `objectid = 1*255(ALPHA / DIGIT / "_" / "-")` (RFC 8474 §7); `None` for one that we did not make.
     fn object(&mut self, kind: u8) -> Read<Option<i64>> {
         self.cursor.space()?;
         let allowed = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'-');
@@ -239,7 +239,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// `flag-keyword = atom`, or in quotes, as KIMAP 22.12 sends it, which is what KMail and its kin search with.
+    /// `flag-keyword = atom`, or in quotes, as sent by KIMAP 22.12, with which KMail and its kin search.
     fn keyword(&mut self) -> Read<String> {
         self.cursor.space()?;
         if self.cursor.peek() != Some(b'"') {
@@ -256,7 +256,7 @@ impl Reader<'_, '_> {
     fn modseq(&mut self) -> Read<Key> {
         self.cursor.space()?;
         if self.cursor.peek() == Some(b'"') {
-            // Flags have no mod-sequences of their own here; the message's is never lower.
+            // Flags have no mod-sequences of their own here; that of the message is never lower.
             self.cursor.string()?;
             self.cursor.space()?;
             if !["PRIV", "SHARED", "ALL"]
@@ -273,10 +273,10 @@ impl Reader<'_, '_> {
     fn needle(&mut self) -> Read<String> {
         self.cursor.space()?;
         let octets = self.cursor.astring()?;
-        // RFC 9051 §6.4.4: NO where we "can't search that charset or criteria". Not BAD, although a quoted string has no
-        // such octets: Angus Mail 2.0.3 (Jakarta Mail) writes ISO-8859-1 once UTF8=ACCEPT is enabled, cutting wider
-        // letters to their low octet, so that a guess at what was meant would be wrong. After NO it looks through the
-        // messages itself, after BAD it gives up.
+        // RFC 9051 §6.4.4: NO where we "can't search that charset or criteria". Not BAD, although a quoted string has
+        // no such octets: Angus Mail 2.0.3 (Jakarta Mail) writes ISO-8859-1 once UTF8=ACCEPT is enabled, cutting wider
+        // letters to their low octet, so that a guess at the meaning would be wrong. After NO it searches the messages
+        // itself, after BAD it gives up.
         let text = self.charset.decode(&octets).ok_or(SearchError::Text)?;
         Ok(text.into_owned())
     }

@@ -1,4 +1,4 @@
-//! Octets of a response that are to be written: at hand, in the message's file, or still to be made of it.
+//! Octets of a response still to be written: in memory, in the message's file, or still to be made from it.
 
 use super::{Source, Value, to_usize};
 use crate::fetch_items::SectionItem;
@@ -47,7 +47,7 @@ impl Piece {
         }
     }
 
-    /// Whether a literal can hold it; a piece of a file can: what is kept there has no NUL, or came without our doing.
+    /// Whether it has a NUL, which a literal cannot hold. A file is not searched: messages that we stored have none.
     pub(crate) fn has_nul(&self) -> bool {
         match self {
             Self::Later(section) => section.has_nul,
@@ -66,7 +66,7 @@ impl Piece {
         }
     }
 
-    /// Append about `room` octets, and return what is left of it.
+    /// Append about `room` octets, and return the rest.
     pub(crate) fn write(self, out: &mut Vec<u8>, room: usize) -> std::io::Result<Option<Self>> {
         match self {
             Self::Octets(octets) if octets.len() <= room + 4_096 => {

@@ -1,7 +1,7 @@
-//! What a session has been told: its messages in their order, and up to where it knows their flags.
+//! What a session was told: its messages in their order, and up to where it knows their flags.
 //!
-//! In: sets as a client names messages. Out: positions of its own numbering (RFC 3501 §2.3.1.2), and the responses that
-//! go by it.
+//! In: sets as a client names messages. Out: positions in the session's own numbering (RFC 3501 §2.3.1.2), and
+//! responses that use it.
 
 use super::RangeError;
 use crate::flags;
@@ -16,20 +16,21 @@ use std::sync::Arc;
 pub(crate) struct Known {
     /// Messages the session knows, in their order.
     pub(crate) uids: Arc<UidList>,
-    /// The index's version with just these messages; older while an expunge is held back.
+    /// The index's version with exactly these messages; older while an expunge is held back.
     pub(super) messages_version: u64,
-    /// The index's version last looked at.
+    /// The version of the index looked at last.
     pub(super) version: u64,
-    /// Flag changes up to here were told.
+    /// Flag changes up to this mod-sequence were told.
     pub(super) told: i64,
-    /// All was told up to here; with CONDSTORE no less than `told`, without it less while an expunge is held back.
+    /// Everything was told up to here; with CONDSTORE no less than `told`, without it less while an expunge is held
+    /// back.
     pub(super) complete: i64,
-    /// Told ahead of `told`: UID and mod-sequence.
+    /// Changes told ahead of `told`: UID and mod-sequence.
     pub(super) ahead: HashMap<u32, i64>,
     pub(super) keywords: usize,
     /// UIDs with `\Recent`: rising, disjoint ranges.
     pub(crate) recent: Vec<(u32, u32)>,
-    /// Whether it takes `\Recent` from others.
+    /// Whether it takes `\Recent` away from other sessions.
     pub(super) takes_recent: bool,
     pub(crate) saved: Vec<(u32, u32)>,
     pub(crate) condstore: bool,
@@ -45,7 +46,7 @@ impl Known {
         set::contains(&self.recent, uid)
     }
 
-    /// Flag changes up to here were told.
+    /// Flag changes up to this mod-sequence were told.
     pub(crate) fn told(&self) -> i64 {
         self.told
     }
@@ -57,7 +58,7 @@ impl Known {
             .sum()
     }
 
-    /// Ranges of positions `(from, to)`, rising, `to` excluded, for a command that is about these messages.
+    /// Ranges of positions `(from, to)`, rising, `to` excluded, for a command about these messages.
     ///
     /// # Errors
     /// `RangeError` for sequence numbers beyond EXISTS.
@@ -67,7 +68,7 @@ impl Known {
         uid: bool,
     ) -> Result<Vec<(usize, usize)>, RangeError> {
         let exists = u32::try_from(self.uids.len()).unwrap_or(u32::MAX);
-        // RFC 9051 §9, seq-number: in an empty mailbox `*` is beyond as well, and with it `1:*`.
+        // RFC 9051 §9, seq-number: in an empty mailbox `*`, and so `1:*`, is beyond EXISTS as well.
         let beyond = |&(first, last): &(u32, u32)| {
             let star = |number: u32| if number == 0 { exists } else { number };
             exists == 0 || star(first).max(star(last)) > exists
@@ -78,7 +79,7 @@ impl Known {
         Ok(self.present(set, uid))
     }
 
-    /// The same of what there is of a set.
+    /// The same for those messages of a set that exist.
     pub(crate) fn present(&self, set: &SequenceSet, uid: bool) -> Vec<(usize, usize)> {
         let by_uid = |(first, last): &(u32, u32)| {
             let from = self
@@ -111,7 +112,7 @@ impl Known {
         ranges
     }
 
-    /// Append `* n EXISTS`, and RECENT for those who know it.
+    /// Append `* n EXISTS`, and RECENT for sessions that use it.
     pub(super) fn write_exists(&self, out: &mut Vec<u8>) {
         let _ = write!(out, "* {} EXISTS\r\n", self.uids.len());
         if !self.imap4rev2 {
@@ -159,7 +160,7 @@ impl Known {
     }
 }
 
-/// What `write_flags` tells beside the number.
+/// What `write_flags` writes beside the number.
 #[derive(Clone, Copy)]
 pub(super) struct Told {
     pub(super) uid: bool,

@@ -1,4 +1,4 @@
-//! What a STORE would do to the messages it names (RFC 3501 §6.4.6, RFC 7162 §3.1.3); it is done in PostgreSQL.
+//! What a STORE would do to the messages it names (RFC 3501 §6.4.6, RFC 7162 §3.1.3); PostgreSQL does it.
 
 use super::{RangeError, View};
 use crate::command::StoreMode;
@@ -8,15 +8,15 @@ use std::sync::Arc;
 /// What a STORE would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StorePlan {
-    /// Messages named and not refused.
+    /// Messages that are named and not refused.
     pub uids: Vec<u32>,
-    /// Those of them whose flags become others.
+    /// Those of them whose flags would change.
     pub changing: Vec<u32>,
-    /// Refused by UNCHANGEDSINCE.
+    /// Messages refused by UNCHANGEDSINCE.
     pub modified: Vec<u32>,
     /// The same as sequence numbers.
     pub modified_numbers: Vec<u32>,
-    /// Whether some message named is gone.
+    /// Whether a named message is expunged.
     pub vanished: bool,
 }
 

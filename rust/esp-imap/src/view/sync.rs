@@ -1,7 +1,7 @@
-//! What the session is told, and when: the state at SELECT, then what has changed since.
+//! What the session is told, and when: the state at SELECT, then the changes.
 //!
-//! In: what may be told at this moment (RFC 3501 §7.4.1, RFC 5465 §3.1). Out: EXISTS, EXPUNGE or VANISHED, and FETCH, in
-//! the order in which they are right (RFC 3501 §5.2, RFC 7162 §3.2, RFC 9586).
+//! In: what may be told at this moment (RFC 3501 §7.4.1, RFC 5465 §3.1). Out: EXISTS, EXPUNGE or VANISHED, and FETCH,
+//! in the order that makes them right (RFC 3501 §5.2, RFC 7162 §3.2, RFC 9586).
 
 use super::known::{Known, Told};
 use super::{View, take_recent};
@@ -12,14 +12,14 @@ use std::collections::HashSet;
 use std::io::Write as _;
 use std::sync::Arc;
 
-/// What `View::sync` is to leave out and to add.
+/// What `View::sync` has to leave out or to add.
 #[derive(Debug, Clone, Default)]
 pub struct Sync {
     /// Whether expunges may be told.
     pub expunges: bool,
     /// Messages that came and went are kept for a later call (RFC 5465 §3.1).
     pub hold_messages: bool,
-    /// Flag changes are kept for a later call, but for those of `announce` and `silent`.
+    /// Flag changes are kept for a later call, except for those of `announce` and `silent`.
     pub hold_flags: bool,
     /// Whether FETCH responses have UID.
     pub uid: bool,
@@ -27,7 +27,7 @@ pub struct Sync {
     pub announce: Vec<u32>,
     /// UIDs changed by `.SILENT`.
     pub silent: Vec<u32>,
-    /// The last mod-sequence of that change: it has all behind `silent_after` up to here.
+    /// The last mod-sequence of that change: all those after `silent_after` up to it belong to it.
     pub silent_modseq: i64,
     /// The mailbox's mod-sequence just before it.
     pub silent_after: i64,
@@ -52,7 +52,7 @@ impl View {
         let mut out = Vec::with_capacity(512);
         write_flag_responses(&mut out, &table, self.settable());
         known.write_exists(&mut out);
-        // RFC 9051 appendix E: UNSEEN is deprecated as RECENT is. It is a sequence number (RFC 9586 §3), too.
+        // RFC 9051 appendix E: UNSEEN is deprecated, like RECENT. Besides, it is a sequence number (RFC 9586 §3).
         if !known.imap4rev2 && !known.uidonly {
             let mut hint = 0;
             let unseen = known.uids.iter().position(|uid| {
@@ -72,7 +72,7 @@ impl View {
         out
     }
 
-    /// Bring the view to the index's state; the responses that tell the session.
+    /// Bring the view to the index's state; returns the responses that tell the session.
     #[must_use]
     pub fn sync(&self, sync: &Sync) -> Vec<u8> {
         let mut guard = self.known();
@@ -95,9 +95,10 @@ impl View {
             self.sync_messages(known, &mut table, sync.expunges, &mut out);
             known.version = table.version;
         }
-        // RFC 7162 §3.2: a client that has heard of a mod-sequence believes to know all below it. While an expunge is
-        // held back, nothing newer is told but what was asked for, or who resumes there would never hear of it; with
-        // CONDSTORE alone as well, for what is kept of this session may be resumed from with QRESYNC in the next.
+        // RFC 7162 §3.2: a client that was told a mod-sequence believes that it knows everything below. While an
+        // expunge is held back, nothing newer is told except what was asked for: a client that resumes there would
+        // never learn of the expunge. With CONDSTORE alone as well, since the client may use QRESYNC in its next
+        // session.
         let behind = known.messages_version != table.version;
         let hold = sync.hold_flags || (known.condstore && behind);
         self.sync_flags(known, &table, sync, last, hold, &mut out);
@@ -125,7 +126,7 @@ impl View {
             if known.qresync || known.uidonly {
                 write_vanished(out, "", &crate::set::ranges_of(gone.iter().copied()));
             } else {
-                // From the end, so that each number is right at its time.
+                // From the end, so that each number is right when it is told.
                 for uid in gone.iter().rev() {
                     if let Ok(position) = known.uids.position(*uid) {
                         let _ = write!(out, "* {} EXPUNGE\r\n", position + 1);
@@ -158,7 +159,7 @@ impl View {
             crate::set::normalise(&mut known.recent);
             known.write_exists(out);
         } else if expunges && gone.iter().any(|uid| known.is_recent(*uid)) {
-            // EXPUNGE lowers EXISTS by itself, but not this (RFC 3501 §7.3.2, §7.4.1).
+            // EXPUNGE lowers EXISTS by itself, but not RECENT (RFC 3501 §7.3.2, §7.4.1).
             known.write_recent(out);
         }
     }
@@ -192,8 +193,8 @@ impl View {
         tell.extend_from_slice(&sync.silent);
         tell.sort_unstable();
         tell.dedup();
-        // What others changed before the silent change, and the client does not know, it cannot reckon with
-        // (RFC 3501 §6.4.6: told regardless of .SILENT), unless it has said that it does not want to (RFC 5465 §5).
+        // The client does not know what others changed before the silent change, so it cannot know the result (RFC 3501
+        // §6.4.6: told regardless of .SILENT), unless it has said that it does not want to (RFC 5465 §5).
         let reckoned = sync.hold_flags || known.told >= sync.silent_after;
         let mut hint = 0;
         for uid in tell {
@@ -224,10 +225,10 @@ pub(super) fn write_flag_responses(out: &mut Vec<u8>, table: &Table, settable: i
     flags::write(&mut list, all, false, &table.keywords);
     out.extend_from_slice(b"* FLAGS ");
     out.extend_from_slice(&list);
-    // RFC 4314 §5.1.1: they reflect the rights of the one who asks.
+    // RFC 4314 §5.1.1: PERMANENTFLAGS reflects the rights of the session's user.
     list.clear();
     flags::write(&mut list, all & settable, false, &table.keywords);
-    // RFC 3501 §7.1: `\*` promises that a new keyword can be made.
+    // RFC 3501 §7.1: `\*` promises that new keywords can be created.
     let next = table.keywords.len() + flags::FIRST_KEYWORD_BIT;
     if next < 63 && settable >> next & 1 == 1 {
         list.pop();
