@@ -1,10 +1,11 @@
 //! From octets to durable files, many at once.
 //!
-//! A message is written to a nameless file (`O_TMPFILE`), linked into every target folder, then synced: half a message
-//! never has a name while the machine stays up, and after a power cut a torn one has no row in the database, since its
-//! sync never returned. Small messages are written to a journal, and their files synced later (`small`). The files of any
-//! other batch are synced by one syncfs(2), which covers their folders too; a few, or where that is unsafe or slow, one by
-//! one. The decisions and their figures: docs/adr/0004-durable-delivery.md and 0009-a-journal-for-small-messages.md.
+//! A message is written to a nameless file (`O_TMPFILE`), linked into every target folder, then synced. So half a
+//! message never has a name while the machine stays up, and after a power cut a torn one has no row in the database,
+//! since its sync never returned. Small messages are written to a journal, and their files synced later (`small`). The
+//! files of any other batch are synced by one syncfs(2), which covers their folders too; a few files, or files for
+//! which that is unsafe or slow, are synced one by one. The decisions and their figures:
+//! docs/adr/0004-durable-delivery.md and 0009-a-journal-for-small-messages.md.
 
 use crate::error::Failure;
 use crate::folder::is_below;
@@ -24,12 +25,12 @@ use std::sync::{Arc, LazyLock};
 
 /// Octets that are written and parsed in about half a millisecond.
 const WORTH_A_THREAD: u64 = 256 * 1024;
-/// So many octets take as long as a file's making and naming.
+/// Making and naming a file takes as long as writing so many octets.
 const FILE: u64 = 24 * 1024;
-/// And so many as long as one more name.
+/// Each further name takes as long as writing so many octets.
 const NAME: u64 = 5 * 1024;
 
-/// From so many messages on, one syncfs(2) is cheaper than a sync of each file and folder, also beside other writers.
+/// From so many messages on, one syncfs(2) is cheaper than a sync of each file and folder, even beside other writers.
 pub(crate) const TOGETHER: usize = 4;
 
 /// One message for any number of folders.
@@ -76,7 +77,7 @@ pub struct Target {
 pub struct Stored<D> {
     /// File name without its `:2,` part, the same in every folder.
     pub base: String,
-    /// What the inspection found.
+    /// The result of the inspection.
     pub inspected: D,
     /// Octets.
     pub size: u64,
@@ -92,16 +93,16 @@ pub(crate) struct Written {
 }
 
 impl Written {
-    /// Whether a part of it is a copy, on another file system perhaps.
+    /// Whether some of its names are a copy, perhaps on another file system.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.files.len() > 1
     }
 }
 
-/// One for each message, in order.
+/// One result for each message, in order.
 pub(crate) type Results = Vec<Result<Written, Failure>>;
 
-/// Where links are made from.
+/// What links are made from.
 pub(crate) enum Source {
     Nameless(OwnedFd),
     Named(OwnedFd, String),
@@ -143,7 +144,7 @@ impl Store {
         } else {
             usize::MAX
         };
-        // Named before they go to threads: names tell the order in which messages came.
+        // Named before threads get them: names show the order in which messages came.
         let named = items
             .into_iter()
             .map(|item| (self.shared.unique(), item))
@@ -252,16 +253,16 @@ impl Store {
     }
 }
 
-/// What it takes to write a message, told in octets.
+/// The work of writing a message, expressed in octets.
 pub(crate) fn work(size: u64, targets: usize) -> u64 {
     let more = u64::try_from(targets.saturating_sub(1)).unwrap_or(u64::MAX);
     (FILE + size).saturating_add(more.saturating_mul(NAME))
 }
 
-/// How many threads write and parse so much when none of them waits for the disk: no more than there are cores, and
-/// none is woken for less work than waking costs.
+/// How many threads write and parse so much if none of them waits for the disk: no more than there are cores, and
+/// no thread is woken for less work than waking costs.
 pub(crate) fn writers(octets: u64) -> usize {
-    // Asked once: the answer comes from a dozen system calls.
+    // Determined once: the answer takes a dozen system calls.
     static CORES: LazyLock<usize> =
         LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
     let worth = usize::try_from(octets / WORTH_A_THREAD).unwrap_or(usize::MAX);
@@ -278,7 +279,7 @@ fn parent(path: &str) -> &str {
 
 impl Target {
     /// # Errors
-    /// When the path would leave the root, or the letters would not be letters.
+    /// When the path would leave the root, or the letters are not valid.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let letters = self.letters.as_deref().unwrap_or_default();
         if is_below(&self.folder) && letters.bytes().all(|letter| letter.is_ascii_alphanumeric()) {
@@ -349,7 +350,7 @@ impl Shared {
         Ok((stored, written))
     }
 
-    /// Make the file of octets in memory, which has no name yet.
+    /// Make a file of octets in memory; it has no name yet.
     pub(crate) fn write_source(
         &self,
         folder: &str,
@@ -362,7 +363,7 @@ impl Shared {
         Ok(source)
     }
 
-    /// Give a file its time and all its names.
+    /// Set a file's time, and give it all its names.
     pub(crate) fn name(
         &self,
         source: Source,
@@ -425,7 +426,7 @@ impl Shared {
             .map_err(|error| Failure::new("create", &path, error))
     }
 
-    /// Give `source` the name `path`. Where it cannot have one (another mount, too many links) the folder gets a copy,
+    /// Give `source` the name `path`. If that is not possible (another mount, too many links) the folder gets a copy,
     /// which is returned, since it needs a sync of its own.
     fn link(
         &self,
@@ -459,7 +460,7 @@ impl Shared {
         named.map(|()| Some(file)).map_err(failure)
     }
 
-    /// Link a file that has names already, and return the new path; a copy, where there has to be one, is durable.
+    /// Link a file that has names already, and return the new path; if a copy is needed, it is durable.
     pub(crate) fn link_opened(
         &self,
         file: OwnedFd,
@@ -494,7 +495,7 @@ impl Shared {
             Source::Nameless(file) => file,
         };
         if !self.link_through_proc.load(Ordering::Relaxed) {
-            // ENOENT may mean the folder as well as the missing right: the second way tells.
+            // ENOENT may mean the folder or the missing right: trying the second way shows which.
             match linkat(file, c"", self.root(), path, AtFlags::EMPTY_PATH) {
                 Err(Errno::NOENT) => {}
                 result => return result,
@@ -512,7 +513,7 @@ impl Shared {
         failure
     }
 
-    /// Take names away again. What cannot be removed is an orphan, for the janitor.
+    /// Remove names again. What cannot be removed is an orphan, for the janitor.
     pub(crate) fn undo(&self, paths: &[String], temporary: Option<&str>) {
         for path in paths.iter().map(String::as_str).chain(temporary) {
             let _ = unlinkat(self.root(), path, AtFlags::empty());
@@ -531,7 +532,7 @@ impl Shared {
             .collect()
     }
 
-    /// Write a message again under names that it should have; a copy, where there has to be one, is durable.
+    /// Write a message again under names that it should have; if a copy is needed, it is durable.
     pub(crate) fn write_again(
         &self,
         unique: String,
@@ -572,7 +573,7 @@ fn timestamps(nanoseconds: i64) -> Timestamps {
     }
 }
 
-/// Copy `size` octets from the start of `from` to where `to` stands.
+/// Copy `size` octets from the start of `from` to the current position of `to`.
 fn copy(from: impl AsFd, to: BorrowedFd<'_>, size: u64) -> rustix::io::Result<()> {
     let mut offset = 0;
     while offset < size {

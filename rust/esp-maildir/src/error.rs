@@ -1,9 +1,9 @@
-//! What can go wrong with a file, and what it means for the next one.
+//! What can go wrong with a file, and what it means for later deliveries.
 
 use rustix::io::Errno;
 use std::fmt;
 
-/// What a failure means for whoever wants to deliver again.
+/// What a failure means for a caller that wants to deliver again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// No room on the disk, or the disk quota of our user is used up (`errno` tells which).
@@ -12,7 +12,7 @@ pub enum Reason {
     Poisoned,
     /// The file, or its folder, does not exist.
     Missing,
-    /// Any other error; this item alone.
+    /// Any other error; it concerns this item alone.
     Failed,
 }
 
@@ -23,9 +23,9 @@ pub struct Failure {
     pub reason: Reason,
     /// What was tried: `write`, `link`, `sync` …
     pub operation: &'static str,
-    /// On which path, below the root.
+    /// The path, below the root.
     pub path: String,
-    /// The system's error number; 0 when it was not the system that failed.
+    /// The system's error number; 0 if the error is not the system's.
     pub errno: i32,
 }
 

@@ -1,4 +1,4 @@
-//! Files that are there already: found, read, renamed, removed.
+//! Existing files: found, read, renamed, removed.
 
 use crate::error::Failure;
 use crate::folder::{is_below, open_folder};
@@ -24,20 +24,20 @@ pub struct Entry {
     pub size: u64,
     /// Modification time, nanoseconds since 1970.
     pub modified: i64,
-    /// When the name or the inode last changed, nanoseconds since 1970: later than any link was made.
+    /// When the name or the inode last changed, nanoseconds since 1970: no earlier than the last link was made.
     pub changed: i64,
     /// Inode, the same for links of one message.
     pub inode: u64,
 }
 
-/// Bring one file's name in line.
+/// A file whose name is to be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rename {
     /// Name without `:2,…`.
     pub base: String,
-    /// Letters it has as far as known; `None` in `new`.
+    /// The letters that it is known to have; `None` in `new`.
     pub from: Option<String>,
-    /// Letters it shall have; `None` for `new`.
+    /// The letters that it is to have; `None` for `new`.
     pub to: Option<String>,
 }
 
@@ -48,7 +48,7 @@ fn name(base: &str, letters: Option<&str>) -> String {
     }
 }
 
-/// Part the name of a file in base and letters; another program's info (`:1,`) is no letters of ours.
+/// Split the name of a file into base and letters; another program's info (`:1,`) counts as no letters.
 fn parse(file: &str) -> (&str, Option<&str>) {
     match file.split_once(":2,") {
         Some((base, letters)) => (base, Some(letters)),
@@ -56,7 +56,7 @@ fn parse(file: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The files in a part of a folder, without hidden ones; none where there is no such part.
+/// The files in a part of a folder, without hidden ones; empty if there is no such part.
 pub(crate) fn names(
     folder: BorrowedFd<'_>,
     part: &str,
@@ -68,7 +68,7 @@ pub(crate) fn names(
     let mut found = Vec::new();
     for entry in Dir::new(opened)? {
         let entry = entry?;
-        // A name that is not UTF-8 is none of ours.
+        // A name that is not UTF-8 was not made by us.
         if let Ok(file) = entry.file_name().to_str()
             && !file.starts_with('.')
         {
@@ -99,7 +99,7 @@ impl Store {
             .map_err(|error| Failure::new(operation, folder, error))
     }
 
-    /// All message files of a Maildir, in `tmp` too.
+    /// All message files of a Maildir, including those in `tmp`.
     ///
     /// # Errors
     /// When the folder does not exist or cannot be read.
@@ -135,9 +135,9 @@ impl Store {
         Ok(entries)
     }
 
-    /// Read `length` octets from `offset`, fewer at the end of the file; all of it for `None`.
+    /// Read `length` octets from `offset`, fewer at the end of the file; `None` reads all.
     ///
-    /// The name is tried as given; another program may have changed its letters, then the folder is looked through.
+    /// The name is tried as given; if another program has changed its letters, the folder is searched.
     ///
     /// # Errors
     /// [`crate::Reason::Missing`] when the message is gone.
@@ -157,7 +157,7 @@ impl Store {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let open = |path: &str| openat(&opened, path, flags, Mode::empty());
         let file = match open(&name(base, letters)) {
-            // Twice: it may be renamed again between the look and the open.
+            // Twice: it may be renamed again between the search and the open.
             Err(Errno::NOENT) => find(opened.as_fd(), base)
                 .and_then(|path| open(&path))
                 .or_else(|_| find(opened.as_fd(), base).and_then(|path| open(&path))),
@@ -169,9 +169,9 @@ impl Store {
         read_at(&file, offset, wanted).map_err(failure)
     }
 
-    /// Rename files of one Maildir to their new letters; for each, whether it has them now.
+    /// Rename files of one Maildir to their new letters; returns for each whether it has them now.
     ///
-    /// Not synced: the database has the flags, names follow at leisure.
+    /// Not synced: the flags are in the database, and names may follow later.
     ///
     /// # Errors
     /// When the folder does not exist.
@@ -212,9 +212,9 @@ impl Store {
         Ok(renames.iter().map(&mut rename).collect())
     }
 
-    /// Remove files by path below the root, whatever letters they have by now; return the failures.
+    /// Remove files by path below the root, whatever letters they have by now; returns the failures.
     ///
-    /// One that is gone already is no failure.
+    /// A missing file is no failure.
     pub fn unlink(&self, paths: &[String]) -> Vec<Failure> {
         let root = self.shared.root();
         let mut listed = Listed::default();
@@ -259,10 +259,10 @@ impl<'a> Name<'a> {
     }
 }
 
-/// Maildirs that were looked through, since files there have other letters by now.
+/// Maildirs that were searched because files there have other letters by now.
 #[derive(Default)]
 pub(crate) struct Listed {
-    /// The only base names that will be asked for; any, when there is none.
+    /// The only base names that will be asked for; if empty, any.
     wanted: HashSet<String>,
     /// Where the files are, by folder and base.
     folders: HashMap<String, HashMap<String, String>>,
@@ -277,7 +277,7 @@ impl Listed {
         }
     }
 
-    /// Where a file is by now, as far as known.
+    /// The path of a file by now, as far as known.
     fn path(&mut self, root: BorrowedFd<'_>, name: &Name<'_>) -> Option<String> {
         let Self { wanted, folders } = self;
         let names = folders.entry(name.folder.to_owned()).or_insert_with(|| {
@@ -294,7 +294,7 @@ impl Listed {
         Some(format!("{}/{found}", name.folder))
     }
 
-    /// Open a message file under the name that it has by now, and tell that; `None` when it is gone.
+    /// Open a message file under the name that it has by now, and return that name; `None` if it is gone.
     pub(crate) fn open(
         &mut self,
         root: BorrowedFd<'_>,
@@ -304,7 +304,7 @@ impl Listed {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mut there = path.to_owned();
         let mut opened = openat(root, &there, flags, Mode::empty());
-        // It may be renamed again since its folder was looked through: then that is done once more.
+        // It may be renamed again after its folder was searched: then the folder is searched once more.
         for again in [false, true] {
             if !matches!(opened, Err(Errno::NOENT)) {
                 break;
@@ -356,7 +356,7 @@ fn move_file(folder: BorrowedFd<'_>, from: &str, to: &str) -> rustix::io::Result
         return statat(folder, from, AtFlags::SYMLINK_NOFOLLOW).map(drop);
     }
     match renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
-        // Not every file system has it; base names are unique, so nothing is lost without.
+        // Not every file system supports it; base names are unique, so nothing is lost without it.
         Err(Errno::INVAL | Errno::NOSYS) => renameat(folder, from, folder, to),
         result => result,
     }

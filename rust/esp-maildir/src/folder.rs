@@ -1,4 +1,4 @@
-//! Folders: which paths are allowed, and how they come into being.
+//! Folders: which paths are allowed, and how folders are made.
 
 use crate::error::Failure;
 use rustix::fd::{BorrowedFd, OwnedFd};
@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o700);
 
-/// Whether `path` stays below the root it is opened from.
+/// Whether `path` stays below the root from which it is opened.
 pub(crate) fn is_below(path: &str) -> bool {
     !path.is_empty()
         && !path.contains('\0')
@@ -23,7 +23,7 @@ pub(crate) fn open_folder(root: BorrowedFd<'_>, path: &str) -> rustix::io::Resul
     )
 }
 
-/// Make the Maildir `folder` and what is missing above it; return every folder on the way, the deepest first.
+/// Make the Maildir `folder` and what is missing above it; returns every folder on the way, the deepest first.
 pub(crate) fn make_maildir(root: BorrowedFd<'_>, folder: &str) -> Result<Vec<String>, Failure> {
     let mut levels: Vec<String> = folder
         .match_indices('/')

@@ -1,9 +1,9 @@
 //! Small messages made durable by one write, before their own files are: docs/adr/0009-a-journal-for-small-messages.md.
 //!
-//! The journal is one file for each process that delivers, of a fixed size and filled with zeros before, so that a record costs
-//! one fdatasync(2) of octets alone, however many messages it has. Their Maildir files are made meanwhile and not synced;
-//! a thread does that for all of them at once, when half of the journal is full or its oldest record is `AGE` old. Then
-//! that half is written anew. What a crash leaves is for `recover`.
+//! The journal is one file for each process that delivers, of a fixed size and filled with zeros beforehand, so that a
+//! record costs one fdatasync(2) of data alone, however many messages it has. Their Maildir files are made meanwhile
+//! but not synced. A thread syncs all of them at once when half of the journal is full or its oldest record is `AGE`
+//! old; then that half is written again from its beginning. `recover` restores what a crash leaves.
 
 use crate::error::Failure;
 use crate::files::names;
@@ -24,14 +24,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where journals are, below the root: hidden, as no domain is.
 pub(crate) const FOLDER: &str = ".journal";
-/// Held by whoever makes a journal or brings back what is in those that were left.
+/// Locked by a process that makes a journal, or restores journals that were left.
 const LOCK: &str = ".journal/lock";
 
-/// Larger messages are written once only, and synced.
+/// Larger messages are written only once, and synced.
 pub(crate) const LARGEST_MESSAGE: u64 = 32 * 1024;
 
 const MAGIC: [u8; 8] = *b"ESPJRNL1";
-/// Records begin at a page, so that none is written twice.
+/// Records begin at a page, so that no page is written twice.
 const PAGE: usize = 4096;
 const HALF: usize = 16 * 1024 * 1024;
 const SIZE: usize = PAGE + 2 * HALF;
@@ -39,14 +39,15 @@ const SIZE: usize = PAGE + 2 * HALF;
 const HEADER: usize = 24;
 /// Files are synced when their record is so old.
 const AGE: Duration = Duration::from_secs(10);
-/// The disk has been busy for so long that files were not synced: then no more is left for later.
+/// If the disk was so busy that files are not synced after this time, no more messages are left for later.
 const LATE: Duration = Duration::from_secs(30);
-/// A file that was changed so lately may wait for its sync, whatever journals say: clocks differ, and are set back.
+/// Seconds. A file changed so recently may still wait for its sync, whatever journals say: clocks differ, and are set
+/// back.
 const RECENT: i64 = 120;
-/// A journal is for disks that have room for so many.
+/// Only a disk with room for so many journals gets one.
 const ROOM: u64 = 16;
 
-/// A message on its way into a journal.
+/// A message to be written to a journal.
 #[derive(Clone, Copy)]
 pub(crate) struct Message<'a> {
     /// Its names below the root.
@@ -71,7 +72,7 @@ pub(crate) struct Journal {
     state: Mutex<State>,
     changed: Condvar,
     failure: OnceLock<Failure>,
-    /// Whether it is made and taken into use, for those who must not wait for the state.
+    /// Whether it is made and in use, for callers that must not wait for the state.
     ready: AtomicBool,
 }
 
@@ -82,12 +83,12 @@ struct State {
     /// Where the next record goes.
     half: usize,
     at: usize,
-    /// Grows with each half that was left; it is in each record, and tells old ones from new ones. Begins at random: what is
-    /// left of an older message must not pass for a record, whatever its sender wrote.
+    /// Incremented with each half that is begun; it is in each record, and tells old records from new ones. Begins at
+    /// random: the rest of an older message must not pass for a record, whatever its sender wrote.
     epoch: u64,
     /// When the first record of this half was written.
     since: Option<Begun>,
-    /// And that of the other half, while its files are still to be synced.
+    /// The same for the other half, while its files are still to be synced.
     due: Option<Begun>,
     closing: bool,
 }
@@ -95,7 +96,7 @@ struct State {
 #[derive(Clone, Copy)]
 struct Begun {
     at: Instant,
-    /// When its first files were made, seconds since 1970.
+    /// When the first files were made, seconds since 1970.
     clock: i64,
 }
 
@@ -103,13 +104,13 @@ struct Begun {
 enum Phase {
     #[default]
     Unused,
-    /// Being made, no longer kept, or not possible.
+    /// It is being made, no longer kept, or not possible.
     Without,
     Ready(OwnedFd),
 }
 
 impl State {
-    /// Begin the other half; the files of this one are due.
+    /// Begin the other half; the files of this one are due for a sync.
     fn turn(&mut self) {
         self.half = 1 - self.half;
         self.at = 0;
@@ -123,21 +124,21 @@ impl Journal {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether messages are written to it, as long as it has room. Waits for nobody.
+    /// Whether messages are written to it, as long as it has room. Does not wait.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Why there is none, although there should be. Waits for nobody.
+    /// Why there is no journal, although there should be. Does not wait.
     pub(crate) fn failure(&self) -> Option<&Failure> {
         self.failure.get()
     }
 
-    /// Write messages down whose files will be made by the caller, beginning at `began`: until that is done no other
-    /// record is begun, and no files are synced. `None` when there is no journal or no room, and nothing was done.
+    /// Write a record of messages whose files the caller will make, from `began` on: until that is done no other record
+    /// begins, and no files are synced. `None` if there is no journal or no room; then nothing was done.
     ///
     /// # Errors
-    /// When it could not be written.
+    /// When the record could not be written.
     pub(crate) fn begin<'a>(
         &self,
         shared: &Arc<Shared>,
@@ -180,7 +181,7 @@ impl Journal {
         }))
     }
 
-    /// Sync what is still to be synced, and remove the journal; with `wait`, return when that is done.
+    /// Sync what is still to be synced, and remove the journal; with `wait`, return only when that is done.
     pub(crate) fn close(&self, wait: bool) {
         let thread = {
             let mut state = self.lock();
@@ -195,7 +196,7 @@ impl Journal {
         }
     }
 
-    /// Wait until files are due, and return the first epoch whose are not; `None` when all were synced and no more come.
+    /// Wait until files are due for a sync, and return the first epoch whose files are not; `None` when closed.
     fn next_due(&self) -> Option<u64> {
         let mut state = self.lock();
         loop {
@@ -229,9 +230,9 @@ impl Journal {
         let mut state = self.lock();
         state.due = None;
         if let Phase::Ready(file) = &state.phase {
-            // Not synced itself, and no harm if it cannot be written: then more is looked at after a crash.
+            // Not synced itself; if it cannot be written, more has to be looked at after a crash, which does no harm.
             let _ = write_at(file, MAGIC.len(), &epoch.to_le_bytes());
-            // And then more is synced with copies.
+            // If this fails, more is synced with copies.
             let _ = mark(file, state.since.map_or(0, |begun| begun.clock));
         }
     }
@@ -250,12 +251,12 @@ impl Journal {
     }
 
     fn fail(&self, failure: Failure) {
-        // The first one counts.
+        // The first failure is the one that counts.
         let _ = self.failure.set(failure);
     }
 }
 
-/// Messages that are written down and not durable yet. Dropped, it never was.
+/// Messages that are written down but not durable yet; if it is dropped before `keep`, it is as if never written.
 pub(crate) struct Record<'a> {
     journal: &'a Journal,
     state: MutexGuard<'a, State>,
@@ -264,10 +265,10 @@ pub(crate) struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Make its messages durable, whose files have their names.
+    /// Make the messages durable; their files have their names.
     ///
     /// # Errors
-    /// When that failed: nobody knows what of it is durable.
+    /// When that failed: it is unknown what is durable.
     pub(crate) fn keep(mut self) -> Result<(), Errno> {
         let Phase::Ready(file) = &self.state.phase else {
             return Err(Errno::BADF);
@@ -285,7 +286,7 @@ impl Record<'_> {
     }
 }
 
-/// Have the disk begin with octets that fdatasync(2) will wait for.
+/// Have the disk begin to write octets that fdatasync(2) will wait for.
 fn start_writing(file: &OwnedFd, at: usize, length: usize) -> rustix::io::Result<()> {
     let (Ok(at), Ok(length)) = (i64::try_from(at), i64::try_from(length)) else {
         return Err(Errno::FBIG);
@@ -299,7 +300,7 @@ fn start_writing(file: &OwnedFd, at: usize, length: usize) -> rustix::io::Result
     }
     match Errno::from_io_error(&std::io::Error::last_os_error()) {
         Some(error @ (Errno::IO | Errno::NOSPC | Errno::DQUOT)) => Err(error),
-        // Where it is not possible, fdatasync(2) does it all.
+        // If this is not possible, fdatasync(2) does it all.
         _ => Ok(()),
     }
 }
@@ -312,22 +313,22 @@ fn run(shared: &Shared) {
     };
     while let Some(epoch) = journal.next_due() {
         if let Err(error) = syncfs(&root).and_then(|()| still_there(&root, &path)) {
-            // The journal stays: what it holds is brought back at the next start.
+            // The journal stays: its messages are restored at the next start.
             journal.fail(Failure::sync(&path, error));
             return shared.poison();
         }
         journal.synced(epoch);
     }
-    // One that cannot be removed is looked through at the next start.
+    // If it cannot be removed, it is looked through at the next start.
     let _ = unlinkat(&root, &path, AtFlags::empty());
 }
 
-/// A journal that lost its name would not be found after a crash.
+/// Check that a journal has its name: without, it would not be found after a crash.
 fn still_there(root: &OwnedFd, path: &str) -> rustix::io::Result<()> {
     statat(root, path, AtFlags::SYMLINK_NOFOLLOW).map(drop)
 }
 
-/// Make an empty journal that is ours as long as its file is open; return its path, and the root opened anew.
+/// Make an empty journal that is ours as long as its file is open; returns its path, and the root opened again.
 fn make(shared: &Shared) -> Result<(String, OwnedFd), Failure> {
     let root = shared.root();
     let failure = |error| Failure::new("make journal", FOLDER, error);
@@ -346,16 +347,16 @@ fn make(shared: &Shared) -> Result<(String, OwnedFd), Failure> {
     };
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
     let file = {
-        // Else somebody could take it for one that was left, between the two calls.
+        // Otherwise another process could take it, between the two calls, for a journal that was left.
         let _alone = alone(shared).map_err(failure)?;
         let file = openat(root, &path, flags, FILE_MODE).map_err(failure)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(failed)?;
         file
     };
     fill(shared, &file).map_err(failed)?;
-    // syncfs(2) tells each opened file of an error, once: ours must not be told to somebody else.
+    // syncfs(2) reports an error to each opened file once: our report must not go to somebody else.
     let root = open_folder(root, ".").map_err(failed)?;
-    // Whoever sees the mark finds the journal in use.
+    // A process that sees the mark finds the journal locked.
     let mut state = shared.journal.lock();
     mark(&file, 0).map_err(failed)?;
     state.phase = Phase::Ready(file);
@@ -384,7 +385,7 @@ fn fill(shared: &Shared, file: &OwnedFd) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Note in a journal's access time since when files wait for their sync; 0 when none does.
+/// Record in a journal's access time since when files wait for their sync; 0 if none do.
 fn mark(file: &OwnedFd, since: i64) -> rustix::io::Result<()> {
     let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
     futimens(
@@ -406,17 +407,17 @@ pub(crate) fn clock() -> i64 {
 /// The paths of all journals, below the root.
 ///
 /// # Errors
-/// When they cannot be looked for.
+/// When the journals cannot be searched for.
 pub(crate) fn journals(shared: &Shared) -> rustix::io::Result<Vec<String>> {
     let names = names(shared.root(), FOLDER)?.into_iter();
     let paths = names.map(|(name, _)| format!("{FOLDER}/{name}"));
     Ok(paths.filter(|path| path != LOCK).collect())
 }
 
-/// Since when files of any process may wait for their sync, by the clock; also those of a journal that was left.
+/// Since when files of any process may wait for their sync, by the clock; also those of journals that were left.
 ///
 /// # Errors
-/// When journals cannot be looked at.
+/// When the journals cannot be looked at.
 pub(crate) fn waiting_since(shared: &Shared) -> rustix::io::Result<Option<i64>> {
     let mut marks = Vec::new();
     for path in journals(shared)? {
@@ -428,13 +429,13 @@ pub(crate) fn waiting_since(shared: &Shared) -> rustix::io::Result<Option<i64>> 
     Ok(marks.into_iter().filter(|mark| *mark != 0).min())
 }
 
-/// Whether the octets of a file that was last changed then may stand in a journal only.
+/// Whether the octets of a file that was last changed at `changed` may be durable in a journal only.
 pub(crate) fn may_wait(changed: i64, now: i64, waiting_since: Option<i64>) -> bool {
-    // A second, as the clock of the kernel's file times is a little behind.
+    // One second, since the clock of the kernel's file times is a little behind.
     changed.saturating_add(RECENT) > now || waiting_since.is_some_and(|since| changed >= since - 1)
 }
 
-/// Wait until nobody else makes or brings back journals, and keep it so while the file is open.
+/// Wait until no other process makes or restores journals, and keep others out while the file is open.
 pub(crate) fn alone(shared: &Shared) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
     let lock = openat(shared.root(), LOCK, flags, FILE_MODE)?;
@@ -478,7 +479,7 @@ fn encoded<'a>(messages: impl Iterator<Item = Message<'a>>) -> Vec<u8> {
     record
 }
 
-/// No count comes near the limit: a record is smaller than half a journal.
+/// No count comes near the limit, for a record is smaller than half a journal.
 fn counted(count: usize) -> [u8; 4] {
     u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes()
 }
@@ -501,8 +502,8 @@ fn checksum(epoch: u64, body: &[u8]) -> u32 {
     sum.finalize()
 }
 
-/// Return the messages of a journal whose files may not be durable, in order; of each half those before the first record
-/// that is torn. Octets that are no journal have none.
+/// Return the messages of a journal whose files may not be durable, in order: for each half, those before the first
+/// torn record. Octets that are not a journal have none.
 #[must_use]
 pub fn kept_messages(journal: &[u8]) -> Vec<Kept> {
     let mut messages = Vec::new();
@@ -518,7 +519,7 @@ pub fn kept_messages(journal: &[u8]) -> Vec<Kept> {
         let mut left = Reader(half);
         let mut epoch = None;
         while let Some((of, body)) = record(&mut left) {
-            // Those of an earlier use of this half may stand behind the last one.
+            // Records of an earlier use of this half may follow the last one.
             if *epoch.get_or_insert(of) != of || of < synced {
                 break;
             }
@@ -531,7 +532,7 @@ pub fn kept_messages(journal: &[u8]) -> Vec<Kept> {
     messages
 }
 
-/// Take the next record, if there is one and it is whole: its epoch and its messages.
+/// Take the next record, if there is one and it is complete: its epoch and its messages.
 fn record<'a>(left: &mut Reader<'a>) -> Option<(u64, &'a [u8])> {
     let magic = left.take(MAGIC.len())?;
     let epoch = left.long()?;

@@ -1,7 +1,7 @@
 //! Durable batch delivery, slices, flag renames and scans of Maildirs.
 //!
 //! In: octets, folders below one root, flag letters. Out: base names and paths of files that are on the disk when the
-//! call returns. What a message means is the caller's: a function passed to [`Store::deliver`] sees its octets while
+//! call returns. The caller decides what a message means: a function passed to [`Store::deliver`] sees its octets while
 //! they are in memory anyway.
 //!
 //! Maildir as in <https://cr.yp.to/proto/maildir.html>, names extended as in Maildir++ (`,S=<size>`).

@@ -1,4 +1,4 @@
-//! Messages that are there already, in one more folder.
+//! Existing messages linked into another folder.
 
 use crate::deliver::{TOGETHER, Target};
 use crate::error::Failure;
@@ -17,11 +17,11 @@ impl Store {
         sizes.iter().map(name).collect()
     }
 
-    /// Link message files into `folder`, durably, each under the base name that is given for it; return for each
-    /// whether its source is there. The octets are shared with the source.
+    /// Link message files into `folder`, durably, each under the base name given for it; returns for each whether its
+    /// source exists. The octets are shared with the source.
     ///
     /// # Errors
-    /// Nothing is linked then.
+    /// When nothing could be linked.
     pub fn link(
         &self,
         sources: &[String],
@@ -52,9 +52,9 @@ impl Store {
 }
 
 struct Linked {
-    /// Of each source.
+    /// For each source, whether it exists.
     there: Vec<bool>,
-    /// Whether the octets of one may not be durable yet, and have to be.
+    /// Whether the octets of some source may not be durable yet, and have to be.
     recent: bool,
 }
 
@@ -114,14 +114,14 @@ impl Shared {
         Ok(Linked { there, recent })
     }
 
-    /// Whether the sync of the root's file system makes names in a folder durable: it may be another one's.
+    /// Whether a sync of the root's file system makes names in a folder durable: the folder may be on another one.
     fn is_here(&self, folder: &str) -> bool {
         let here = fstat(self.root()).map(|root| root.st_dev);
         let there = statat(self.root(), folder, AtFlags::SYMLINK_NOFOLLOW).map(|at| at.st_dev);
         here.is_ok() && here == there
     }
 
-    /// Sync the folders in which `paths` are; the octets are durable.
+    /// Sync the folders of `paths`; the octets are durable already.
     fn sync_parents(&self, paths: &[String]) -> Result<(), Failure> {
         if !self.sync {
             return Ok(());

@@ -13,9 +13,9 @@ pub(crate) struct Mapped {
 impl Mapped {
     /// Map `length` octets of `file`.
     ///
-    /// The file must not be cut short meanwhile: reading beyond its end would end the process. Spools and message files
-    /// of a delivery are ours alone until the call that maps them has returned.
-    #[allow(unsafe_code)] // The one way to parse a large message in bounded memory.
+    /// The file must not be truncated meanwhile: reading beyond its end would end the process. Spools and message files
+    /// of a delivery are used only by us until the call that maps them has returned.
+    #[allow(unsafe_code)] // The only way to parse a large message in bounded memory.
     pub(crate) fn new(file: impl AsFd, length: u64) -> Result<Self> {
         let length = usize::try_from(length).map_err(|_| rustix::io::Errno::FBIG)?;
         if length == 0 {
@@ -24,7 +24,7 @@ impl Mapped {
                 length,
             });
         }
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
         let start = unsafe {
             mmap(
                 std::ptr::null_mut(),

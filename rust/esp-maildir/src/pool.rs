@@ -1,4 +1,4 @@
-//! Threads that wait for the disk. They are started when first needed, so that a process that delivers nothing has none.
+//! Threads that wait for the disk. They start when first needed, so that a process that delivers nothing has none.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,7 @@ use std::thread;
 
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
-/// A lock whose holder cannot panic half-way through a change, so a poisoned one is still good.
+/// Lock a mutex. No holder can panic half-way through a change, so the data of a poisoned one are still good.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -40,10 +40,10 @@ impl Pool {
         }
     }
 
-    /// Have a thread do it.
+    /// Have a thread do the job.
     ///
     /// # Errors
-    /// The job itself, when there is no thread and none can be had.
+    /// The job itself, if there is no thread and none can be started.
     pub(crate) fn submit(&self, job: Job) -> Result<(), Job> {
         let mut queue = lock(&self.shared.queue);
         if queue.idle <= queue.jobs.len() && queue.threads < self.limit {
@@ -62,7 +62,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Apply `apply` to each item in parallel; `None` for one whose call panicked. The caller's thread takes part.
+    /// Apply `apply` to each item in parallel; `None` for an item whose call panicked. The caller's thread takes part.
     pub(crate) fn map<T, R, F>(&self, items: Vec<T>, apply: F) -> Vec<Option<R>>
     where
         T: Send + 'static,
@@ -72,7 +72,7 @@ impl Pool {
         self.map_with(self.limit, items, apply)
     }
 
-    /// As `map`, with at most so many threads, the caller's included.
+    /// Like `map`, with at most so many threads, including the caller's.
     pub(crate) fn map_with<T, R, F>(
         &self,
         threads: usize,
@@ -97,7 +97,7 @@ impl Pool {
         });
         for _ in 1..count.min(threads).min(self.limit) {
             let batch = Arc::clone(&batch);
-            // Without a thread the caller does it all.
+            // If no thread can be had, the caller does everything.
             drop(self.submit(Box::new(move || batch.work())));
         }
         batch.work();

@@ -1,8 +1,8 @@
-//! What a crash left in journals, brought back to the Maildirs.
+//! Restoring to the Maildirs what a crash left in journals.
 //!
-//! A journal is left when nobody has its lock any more. While the machine stayed up its messages are in their files, as the
-//! kernel had them; after a power cut some are missing or torn. Which of these should be there, and under which names by now,
-//! is what the database knows.
+//! A journal is left when no process has its lock any more. If the machine stayed up, its messages are in their files,
+//! which the kernel had; after a power cut some are missing or torn. The database knows which of these should exist,
+//! and under which names by now.
 
 use crate::deliver::Target;
 use crate::error::Failure;
@@ -16,7 +16,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use std::sync::Arc;
 
-/// Journals that nobody writes to any more. No process makes a journal, or looks for such, while there is one of these.
+/// Journals that no process writes to any more. While this object exists, no process makes or looks for journals.
 pub struct LeftJournals {
     shared: Arc<Shared>,
     journals: Vec<(String, Result<OwnedFd, Failure>)>,
@@ -27,12 +27,12 @@ impl Store {
     /// Take all journals that were left; waits while another process has them.
     ///
     /// # Errors
-    /// When they cannot be looked for.
+    /// When the journals cannot be searched for.
     pub fn left_journals(&self) -> Result<LeftJournals, Failure> {
         let shared = Arc::clone(&self.shared);
         let failure = |error| Failure::new("look for journals", FOLDER, error);
         let (alone, paths) = match alone(&shared) {
-            // Nobody has ever made one; what is made from now on is not left.
+            // No process has ever made one; those made from now on are not left ones.
             Err(Errno::NOENT) => (None, Vec::new()),
             alone => (
                 Some(alone.map_err(failure)?),
@@ -43,7 +43,7 @@ impl Store {
         for path in paths {
             let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let file = match openat(shared.root(), &path, flags, Mode::empty()) {
-                // Its process has ended in order since it was listed.
+                // Its process has ended in good order since it was listed.
                 Err(Errno::NOENT) => continue,
                 result => result.and_then(|file| {
                     flock(&file, FlockOperation::NonBlockingLockExclusive).map(|()| file)
@@ -51,7 +51,7 @@ impl Store {
             };
             match file {
                 Err(Errno::WOULDBLOCK) => {}
-                // Told when it is to be read: it keeps nobody from the others.
+                // The error is returned when the journal is to be read: it must not keep the others from being used.
                 file => {
                     let file = file.map_err(|error| Failure::new("open journal", &path, error));
                     left.push((path, file));
@@ -67,14 +67,15 @@ impl Store {
 }
 
 impl LeftJournals {
-    /// How many there are.
+    /// How many journals there are.
     #[must_use]
     pub fn count(&self) -> usize {
         self.journals.len()
     }
 
-    /// The messages of one of them that are not whole in all their folders, each with the names where it is not. Files that are
-    /// torn are removed. One that cannot be looked at is among them: whether it can be written is for `restore` to tell.
+    /// The messages of one journal that are not complete in all their folders, each with the names where it is not.
+    /// Torn files are removed. A file that cannot be looked at counts as incomplete: `restore` shows whether it can be
+    /// written.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -105,10 +106,10 @@ impl LeftJournals {
         Ok(messages)
     }
 
-    /// Write a message again, as one file under each of `paths`, which it has not.
+    /// Write a message again, as one file under each of `paths`, which are missing.
     ///
     /// # Errors
-    /// When it could not be written whole.
+    /// When it could not be written completely.
     pub fn restore(&self, message: &Kept, paths: &[String]) -> Result<(), Failure> {
         let mut base = None;
         let mut targets = Vec::with_capacity(paths.len());
@@ -124,7 +125,7 @@ impl LeftJournals {
                 letters: name.letters.map(str::to_owned),
             });
         }
-        // The base is made anew, from what it was made of.
+        // The base is composed again, from the same parts.
         let size = format!(",S={}", message.octets.len());
         let Some(unique) = base.and_then(|base| base.strip_suffix(&size)) else {
             return Err(Failure::internal("restore", base.unwrap_or(".")));
@@ -132,10 +133,10 @@ impl LeftJournals {
         self.shared.write_again(unique.to_owned(), message, targets)
     }
 
-    /// Make durable what was in them, and remove them.
+    /// Make durable what was in the journals, and remove them.
     ///
     /// # Errors
-    /// When something could not be written; they are left once more.
+    /// When something could not be written; the journals are left again.
     pub fn forget(&self) -> Result<(), Failure> {
         if self.journals.is_empty() {
             return Ok(());
@@ -150,7 +151,7 @@ impl LeftJournals {
 }
 
 impl Shared {
-    /// Whether a message stands on the disk as it should; another file of that name is removed.
+    /// Whether a message is on the disk as it should be; a different file of that name is removed.
     fn is_whole(&self, path: &str, octets: &[u8], listed: &mut Listed) -> Result<bool, Failure> {
         let failure = |error| Failure::new("read", path, error);
         let Some(name) = Name::of(path) else {
@@ -159,7 +160,7 @@ impl Shared {
         let Some((file, there)) = listed.open(self.root(), path, &name).map_err(failure)? else {
             return Ok(false);
         };
-        // What the kernel only believes to have written is to be read from the disk.
+        // What the kernel only believes to have written has to be read from the disk.
         fadvise(&file, 0, None, Advice::DontNeed).map_err(failure)?;
         // One octet more than there should be.
         if read_at(&file, 0, octets.len() as u64 + 1).is_ok_and(|read| read == octets) {

@@ -1,6 +1,7 @@
-//! Small messages: written to the journal, and to files that are synced later (docs/adr/0009-a-journal-for-small-messages.md).
+//! Small messages: written to the journal, and to files that are synced later
+//! (docs/adr/0009-a-journal-for-small-messages.md).
 //!
-//! What their files will be is known before these are there, so whoever delivers can do something else meanwhile
+//! It is known what their files will be before these exist, so the caller can do something else meanwhile
 //! (docs/adr/0010-rows-beside-files.md).
 
 use crate::deliver::{Body, Item, Results, Stored, Target, Written, base, place, work, writers};
@@ -11,10 +12,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// More octets at once are inspected in threads, not while the caller waits.
+/// If there are more octets, threads inspect them, not the caller.
 const MOST_INSPECTED: u64 = 1024 * 1024;
 
-/// A message whose file has its names already, but is not there.
+/// A message for which a file is still to be written; the names that the file will get are fixed.
 struct Whole {
     unique: String,
     base: String,
@@ -26,9 +27,9 @@ struct Whole {
 
 /// Messages on their way to the disk.
 pub struct Underway<D> {
-    /// What they are once they are there: one for each item, in order.
+    /// The messages as they will be on the disk: one for each item, in order.
     pub stored: Vec<Stored<D>>,
-    /// Tells whether they are.
+    /// Tells whether they are there.
     pub writing: Arc<Writing>,
 }
 
@@ -40,7 +41,7 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// Wait until nothing is under way any more, and return why a message is not there, or `None`, for each in order.
+    /// Wait until nothing is under way any more, and return for each message, in order, why it is not there, or `None`.
     #[must_use]
     pub fn failures(&self) -> Vec<Option<Failure>> {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,11 +63,11 @@ impl Writing {
 }
 
 impl Store {
-    /// Do as [`Store::deliver`] does, in a thread, and return at once. In the end that thread calls `then`, with whether all
-    /// of it is durable.
+    /// Deliver like [`Store::deliver`], but in a thread, and return at once. At the end that thread calls `then` with
+    /// whether everything is durable.
     ///
     /// # Errors
-    /// The items, when they are not for this, and nothing was done: it is for messages that a journal takes.
+    /// The items, if they cannot be delivered like this, and nothing was done: it is for messages that a journal takes.
     pub fn begin<B, D>(
         &self,
         items: Vec<Item<B>>,
@@ -90,7 +91,7 @@ impl Store {
             inspected.collect::<Vec<_>>()
         }));
         let Ok(inspected) = inspected else {
-            // The other way tells which of them cannot be parsed.
+            // `deliver` finds out which of them cannot be parsed.
             return Err(items);
         };
         let (whole, stored): (Vec<_>, Vec<_>) = items
@@ -106,7 +107,7 @@ impl Store {
             let failures = catch_unwind(AssertUnwindSafe(|| store.write_small(whole)))
                 .unwrap_or_else(|_| vec![Some(Failure::internal("write", ".")); count]);
             let durable = failures.iter().all(Option::is_none);
-            // First, so that nobody who hears of `then` has to wait.
+            // Set before `then` is called, so that code called by it does not have to wait.
             told.end(failures);
             then(durable);
         });
@@ -158,7 +159,7 @@ impl Store {
             .collect()
     }
 
-    /// Make messages durable, and return why one is not, in order.
+    /// Make messages durable; returns for each, in order, why it is not, or `None`.
     fn write_small(&self, messages: Vec<Whole>) -> Vec<Option<Failure>> {
         if self.is_poisoned() {
             return messages
@@ -195,7 +196,7 @@ impl Store {
                 .map(|done| done.unwrap_or_else(|| Err(Failure::internal("write", "."))))
                 .collect()
         };
-        // Without nameless files, one in a folder on another file system would not be seen.
+        // Without nameless files, it would not be noticed that a folder is on another file system.
         let elsewhere = self.shared.without_nameless.load(Ordering::Relaxed)
             || written.iter().flatten().any(Written::is_elsewhere);
         let kept = match record.filter(|_| !elsewhere && written.iter().any(Result::is_ok)) {
@@ -240,7 +241,7 @@ fn is_small<B: AsRef<[u8]>>(item: &Item<B>) -> bool {
         && item.targets.iter().all(|target| target.check().is_ok())
 }
 
-/// All octets of a message in memory, and what the inspection found.
+/// All octets of a message in memory, and the result of the inspection.
 fn inspected<B: AsRef<[u8]>, D>(item: &Item<B>, inspect: fn(&[u8]) -> D) -> (Vec<u8>, D) {
     let body = match &item.body {
         Body::Memory(body) => body.as_ref(),
@@ -340,7 +341,7 @@ mod tests {
 
         assert_eq!(underway.writing.failures(), [None]);
         assert!(verdict.recv().unwrap());
-        // The thread is busy still.
+        // The thread is still busy.
         assert!(release.send(()).is_ok());
         assert_eq!(
             underway.stored.first().map(|stored| stored.inspected),

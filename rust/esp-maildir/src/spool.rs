@@ -1,4 +1,4 @@
-//! A large body on its way in: a file without a name on the mail file system.
+//! A large body being received: a file without a name on the mail file system.
 
 use crate::error::Failure;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,7 +7,7 @@ use rustix::io::{Errno, write};
 
 pub(crate) const FILE_MODE: Mode = Mode::from_raw_mode(0o600);
 
-/// A file that has no name until it is delivered; dropping it leaves nothing behind, nor does a crash.
+/// A file that has no name until it is delivered; dropping it leaves nothing behind, and neither does a crash.
 #[derive(Debug)]
 pub struct Spool {
     pub(crate) file: OwnedFd,
@@ -44,7 +44,7 @@ impl Spool {
     /// Append `octets`.
     ///
     /// # Errors
-    /// [`crate::Reason::Full`] when the disk is; the spool is then good for nothing but dropping.
+    /// [`crate::Reason::Full`] when the disk is full; the spool can then only be dropped.
     pub fn write(&mut self, octets: &[u8]) -> Result<(), Failure> {
         write_all(self.file.as_fd(), octets)
             .map_err(|error| Failure::new("write", "spool", error))?;
@@ -68,7 +68,7 @@ pub(crate) fn open_nameless(root: BorrowedFd<'_>, folder: &str) -> rustix::io::R
     )
 }
 
-/// What kernels and file systems answer that know no `O_TMPFILE` (open(2), BUGS: `EISDIR` before Linux 3.11).
+/// What kernels and file systems without `O_TMPFILE` answer (open(2), BUGS: `EISDIR` before Linux 3.11).
 pub(crate) fn is_unsupported(error: Errno) -> bool {
     matches!(
         error,

@@ -1,4 +1,4 @@
-//! One root of Maildirs and the state all its deliveries share.
+//! One root of Maildirs, and the state that all its deliveries share.
 
 use crate::error::Failure;
 use crate::folder::{is_below, make_maildir, open_folder};
@@ -13,55 +13,55 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Another program writes much to the same file system, and one syncfs(2) took this long since it waited for that too.
+/// Another program writes much to the same file system if one syncfs(2) takes so long, for it waits for that too.
 const SLOW: Duration = Duration::from_millis(250);
-/// Then files are synced one by one for so long.
+/// For so long, files are then synced one by one.
 const APART: Duration = Duration::from_secs(30);
 
-/// So many deliveries at once are begun by who has a journal.
+/// How many deliveries at once are begun in a process with a journal.
 const WRITERS: usize = 2;
 
-/// All Maildirs below one root. Any number of processes may have one on the same root. Clones are the same one.
+/// All Maildirs below one root. Any number of processes may open the same root. Clones share their state.
 #[derive(Clone)]
 pub struct Store {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Arc<Pool>,
-    /// For what was begun, which must not wait behind thousands of links: mailboxes are locked meanwhile.
+    /// For deliveries begun by `begin`, which must not wait behind thousands of links: mailboxes are locked meanwhile.
     pub(crate) writers: Arc<Pool>,
     _last: Arc<Last>,
 }
 
-/// Has the journal closed when nobody has the store any more; its own thread has the rest.
+/// Has the journal closed when the last clone of the store is dropped; the journal's own thread keeps only the rest.
 struct Last(Arc<Shared>);
 
 pub(crate) struct Shared {
     root: OwnedFd,
     host: String,
     pub(crate) sync: bool,
-    /// Whether small messages are written to a journal first, which needs syncfs(2) to tell of failed writes.
+    /// Whether small messages are written to a journal first; this requires that syncfs(2) reports failed writes.
     pub(crate) journaled: bool,
     pub(crate) journal: Journal,
     poisoned: AtomicBool,
     counter: AtomicU64,
-    /// Microseconds since 1970 of the latest name.
+    /// The time of the latest name, microseconds since 1970.
     named_at: AtomicU64,
     /// Whether the file system is known not to have `O_TMPFILE`.
     pub(crate) without_nameless: AtomicBool,
     apart_for_ever: bool,
-    /// Held during syncfs(2): of two calls at once only one is told that something could not be written.
+    /// Locked during syncfs(2): of two calls at once, only one is told that something could not be written.
     syncing: Mutex<()>,
-    /// Until when files are synced one by one, since syncing all was slow.
+    /// Until when files are synced one by one, because syncing all together was slow.
     apart_until: Mutex<Option<Instant>>,
     /// Whether a nameless file must be linked through `/proc` (kernels before 6.10 without `CAP_DAC_READ_SEARCH`).
     pub(crate) link_through_proc: AtomicBool,
 }
 
 impl Store {
-    /// Open the root, which must exist, with at most `threads` threads for its files; with `journal`, for a process that
-    /// delivers all the time, and calls [`Store::close`] in the end.
+    /// Open the root, which must exist, with at most `threads` threads for its files; `journal` is for a process that
+    /// delivers all the time, and calls [`Store::close`] at the end.
     ///
     /// # Errors
-    /// When `root` is no folder that may be read.
+    /// When `root` is not a folder that may be read.
     pub fn open(
         root: &Path,
         threads: usize,
@@ -72,11 +72,11 @@ impl Store {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let root = open(root, flags, Mode::empty())
             .map_err(|error| Failure::new("open root", &root.to_string_lossy(), error))?;
-        // Before 5.8, syncfs(2) told nothing of files that could not be written.
+        // Before 5.8, syncfs(2) did not report files that could not be written.
         let apart_for_ever = !kernel_is_at_least(5, 8);
         let shared = Shared {
             root,
-            // As the Maildir paper says for what a file name, or its `:2,` part, cannot hold.
+            // The Maildir paper says how to write what a file name, or its `:2,` part, cannot contain.
             host: host
                 .replace('/', "\\057")
                 .replace(':', "\\072")
@@ -102,9 +102,9 @@ impl Store {
         })
     }
 
-    /// Whether a sync failed: then every delivery is refused until the process is started anew.
+    /// Whether a sync has failed: then every delivery is refused until the process is started again.
     ///
-    /// A failed sync is never tried again: the kernel may have marked the lost pages clean, so that the second try would
+    /// A failed sync is never tried again: the kernel may have marked the lost pages clean, so that another try would
     /// report success (fsync(2), ERRORS).
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
@@ -117,12 +117,12 @@ impl Store {
         self.shared.journal.failure()
     }
 
-    /// Sync what was written to the journal only, and remove it. Whatever is delivered from now on is synced at once.
+    /// Sync what is only in the journal, and remove it. From now on deliveries are synced at once.
     pub fn close(&self) {
         self.shared.journal.close(true);
     }
 
-    /// A place for a large body to stream to.
+    /// A file for a large body to be written to.
     ///
     /// # Errors
     /// When the root cannot hold another file.
@@ -130,7 +130,7 @@ impl Store {
         Spool::open(self.shared.root(), &self.shared.unique())
     }
 
-    /// Make the Maildir `folder` with all above it, durably. One that exists is no error.
+    /// Make the Maildir `folder` with all folders above it, durably. An existing one is no error.
     ///
     /// # Errors
     /// When a folder cannot be made, or its name would leave the root.
@@ -145,7 +145,7 @@ impl Drop for Last {
     }
 }
 
-/// Make all that was written to the file system of `path` durable, whoever wrote it.
+/// Make everything that was written to the file system of `path` durable, whichever process wrote it.
 ///
 /// # Errors
 /// When `path` cannot be opened; from Linux 5.8 on, also when something could not be written.
@@ -161,7 +161,7 @@ impl Shared {
         self.root.as_fd()
     }
 
-    /// Whether all that a batch wrote is better synced with one syncfs(2), for which the file system is ours alone.
+    /// Whether a batch is better synced by one syncfs(2): for that, no other program may be writing much.
     pub(crate) fn syncs_together(&self) -> bool {
         if self.apart_for_ever {
             return false;
@@ -205,8 +205,8 @@ impl Shared {
         }
         let levels = make_maildir(self.root(), folder)?;
         if self.sync {
-            // Also those that were there already: another thread may have made one a moment ago, and not have come to
-            // its own sync.
+            // Even if they existed already: another thread may have made one a moment ago, and not have come to its own
+            // sync yet.
             levels
                 .iter()
                 .try_for_each(|level| self.sync_folder(level))?;
@@ -221,10 +221,10 @@ impl Shared {
         fsync(opened).map_err(|error| self.sync_failed(folder, error))
     }
 
-    /// What a failed sync of `path` means, for it and for all that follow.
+    /// What a failed sync of `path` means, for this file and for all later ones.
     pub(crate) fn sync_failed(&self, path: &str, error: Errno) -> Failure {
         if matches!(error, Errno::NOSPC | Errno::DQUOT) {
-            // Delayed allocation (NFS) says so only now; this file is lost, the next one is judged for itself.
+            // Delayed allocation (NFS) reports this only now; this file is lost, and the next one is judged on its own.
             return Failure::new("sync", path, error);
         }
         self.poison();
@@ -235,10 +235,10 @@ impl Shared {
         self.poisoned.store(true, Ordering::Release);
     }
 
-    /// A name no other delivery on any host has: time, process, counter, host.
+    /// A name that no other delivery on any host has: time, process, counter, host.
     ///
-    /// Each is later than the one before by a microsecond at least, also when the clock was not: readers that give
-    /// messages their order by name compare seconds and microseconds and stop there (mbsync 1.4).
+    /// Each is later than the one before by at least a microsecond, even if the clock was not: readers that order
+    /// messages by name compare seconds and microseconds and stop there (mbsync 1.4).
     pub(crate) fn unique(&self) -> String {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
