@@ -1,4 +1,4 @@
-//! The verbs of a mail transaction; every other one stays a line (RFC 5321 §4.1, RFC 3030 §2, RFC 3461 §4).
+//! The verbs of a mail transaction; all others stay lines (RFC 5321 §4.1, RFC 3030 §2, RFC 3461 §4).
 
 use crate::path::{Path, path};
 
@@ -45,7 +45,7 @@ pub struct Mail {
     pub envid: Option<String>,
     /// `AUTH=`, decoded from xtext (RFC 4954 §5).
     pub auth: Option<String>,
-    /// Whether any parameter came: HELO allows none.
+    /// Whether there was any parameter: HELO allows none.
     pub extended: bool,
 }
 
@@ -58,7 +58,7 @@ pub struct Rcpt {
     pub notify: Option<Notify>,
     /// `ORCPT=`: address type and decoded address (RFC 3461 §4.2).
     pub orcpt: Option<(String, String)>,
-    /// Whether any parameter came.
+    /// Whether there was any parameter.
     pub extended: bool,
 }
 
@@ -91,12 +91,12 @@ pub struct Notify {
     pub delay: bool,
 }
 
-/// Why a line is no command, or not one that can be carried out.
+/// Why a line is not a command, or not one that can be executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Problem {
-    /// A bare LF ended or broke the line; nothing of it was read (RFC 5321 §2.3.8).
+    /// A bare LF ended or broke the line; the line was not read (RFC 5321 §2.3.8).
     BareLf,
-    /// A bare CR stood in the line.
+    /// The line contained a bare CR.
     BareCr,
     /// The line is longer than any command.
     LineTooLong,
@@ -106,24 +106,24 @@ pub enum Problem {
     MailSyntax,
     /// `RCPT` without `TO:`.
     RcptSyntax,
-    /// The path is none.
+    /// The path is invalid.
     Path,
-    /// The path of `MAIL` is none (RFC 3463 §3.2 tells them apart).
+    /// The path of `MAIL` is invalid (RFC 3463 §3.2 has codes for both).
     ReversePath,
-    /// A parameter is misspelt, doubled, or its value is out of its grammar.
+    /// A parameter is misspelt or repeated, or its value is invalid.
     Parameter,
     /// A parameter of an extension that is not offered.
     UnknownParameter,
     /// An argument after a verb that takes none.
     Argument,
-    /// The size of a BDAT chunk cannot be read, so the end of it is not known.
+    /// The size of a BDAT chunk cannot be read, so its end is unknown.
     BdatSyntax,
 }
 
 /// Read one line without its CR LF.
 ///
 /// # Errors
-/// The `Problem` to be told; a verb that is unknown is none.
+/// The `Problem` to report; an unknown verb is none.
 pub fn parse(line: &[u8]) -> Result<Command, Problem> {
     if line.is_empty() {
         return Err(Problem::Empty);
@@ -159,7 +159,7 @@ pub fn parse(line: &[u8]) -> Result<Command, Problem> {
     }
 }
 
-/// `"MAIL FROM:" Reverse-path [SP Mail-parameters]`; the space some clients put after the colon is forgiven.
+/// `"MAIL FROM:" Reverse-path [SP Mail-parameters]`; the space that some clients put after the colon is accepted.
 fn mail(argument: &[u8]) -> Result<Mail, Problem> {
     let rest = keyword(argument, b"FROM:").ok_or(Problem::MailSyntax)?;
     let (reverse_path, rest) = path(rest)?;
@@ -336,7 +336,7 @@ fn set<T>(slot: &mut Option<T>, value: T) -> Result<(), Problem> {
     Ok(())
 }
 
-/// `1*20DIGIT` (RFC 1870 §4); what is larger than 64 bits is as good as the largest of them.
+/// `1*20DIGIT` (RFC 1870 §4); a number larger than 64 bits is read as the largest of these.
 fn number(value: Option<&[u8]>) -> Result<u64, Problem> {
     let digits = value
         .filter(|digits| (1..=20).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit))
@@ -372,7 +372,7 @@ fn xtext(value: &[u8], longest: usize) -> Result<String, Problem> {
         }
     }
     let decoded = String::from_utf8(decoded).map_err(|_| Problem::Parameter)?;
-    // It goes into headers of notifications: nothing that could break a line.
+    // It is written into headers of notifications: nothing in it may break a line.
     if decoded.chars().any(char::is_control) {
         return Err(Problem::Parameter);
     }

@@ -1,49 +1,49 @@
-//! The message as it passes: its lines checked, its header judged, its octets counted.
+//! The message as it passes: its lines checked, its header fields classified, its octets counted.
 
 use memchr::{memchr, memchr_iter};
 
-/// A field that may have to go is judged whole, so it must be of a size to keep.
+/// A field that may have to be removed is judged as a whole, so it must not be too large to keep.
 const LONGEST_JUDGED_FIELD: usize = 64 * 1024;
 /// No field that matters here has a longer name.
 const LONGEST_NAME: usize = 64;
 
-/// Why a message cannot be taken.
+/// Why a message cannot be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A CR without LF behind it, or a LF without CR before it (RFC 5321 §2.3.8).
     BareLineEnd,
     /// More octets than `Rules::size_limit`.
     TooLarge,
-    /// A header of more octets than `Rules::header_limit`, or a field of ours of more than 64 KiB.
+    /// A header of more octets than `Rules::header_limit`, or a field to be judged of more than 64 KiB.
     HeaderTooLarge,
 }
 
-/// What is done with a message on its way.
+/// What is done with a message while it passes.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     /// Octets of the whole message.
     pub size_limit: u64,
     /// Octets of its header.
     pub header_limit: u64,
-    /// `Authentication-Results` of this server's name are forged, for ours is put before the message (RFC 8601 §5).
+    /// `Authentication-Results` with this server's name are forged, for our own is put above the message (RFC 8601 §5).
     pub authserv_id: String,
-    /// Take `Bcc` out (RFC 6409 §8, RFC 5322 §3.6.3).
+    /// Remove `Bcc` (RFC 6409 §8, RFC 5322 §3.6.3).
     pub strip_bcc: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
-    /// Not enough of its name is here.
+    /// Not enough of its name has come yet.
     Unnamed,
-    /// Goes on as it is.
+    /// Passes unchanged.
     Plain,
-    /// `Authentication-Results`: whose it is shows at its end.
+    /// `Authentication-Results`: its end shows whose it is.
     Results,
-    /// `Bcc`, where that is taken out.
+    /// `Bcc`, if that is removed.
     Secret,
 }
 
-/// One message on its way.
+/// One message that is passing.
 #[derive(Debug)]
 pub struct Content {
     rules: Rules,
@@ -56,7 +56,7 @@ pub struct Content {
     header_size: u64,
     field: Field,
     field_start: usize,
-    /// Octets of the field that were looked at for its name's end, and the last that is no blank.
+    /// Octets of the field searched for the end of its name, and the last of them that is not a blank.
     looked_at: usize,
     name_length: usize,
     /// Number of `Received` fields.
@@ -99,7 +99,7 @@ impl Content {
         self.size
     }
 
-    /// Octets that are kept here.
+    /// Octets that are held here.
     #[must_use]
     pub fn held(&self) -> usize {
         self.kept.capacity()
@@ -131,7 +131,7 @@ impl Content {
         self.kept.extend_from_slice(body);
     }
 
-    /// Nothing more comes: a CR that waits for its LF waits in vain.
+    /// Nothing more comes: a CR that waits for its LF will not get it.
     pub fn finish(&mut self) {
         if self.fault.is_some() {
             return;
@@ -145,13 +145,13 @@ impl Content {
         }
     }
 
-    /// Whether `take_part` has something to give when more than `limit` octets are kept.
+    /// Whether `take_part` would return something, when more than `limit` octets are held.
     #[must_use]
     pub fn is_over(&self, limit: usize) -> bool {
         self.kept.len() > limit
     }
 
-    /// Give away what is decided about, to make room.
+    /// Return what is decided about, to make room.
     pub fn take_part(&mut self) -> Vec<u8> {
         if self.in_header {
             self.name_field();
@@ -165,7 +165,7 @@ impl Content {
         std::mem::take(&mut self.kept)
     }
 
-    /// Give away all that is left.
+    /// Return everything that is left.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.kept)
     }
@@ -175,7 +175,7 @@ impl Content {
         self.kept = Vec::new();
     }
 
-    /// If each LF has a CR before it, and there are as many CR as LF, then each CR has a LF behind it.
+    /// If each LF has a CR before it, and there are as many CR as LF, then each CR has a LF after it.
     fn lines(&mut self, octets: &[u8]) -> Option<Fault> {
         let before = self.cr;
         if before && octets.first() != Some(&b'\n') {
@@ -198,7 +198,7 @@ impl Content {
         (carriage_returns != line_feeds).then_some(Fault::BareLineEnd)
     }
 
-    /// Take the header's part of `octets`; returns the body's.
+    /// Take the header's part of `octets`; returns the body's part.
     fn header<'a>(&mut self, octets: &'a [u8]) -> &'a [u8] {
         let mut rest = octets;
         while let Some(&first) = rest.first() {
@@ -235,7 +235,7 @@ impl Content {
         rest
     }
 
-    /// Find out which field it is that began at `field_start`.
+    /// Find out which field began at `field_start`.
     fn name_field(&mut self) {
         if self.field != Field::Unnamed {
             return;
@@ -243,7 +243,7 @@ impl Content {
         let field = self.kept.get(self.field_start..).unwrap_or_default();
         let more = field.get(self.looked_at..).unwrap_or_default();
         if memchr(b':', more).is_none() {
-            // RFC 5322 §4.5: blanks behind the name are none of it, however many they are.
+            // RFC 5322 §4.5: blanks after the name are not part of it, however many there are.
             let inked = more.trim_ascii_end().len();
             if inked > 0 {
                 self.name_length = self.looked_at + inked;
@@ -291,14 +291,14 @@ impl Content {
     }
 }
 
-/// The name of a field and its value; white space before the colon is obsolete and still read (RFC 5322 §4.5).
+/// The name of a field and its value; white space before the colon is obsolete, but still accepted (RFC 5322 §4.5).
 fn split_name(field: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, value) = field.split_at_checked(memchr(b':', field)?)?;
     let value = value.split_first().map_or(value, |(_, value)| value);
     Some((name.trim_ascii_end(), value))
 }
 
-/// `authserv-id = value`, a token or a quoted string, behind any CFWS (RFC 8601 §2.2).
+/// `authserv-id = value`, a token or a quoted string, after any CFWS (RFC 8601 §2.2).
 fn authserv_id(value: &[u8]) -> Vec<u8> {
     let mut id = Vec::new();
     let mut depth = 0_u32;

@@ -2,22 +2,22 @@
 
 use memchr::memmem;
 
-/// Where in a line the last octet stood.
+/// The position of the last octet in its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// Behind CR LF, or at the beginning of all.
+    /// After CR LF, or at the very beginning.
     LineStart,
-    /// Behind a dot at the start of a line.
+    /// After a dot at the start of a line.
     Dot,
-    /// Behind such a dot and a CR.
+    /// After such a dot and a CR.
     DotCr,
-    /// Behind a CR.
+    /// After a CR.
     Cr,
     /// Anywhere else.
     Text,
 }
 
-/// Takes the dots out. Only CR LF begins a line here, so no other order of CR, LF and dots ends the message.
+/// Removes the dots. Only CR LF begins a line here, so no other sequence of CR, LF and dots ends the message.
 #[derive(Debug)]
 pub(crate) struct Unstuffer {
     at: At,
@@ -28,8 +28,8 @@ impl Unstuffer {
         Self { at: At::LineStart }
     }
 
-    /// Hand the text in `octets` to `take`; returns how many octets were used once the end of the message is among
-    /// them, `None` while it is not.
+    /// Pass the text in `octets` to `take`. Returns how many octets were used if the end of the message is among them,
+    /// otherwise `None`.
     pub(crate) fn feed(&mut self, octets: &[u8], mut take: impl FnMut(&[u8])) -> Option<usize> {
         let mut rest = octets;
         while let Some((&octet, after)) = rest.split_first() {
@@ -61,7 +61,7 @@ impl Unstuffer {
         None
     }
 
-    /// Take all up to the next line that begins with a dot.
+    /// Take everything up to the next line that begins with a dot.
     fn text<'a>(&mut self, octets: &'a [u8], take: &mut impl FnMut(&[u8])) -> &'a [u8] {
         let (text, rest) = memmem::find(octets, b"\r\n.")
             .and_then(|at| octets.split_at_checked(at + 2))

@@ -1,8 +1,9 @@
 //! A thread that has the sockets of a door and answers what all messages have in common.
 //!
-//! It takes connections, greets them, and carries a message from MAIL to its last dot without waiting for anybody but
-//! for a recipient it has not heard of for a second, and for the reply to the message. Whatever else a client wants
-//! or does wrong, its connection is given away, with all that was said so far, to a session that knows everything.
+//! It takes connections, greets them, and carries a message from MAIL to its last dot. It waits only for a decision
+//! about a recipient that it does not remember, and for the reply to the message. If a client wants anything else, or
+//! does something wrong, its connection is handed over, with all that was said so far, to a session that knows
+//! everything.
 //!
 //! In: a listening socket. Out: [`Notice`]s, after the descriptor of [`Front::descriptor`] has become readable.
 
@@ -33,12 +34,12 @@ const READ_AHEAD: usize = 64 * 1024;
 const READ_AT_ONCE: usize = 64 * 1024;
 const ACCEPTED_AT_ONCE: usize = 64;
 const EVENTS_AT_ONCE: usize = 256;
-/// How often connections that are silent for too long are looked for.
+/// How often to look for connections that were silent for too long.
 const SWEEP: Duration = Duration::from_secs(1);
 const WAKE: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
 
-/// Who is connected to a door, in the thread of its front and behind it.
+/// The connections to a door, in the thread of its front and in sessions, counted by address.
 #[derive(Debug, Default)]
 pub struct Census(Mutex<Present>);
 
@@ -52,7 +53,7 @@ impl Census {
     /// Count a connection in, unless there are too many in all or from its address.
     ///
     /// # Errors
-    /// Which of the two.
+    /// Which of the two limits forbids it.
     pub fn enter(&self, address: IpAddr, most: usize, most_each: usize) -> Result<(), Crowded> {
         let mut present = locked(&self.0);
         if present.total >= most {
@@ -79,88 +80,88 @@ impl Census {
         }
     }
 
-    /// How many are connected.
+    /// How many connections there are.
     #[must_use]
     pub fn total(&self) -> usize {
         locked(&self.0).total
     }
 }
 
-/// Of what there are too many.
+/// Which limit was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crowded {
-    /// Connections.
+    /// Connections in all.
     InAll,
     /// Connections from this address.
     FromAddress,
 }
 
-/// What connections may do, besides what the [`Terms`] say.
+/// Limits for connections, besides those in the [`Terms`].
 #[derive(Debug)]
 pub struct Bounds {
-    /// Connections at once.
+    /// The largest number of connections.
     pub most: usize,
-    /// Connections from one address at once.
+    /// The largest number of connections from one address.
     pub most_each: usize,
     /// How long a client may be silent.
     pub idle: Duration,
-    /// How long a message may take to come.
+    /// How long a message may take.
     pub data: Duration,
 }
 
-/// What somebody has to do.
+/// What the process has to do.
 #[derive(Debug)]
 pub enum Notice<R> {
-    /// Say with [`Front::accept`] or [`Front::leave`] whether a recipient is taken.
+    /// Say with [`Front::accept`] or [`Front::leave`] whether a recipient is accepted.
     Recipient {
         /// The number of the connection.
         connection: u64,
         /// The recipient; its domain in lower case.
         path: Path,
-        /// What the message is said to have, in octets; at least 1.
+        /// Octets that the message is declared to have; at least 1.
         size: u64,
     },
-    /// Deliver a message, and tell with [`Front::reply`].
+    /// Deliver a message, and answer with [`Front::reply`].
     Message {
         /// The number of the connection.
         connection: u64,
-        /// Where the client is.
+        /// The client's address.
         address: IpAddr,
-        /// What it calls itself.
+        /// What the client calls itself.
         hello: String,
-        /// Whether it said `EHLO` or `LHLO`.
+        /// Whether the client said `EHLO` or `LHLO`.
         extended: bool,
-        /// Sender and recipients.
+        /// Reverse-path and recipients.
         transaction: Transaction<R>,
-        /// The message, whole.
+        /// The complete message.
         message: Message,
     },
-    /// Go on with a connection.
+    /// Continue a connection in a session.
     Departure(Box<Departure<R>>),
-    /// A connection could not be taken, for want of descriptors or memory; it waits. Told once a second.
+    /// A connection could not be taken, for want of descriptors or memory; it waits. Reported once a second.
     Exhausted(io::Error),
-    /// There are no connections any more, and none will come.
+    /// There are no connections any more, and none will be taken.
     Closed,
 }
 
-/// A connection that was given away.
+/// A connection that was handed over.
 #[derive(Debug)]
 pub struct Departure<R> {
     /// The connection.
     pub stream: TcpStream,
     /// Its number.
     pub number: u64,
-    /// Where the client is.
+    /// The client's address.
     pub address: IpAddr,
-    /// Whether it was counted in and greeted; else there were too many.
+    /// Whether it was counted in and greeted; if not, there were too many.
     pub entered: bool,
     /// Whether the client was silent for too long.
     pub late: bool,
-    /// Whether the client has said all it will say.
+    /// Whether the client will send nothing more.
     pub ended: bool,
     /// How many of its commands were refused.
     pub errors: u32,
-    /// How long the message that is coming may still take.
+    /// How much longer the message being sent may take.
     pub data_left: Option<Duration>,
     /// What was said.
     pub conversation: Conversation<R>,
@@ -185,16 +186,16 @@ struct Shared<R> {
     entered: AtomicU64,
     answers: Mutex<Vec<Answer<R>>>,
     notices: Mutex<Vec<Notice<R>>>,
-    /// Connections that ended while somebody else was to answer.
+    /// Connections that ended while the process was to answer.
     lost: Mutex<HashSet<u64>>,
     /// Wakes the thread.
     wake: OwnedFd,
     woken: AtomicBool,
-    /// Wakes who reads the notices.
+    /// Wakes the reader of the notices.
     tell: OwnedFd,
 }
 
-/// A door's thread, as others see it. The thread ends, and all its connections, when this is dropped.
+/// A door's thread, as others see it. The thread ends, with all its connections, when this is dropped.
 #[derive(Debug)]
 pub struct Front<R: Send + Sync + 'static>(Arc<Shared<R>>);
 
@@ -244,53 +245,53 @@ impl<R: Send + Sync + 'static> Front<R> {
         self.0.tell.as_fd()
     }
 
-    /// What has to be done by now.
+    /// What has to be done now.
     #[must_use]
     pub fn notices(&self) -> Vec<Notice<R>> {
-        // Before they are taken: what comes after is told again.
+        // Cleared before they are taken: what comes later makes it readable again.
         let _ = rustix::io::read(&self.0.tell, &mut [0; 8]);
         mem::take(&mut *locked(&self.0.notices))
     }
 
-    /// Remember a recipient for so long.
+    /// Remember a recipient for the time `lasting`.
     ///
     /// # Arguments
-    /// * `room`: octets of the largest message that it is taken for.
+    /// * `room`: octets of the largest message that is accepted for it.
     pub fn remember(&self, path: Path, value: Arc<R>, room: u64, lasting: Duration) {
         let now = Instant::now();
         self.0.known.put(path, value, room, now + lasting, now);
     }
 
-    /// Remember no recipient any more.
+    /// Forget all recipients.
     pub fn forget(&self) {
         self.0.known.forget();
     }
 
-    /// The recipient of this connection is taken.
+    /// Accept the recipient of this connection.
     pub fn accept(&self, connection: u64, value: Arc<R>) {
         self.answer_to(connection, Answer::Recipient(connection, Some(value)));
     }
 
-    /// The recipient of this connection is not, or not at once: its connection comes as a departure.
+    /// Do not accept the recipient of this connection (now): the connection comes as a departure.
     pub fn leave(&self, connection: u64) {
         self.answer_to(connection, Answer::Recipient(connection, None));
     }
 
-    /// Reply to a message; tells whether the client is still there.
+    /// Reply to a message; returns whether the client is still connected.
     ///
     /// # Arguments
-    /// * `errors`: how many refusals `reply` has; if any, the connection comes as a departure after it.
+    /// * `errors`: how many refusals `reply` contains; if any, the connection comes as a departure after it.
     #[must_use]
     pub fn reply(&self, connection: u64, reply: Vec<u8>, errors: u32) -> bool {
         self.answer_to(connection, Answer::Reply(connection, reply, errors))
     }
 
-    /// Take no more connections, and give away those that there are as soon as nothing is waited for.
+    /// Take no more connections, and hand over the existing ones as soon as nothing is waited for.
     pub fn stop(&self) {
         self.answer(Answer::Stop);
     }
 
-    /// End the thread, and all connections that it still has.
+    /// End the thread, and all its remaining connections.
     pub fn close(&self) {
         self.answer(Answer::Abort);
     }
@@ -329,7 +330,7 @@ impl<R: Send + Sync + 'static> Drop for Front<R> {
     }
 }
 
-/// A door without its thread would hold clients and answer none; the process is started anew instead.
+/// A door without its thread would hold clients but answer none; so the process ends, and is started again.
 struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
@@ -345,13 +346,13 @@ struct Visitor<R> {
     stream: TcpStream,
     address: IpAddr,
     dialogue: Dialogue<R>,
-    /// How much of the dialogue's replies was sent.
+    /// How many octets of the dialogue's replies were sent.
     sent: usize,
-    /// Whether somebody else has to answer.
+    /// Whether the process has to answer first.
     waiting: bool,
-    /// Whether the client has said all it will say.
+    /// Whether the client will send nothing more.
     ended: bool,
-    /// Whether the client has said good-bye, and only its replies are left.
+    /// Whether the client has said goodbye, and only its replies are left to send.
     parting: bool,
     interest: EventFlags,
     deadline: Instant,
@@ -361,13 +362,13 @@ struct Visitor<R> {
 struct Thread<R> {
     shared: Arc<Shared<R>>,
     listener: Option<TcpListener>,
-    /// Whether no descriptor was left for the last connection.
+    /// Whether there was no descriptor for the last connection.
     exhausted: bool,
-    /// Whether that was told since the last sweep.
+    /// Whether that was reported since the last sweep.
     told: bool,
     poll: OwnedFd,
     visitors: HashMap<u64, Visitor<R>>,
-    /// Those whose turn was over before they were answered.
+    /// Connections whose turn ended before everything was answered.
     again: HashSet<u64>,
     notices: Vec<Notice<R>>,
     buffer: Vec<u8>,
@@ -413,7 +414,7 @@ impl<R: Send + Sync> Thread<R> {
             };
             let wait = Timespec::try_from(wait).unwrap_or_default();
             if epoll::wait(&self.poll, spare_capacity(&mut events), Some(&wait)).is_err() {
-                // Interrupted by a signal, which is another thread's business.
+                // Interrupted by a signal, which another thread handles.
                 events.clear();
             }
             self.now = Instant::now();
@@ -448,7 +449,7 @@ impl<R: Send + Sync> Thread<R> {
         }
     }
 
-    /// Take those who have come.
+    /// Take the connections that have come.
     fn meet(&mut self) {
         for _ in 0..ACCEPTED_AT_ONCE {
             let Some(listener) = &self.listener else {
@@ -459,7 +460,8 @@ impl<R: Send + Sync> Thread<R> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    // Out of descriptors: those in use will be free again. Who ends makes room, and the next sweep tries.
+                    // Out of descriptors: those in use will be free again. A connection that ends makes room, and the
+                    // next sweep tries.
                     if !mem::replace(&mut self.told, true) {
                         self.notices.push(Notice::Exhausted(error));
                     }
@@ -518,7 +520,7 @@ impl<R: Send + Sync> Thread<R> {
         self.flush(number);
     }
 
-    /// A client has said something, or can be answered again, or is gone.
+    /// A client has sent something, or can be answered again, or is gone.
     fn ready(&mut self, id: u64, flags: EventFlags) {
         let Some(visitor) = self.visitors.get_mut(&id) else {
             return;
@@ -549,7 +551,7 @@ impl<R: Send + Sync> Thread<R> {
         }
     }
 
-    /// Carry out what others have answered; tells whether to go on.
+    /// Act on the answers of the process; returns whether to go on.
     fn answers(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
         shared.woken.store(false, Ordering::SeqCst);
@@ -602,27 +604,27 @@ impl<R: Send + Sync> Thread<R> {
 
     fn answered(&mut self, id: u64) -> Option<&mut Visitor<R>> {
         let Some(visitor) = self.visitors.get_mut(&id) else {
-            // It was lost while the answer was on its way.
+            // The connection was lost while the answer was on its way.
             locked(&self.shared.lost).remove(&id);
             return None;
         };
         visitor.waiting = false;
-        // What we took long for is not the client's delay.
+        // The time that the process took is not the client's delay.
         visitor.deadline = self.now + self.shared.bounds.idle;
         Some(visitor)
     }
 
-    /// Answer what a client has said, unless something has to come first.
+    /// Answer what a client has sent, unless something has to be waited for first.
     fn turn(&mut self, id: u64) {
         let Some(visitor) = self.visitors.get_mut(&id) else {
             return;
         };
         if visitor.waiting || self.again.contains(&id) {
-            // Replies come in the order of commands (RFC 2920 §3.2): its turn comes.
+            // Replies come in the order of commands (RFC 2920 §3.2): its turn will come.
             return self.listen(id);
         }
         if visitor.sent < visitor.dialogue.out.len() && visitor.interest == EventFlags::OUT {
-            // It does not read its replies: it gets no more, and is not listened to.
+            // The client does not read its replies: send nothing more, and do not read from it.
             return;
         }
         if visitor.parting {
@@ -679,7 +681,7 @@ impl<R: Send + Sync> Thread<R> {
         }
     }
 
-    /// Send what can be sent; tells whether that was all.
+    /// Send what can be sent; returns whether that was everything.
     fn flush(&mut self, id: u64) -> bool {
         let Some(visitor) = self.visitors.get_mut(&id) else {
             return false;
@@ -705,7 +707,7 @@ impl<R: Send + Sync> Thread<R> {
         all
     }
 
-    /// Wait for what a connection is to do next.
+    /// Wait for the next event of a connection.
     fn listen(&mut self, id: u64) {
         let Some(visitor) = self.visitors.get_mut(&id) else {
             return;
@@ -724,7 +726,7 @@ impl<R: Send + Sync> Thread<R> {
         }
     }
 
-    /// Give connections up that are silent for too long; take new ones again.
+    /// Give up connections that were silent for too long; take new ones again.
     fn sweep(&mut self) {
         self.told = false;
         self.meet_again();
@@ -795,7 +797,7 @@ impl<R: Send + Sync> Thread<R> {
     }
 }
 
-/// Why a connection is given away.
+/// Why a connection is handed over.
 #[derive(Debug, Clone, Copy)]
 enum Why {
     Session,
@@ -809,7 +811,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn signal(descriptor: &OwnedFd) {
-    // It can only fail where it would overflow, and then it is readable.
+    // It can only fail if it would overflow, and then it is readable anyway.
     let _ = rustix::io::write(descriptor, &1_u64.to_ne_bytes());
 }
 

@@ -1,12 +1,12 @@
-//! SMTP, the side that reads (RFC 5321, 3030, 6531, 3461).
+//! SMTP, the reading side (RFC 5321, 3030, 6531, 3461).
 //!
-//! The [`Reader`] knows no sockets. In: the octets of one connection, in any division. Out: [`Event`]s, one for each
-//! command, refused line, part of a large message and whole message. It does not decide whether a command is welcome
-//! and does not reply; commands that are rare come out as lines.
+//! The [`Reader`] knows no sockets. In: the octets of one connection, divided in any way. Out: [`Event`]s, one for each
+//! command, refused line, part of a large message and complete message. It does not decide whether a command is allowed
+//! and does not reply; rare commands are returned as lines.
 //!
 //! The [`Front`] has the sockets of a door, and answers what needs no decision; its [`Dialogue`]s know no sockets.
 //!
-//! A line ends at CR LF and nowhere else (RFC 5321 §2.3.8), so `<LF>.<LF>` and its kin never end a message.
+//! A line ends at CR LF and nowhere else (RFC 5321 §2.3.8), so `<LF>.<LF>` and the like never end a message.
 
 #![cfg_attr(
     test,

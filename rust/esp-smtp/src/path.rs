@@ -5,14 +5,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::command::Problem;
 
-/// RFC 5321 §4.5.3.1.1 wants 64 octets at least; rewritten senders (SRS, BATV, VERP) are longer.
+/// RFC 5321 §4.5.3.1.1 requires at least 64 octets; rewritten senders (SRS, BATV, VERP) are longer.
 const LONGEST_LOCAL_PART: usize = 255;
 /// RFC 5321 §4.5.3.1.2.
 const LONGEST_DOMAIN: usize = 255;
 
 /// A path without its brackets, source route and quoting.
 ///
-/// Both parts empty is the null path; a domain empty on its own is `<postmaster>` (RFC 5321 §4.5.1).
+/// If both parts are empty it is the null path; if only the domain is, it is `<postmaster>` (RFC 5321 §4.5.1).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Path {
     /// The local part, with quotes and quoted pairs resolved.
@@ -44,7 +44,7 @@ impl Path {
 /// Mailbox   = Local-part "@" ( Domain / address-literal )
 /// ```
 ///
-/// The source route is read and forgotten (RFC 5321 §4.1.1.3, appendix C). A mailbox without brackets is taken too:
+/// The source route is read and dropped (RFC 5321 §4.1.1.3, appendix C). A mailbox without brackets is accepted too:
 /// old scanners and printers send it.
 ///
 /// # Errors
@@ -86,7 +86,7 @@ fn mailbox(octets: &[u8]) -> Result<(Path, &[u8]), Problem> {
         return Err(Problem::Path);
     }
     let Some(after) = rest.strip_prefix(b"@") else {
-        // RFC 5321 §4.1.1.3: only postmaster goes without a domain; the caller knows where.
+        // RFC 5321 §4.1.1.3: only postmaster may lack a domain; the caller checks where.
         return if local_part.eq_ignore_ascii_case("postmaster") {
             Ok((
                 Path {
@@ -113,7 +113,7 @@ fn mailbox(octets: &[u8]) -> Result<(Path, &[u8]), Problem> {
     ))
 }
 
-/// Dots may stand anywhere: `a..b@docomo.ne.jp` and `a.@…` are in use, although `Dot-string` forbids them.
+/// Dots may be anywhere: `a..b@docomo.ne.jp` and `a.@…` are in use, although `Dot-string` forbids them.
 fn dot_string(octets: &[u8]) -> Result<(Cow<'_, str>, &[u8]), Problem> {
     let (taken, rest) = split(octets, |octet| atext(octet) || octet == b'.');
     if taken.is_empty() {
@@ -148,7 +148,7 @@ fn quoted_string(octets: &[u8]) -> Result<(Cow<'_, str>, &[u8]), Problem> {
     }
 }
 
-/// `sub-domain *("." sub-domain)`; underscores are in use, and U-labels are RFC 6531's.
+/// `sub-domain *("." sub-domain)`; underscores are in use, and U-labels come from RFC 6531.
 fn domain(octets: &[u8]) -> Result<(&str, &[u8]), Problem> {
     let (taken, rest) = split(octets, |octet| {
         octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.') || octet >= 0x80

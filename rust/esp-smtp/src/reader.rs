@@ -12,25 +12,25 @@ use crate::dots::Unstuffer;
 
 /// RFC 4954 §4: 12288 octets for an AUTH response; every other line is shorter.
 const LONGEST_LINE: usize = 12_288 + 2;
-/// What a connection keeps to read into.
+/// Octets that a connection keeps as its read buffer.
 const SMALL_BUFFER: usize = 1024;
-/// What a message may always keep, however many others do.
+/// Octets that a message may always keep, however many other messages do.
 const SMALL: usize = 16 * 1024;
 
-/// What one door allows its connections, and what they hold together.
+/// What one door allows its connections, and the octets that they hold together.
 #[derive(Debug, Default)]
 pub struct Limits {
-    /// For each message.
+    /// The rules for each message.
     pub rules: Rules,
-    /// Octets of one message in memory; the rest comes out as parts.
+    /// Octets of one message in memory; the rest is returned as parts.
     pub memory_limit: usize,
-    /// Octets of all messages in memory; above it a message keeps only a little.
+    /// Octets of all messages in memory; above it, a message keeps only a little.
     pub memory_budget: usize,
     held: AtomicUsize,
 }
 
 impl Limits {
-    /// Limits of a door to which nobody is connected yet.
+    /// Limits of a door without connections yet.
     #[must_use]
     pub const fn new(rules: Rules, memory_limit: usize, memory_budget: usize) -> Self {
         Self {
@@ -48,38 +48,38 @@ impl Limits {
     }
 }
 
-/// What came.
+/// What has come.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// A command. After `Data` call `begin_data` to take the message, after `Bdat` `keep_chunk`.
     Command(Command),
-    /// A line that is no command.
+    /// A line that is not a valid command.
     Problem(Problem),
     /// A line that was asked for with `expect_line`.
     Line(Vec<u8>),
-    /// The message's next octets, since it is too large for memory.
+    /// The message's next octets, if it is too large for memory.
     Part(Vec<u8>),
-    /// A BDAT chunk is over; not for the last one of a message that was kept.
+    /// A BDAT chunk has ended; not returned for the last chunk of a message that was kept.
     ChunkEnd {
         /// Whether it was kept.
         kept: bool,
-        /// Whether it said `LAST`.
+        /// Whether the command had `LAST`.
         last: bool,
-        /// What is wrong with the message by now.
+        /// What is wrong with the message so far.
         fault: Option<Fault>,
     },
-    /// The message is over.
+    /// The message has ended.
     Message(Message),
 }
 
-/// A message that came whole.
+/// A message that has come completely.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub struct Message {
     /// The octets after the last part.
     pub rest: Vec<u8>,
     /// Octets that came in all.
     pub size: u64,
-    /// Why it cannot be taken; then nothing else is said of it.
+    /// Why it cannot be accepted; if set, the other fields mean nothing.
     pub fault: Option<Fault>,
     /// Number of `Received` fields.
     pub received: u32,
@@ -112,19 +112,19 @@ pub struct Reader {
     limits: Arc<Limits>,
     mode: Mode,
     buffer: Vec<u8>,
-    /// How much of the buffer was read.
+    /// How many octets of the buffer were read.
     start: usize,
-    /// How far it was searched for a line's end.
+    /// How far it was searched for a line end.
     searched: usize,
     overlong: bool,
     content: Option<Box<Content>>,
     accounted: usize,
-    /// Comes before all else.
+    /// Returned before anything else.
     unread: Option<Box<Event>>,
 }
 
 impl Reader {
-    /// A reader of a connection on which nothing has come.
+    /// A reader for a connection on which nothing has come yet.
     #[must_use]
     pub const fn new(limits: Arc<Limits>) -> Self {
         Self {
@@ -154,7 +154,7 @@ impl Reader {
             0
         };
         if self.start > self.buffered() {
-            // Else it would grow for as long as a client's pieces end amid lines.
+            // Otherwise it would grow for as long as a client's pieces end within lines.
             self.buffer.drain(..self.start);
             self.searched -= self.start;
             self.start = 0;
@@ -164,7 +164,7 @@ impl Reader {
         self.account();
     }
 
-    /// What came next, `None` until more is fed.
+    /// What came next, or `None` until more is fed.
     pub fn next_event(&mut self) -> Option<Event> {
         if let Some(event) = self.unread.take() {
             return Some(*event);
@@ -193,17 +193,17 @@ impl Reader {
         event
     }
 
-    /// Give the last event back: it comes next.
+    /// Take the last event back: it is returned next.
     pub fn unread(&mut self, event: Event) {
         self.unread = Some(Box::new(event));
     }
 
-    /// The next line is no command (RFC 4954 §4).
+    /// The next line is not a command (RFC 4954 §4).
     pub fn expect_line(&mut self) {
         self.mode = Mode::Line;
     }
 
-    /// What follows is a message, up to the line with the dot; one of which chunks came is forgotten.
+    /// What follows is a message, up to the line with the dot; a message whose chunks have come is dropped.
     pub fn begin_data(&mut self, strip_bcc: bool) {
         self.begin_content(strip_bcc);
         self.mode = Mode::Data {
@@ -212,7 +212,7 @@ impl Reader {
         };
     }
 
-    /// The chunk that follows belongs to the message; without this call it is read and forgotten.
+    /// The chunk that follows belongs to the message; without this call it is read and dropped.
     pub fn keep_chunk(&mut self, strip_bcc: bool) {
         if let Mode::Chunk { kept, .. } = &mut self.mode {
             *kept = true;
@@ -222,13 +222,13 @@ impl Reader {
         }
     }
 
-    /// Forget the message of which chunks came.
+    /// Drop the message whose chunks have come.
     pub fn forget(&mut self) {
         self.content = None;
         self.account();
     }
 
-    /// Forget what was fed and not read: what came in clear before TLS (RFC 3207 §4.2). Returns how much it was.
+    /// Drop what was fed but not read: it came in clear text before TLS (RFC 3207 §4.2). Returns how much it was.
     pub fn discard(&mut self) -> usize {
         let discarded = self.buffered();
         self.used(self.buffer.len());
@@ -244,7 +244,7 @@ impl Reader {
         self.content = Some(Box::new(Content::new(rules)));
     }
 
-    /// Take the message's octets off the front; returns how many they are.
+    /// Take octets of the message from the front; returns how many they are.
     fn consume(&mut self, octets: &[u8]) -> usize {
         match &mut self.mode {
             Mode::Command | Mode::Line => 0,
@@ -336,7 +336,7 @@ impl Reader {
         }
     }
 
-    /// Read the next line, once it is whole, with `read`.
+    /// Read the next line with `read`, once it is complete.
     fn line<T>(
         &mut self,
         read: impl FnOnce(&[u8]) -> Result<T, Problem>,
@@ -344,7 +344,7 @@ impl Reader {
         let from = self.searched.max(self.start);
         let Some(at) = memchr(b'\n', self.buffer.get(from..).unwrap_or_default()) else {
             if self.buffered() > LONGEST_LINE {
-                // Its last octet stays: it may be the CR of the line's end.
+                // The last octet stays: it may be the CR of the line end.
                 self.overlong = true;
                 self.buffer.drain(..self.buffer.len() - 1);
                 self.buffer.shrink_to_fit();
@@ -374,7 +374,7 @@ impl Reader {
             self.start = 0;
             self.searched = 0;
             self.buffer.clear();
-            // A connection that idles holds next to nothing.
+            // An idle connection holds next to nothing.
             self.buffer.shrink_to(SMALL_BUFFER);
         }
     }
@@ -419,7 +419,7 @@ mod tests {
         Arc::new(Limits::new(rules, memory_limit, usize::MAX))
     }
 
-    /// Everything a connection says, with parts and their message joined.
+    /// Everything that a connection returns, with parts joined to their message.
     fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, memory_limit: usize) -> Vec<Event> {
         let mut reader = Reader::new(limits(memory_limit));
         let mut events = Vec::new();
@@ -431,7 +431,7 @@ mod tests {
                     Event::Part(part) => parts.extend(part),
                     Event::Message(mut message) => {
                         parts.extend(message.rest);
-                        // What was given out before a fault showed is thrown away by the door.
+                        // What was returned before a fault was found is thrown away by the door.
                         message.rest = if message.fault.is_some() {
                             Vec::new()
                         } else {
@@ -443,7 +443,7 @@ mod tests {
                     other => {
                         match &other {
                             Event::Command(Command::Data) => {
-                                // RFC 3030 §2: no door takes DATA among chunks; the reader begins anew.
+                                // RFC 3030 §2: no door accepts DATA between chunks; the reader begins again.
                                 parts.clear();
                                 reader.begin_data(true);
                             }

@@ -1,7 +1,7 @@
-//! What the front answers by itself on one connection; everything else is left to the session behind it.
+//! What the front answers by itself on one connection; everything else is left to the session after it.
 //!
-//! Left is every reply that is no success, every parameter and verb that is rare, and every message that is faulty or
-//! too large for memory: so what is refused, and why, is said in one place, and not here.
+//! Left to the session are every reply that is not a success, rare parameters and verbs, and messages that are faulty
+//! or too large for memory. So refusals and their reasons are written in one place, which is not here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ const REPLIES_AT_ONCE: usize = 32 * 1024;
 /// What a door says and allows.
 #[derive(Debug)]
 pub struct Terms {
-    /// Said at once, with its line end.
+    /// Sent at once, with its line end.
     pub greeting: Vec<u8>,
     /// The name of this host.
     pub hostname: String,
@@ -30,9 +30,9 @@ pub struct Terms {
     pub lmtp: bool,
     /// Octets that `SIZE=` may declare.
     pub max_message_size: u64,
-    /// Of one transaction.
+    /// The limit for one transaction.
     pub max_recipients: usize,
-    /// For each reader.
+    /// The limits of each reader.
     pub limits: Arc<Limits>,
 }
 
@@ -83,34 +83,34 @@ impl Counts {
     }
 }
 
-/// From MAIL to the end of DATA.
+/// A mail transaction, from MAIL to the end of DATA.
 #[derive(Debug)]
 pub struct Transaction<R> {
     /// The command that began it.
     pub mail: Mail,
-    /// Who was accepted.
+    /// The recipients that were accepted.
     pub recipients: Vec<Arc<R>>,
 }
 
 /// How a turn ended.
 #[derive(Debug)]
 pub enum Turn<R> {
-    /// The client is to go on.
+    /// The client is to send more.
     Listen,
-    /// More has come already, but others come first.
+    /// More has come already, but other connections come first.
     Again,
-    /// Somebody has to say whether this recipient is taken: with `accept`, or the session has to go on.
+    /// The process has to decide about this recipient: with `accept`, or by continuing in a session.
     Recipient {
         /// The recipient; its domain in lower case.
         path: Path,
-        /// What the message is said to have, in octets; at least 1.
+        /// Octets that the message is declared to have; at least 1.
         size: u64,
     },
-    /// Somebody has to deliver this; then `reply`.
+    /// The process has to deliver this, then call `reply`.
     Message(Transaction<R>, Message),
-    /// The client has said good-bye.
+    /// The client has said goodbye.
     Bye,
-    /// The session has to go on.
+    /// A session has to continue.
     Leave,
 }
 
@@ -122,22 +122,22 @@ pub struct Dialogue<R> {
     hello: Option<String>,
     extended: bool,
     transaction: Option<Transaction<R>>,
-    /// A recipient that somebody is asked for.
+    /// A recipient that the process was asked about.
     asked: Option<Rcpt>,
-    /// Whether a message's octets come.
+    /// Whether a message's octets are coming.
     receiving: bool,
     /// Replies that are to be sent.
     pub out: Vec<u8>,
 }
 
-/// What a session has to know to go on.
+/// What a session has to know to continue.
 #[derive(Debug)]
 pub struct Conversation<R> {
-    /// With all that was not answered.
+    /// The reader, with everything that was not answered.
     pub reader: Reader,
     /// What the client calls itself.
     pub hello: Option<String>,
-    /// Whether it said `EHLO` or `LHLO`.
+    /// Whether the client said `EHLO` or `LHLO`.
     pub extended: bool,
     /// What was accepted so far.
     pub transaction: Option<Transaction<R>>,
@@ -178,13 +178,13 @@ impl<R> Dialogue<R> {
         (self.hello.clone().unwrap_or_default(), self.extended)
     }
 
-    /// Whether a message's octets come.
+    /// Whether a message's octets are coming.
     #[must_use]
     pub const fn receiving(&self) -> bool {
         self.receiving
     }
 
-    /// Answer what has come, up to what somebody else has to answer; replies are added to `out`.
+    /// Answer what has come, up to the first thing that the process has to answer; replies are added to `out`.
     pub fn turn(&mut self, known: &Known<R>, counts: &Counts, now: Instant) -> Turn<R> {
         for _ in 0..AT_ONCE {
             if self.out.len() > REPLIES_AT_ONCE {
@@ -250,13 +250,13 @@ impl<R> Dialogue<R> {
         Turn::Again
     }
 
-    /// The recipient that was asked for is taken.
+    /// Accept the recipient that was asked about.
     pub fn accept(&mut self, value: Arc<R>, counts: &Counts) {
         self.asked = None;
         self.add(value, counts);
     }
 
-    /// The session is to answer, also what is being asked.
+    /// Hand over to a session, including a recipient that is being asked about.
     #[must_use]
     pub fn into_conversation(mut self) -> Conversation<R> {
         if let Some(rcpt) = self.asked.take() {
@@ -308,7 +308,7 @@ impl<R> Dialogue<R> {
         self.say(counts, Success::Rcpt, b"250 2.1.5 Recipient OK");
     }
 
-    /// Answer a greeting; tell whether it was one.
+    /// Answer a greeting; returns whether it was one.
     fn greeted(&mut self, line: &[u8], counts: &Counts) -> bool {
         let Some((verb, name)) =
             memchr::memchr(b' ', line).and_then(|at| line.split_at_checked(at))
@@ -327,7 +327,7 @@ impl<R> Dialogue<R> {
         let Ok(name) = str::from_utf8(name) else {
             return false;
         };
-        // RFC 5321 §4.1.4: as if RSET had come.
+        // RFC 5321 §4.1.4: as if RSET had been sent.
         self.forget();
         self.hello = Some(name.to_owned());
         self.extended = success == Success::Ehlo;
@@ -358,7 +358,7 @@ impl<R> Dialogue<R> {
     }
 }
 
-/// Whether a path is an address as most are: ASCII, in a domain by name.
+/// Whether a path is an ordinary address: ASCII, in a domain by name.
 fn is_plain(path: &Path) -> bool {
     path.is_ascii() && !path.domain.is_empty() && !path.domain.starts_with('[')
 }

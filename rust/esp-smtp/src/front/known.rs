@@ -1,4 +1,4 @@
-//! Recipients that were asked for a moment ago.
+//! Recipients that were asked about a moment ago.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use crate::path::Path;
 
-/// Recipients kept at once; a process that serves more asks more often.
+/// Recipients remembered at once; a process that serves more asks more often.
 const CAPACITY: usize = 20_000;
 
-/// What is known of recipients, by path, for as long as was said.
+/// What is known about recipients, by path, each for a limited time.
 #[derive(Debug)]
 pub struct Known<R>(Mutex<HashMap<Path, Entry<R>>>);
 
@@ -27,7 +27,7 @@ impl<R> Default for Known<R> {
 }
 
 impl<R> Known<R> {
-    /// What is known of a recipient that has room for so many octets.
+    /// What is known about a recipient that has room for `size` octets.
     #[must_use]
     pub fn get(&self, path: &Path, size: u64, now: Instant) -> Option<Arc<R>> {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,7 +37,7 @@ impl<R> Known<R> {
             .map(|entry| Arc::clone(&entry.value))
     }
 
-    /// Remember a recipient that has room for so many octets.
+    /// Remember a recipient that has room for `room` octets.
     pub fn put(&self, path: Path, value: Arc<R>, room: u64, until: Instant, now: Instant) {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= CAPACITY {
@@ -49,7 +49,7 @@ impl<R> Known<R> {
         entries.insert(path, Entry { value, room, until });
     }
 
-    /// Know nobody any more.
+    /// Forget all recipients.
     pub fn forget(&self) {
         self.0
             .lock()

@@ -82,7 +82,7 @@ fn path(local_part: &str) -> Path {
     }
 }
 
-/// A client whose message waits for its reply, and the number of the connection.
+/// A client whose message waits for its reply, and the number of its connection.
 fn sent(front: &Front<u32>, address: std::net::SocketAddr) -> (Client, u64) {
     let client = connect(address);
     front.remember(path("bob"), Arc::new(2), 100, Duration::from_secs(60));
@@ -216,7 +216,7 @@ fn a_client_that_reads_nothing_is_not_listened_to() {
     client.get_ref().set_nonblocking(true).unwrap();
     let flood = b"NOOP\r\n".repeat(10_000);
     let mut sent = 0;
-    // The front stops to read, so the kernel's buffers fill up; then its patience ends.
+    // The front stops reading, so the kernel's buffers fill up; then its patience ends.
     while census.total() > 0 {
         match client.get_ref().write(&flood) {
             Ok(length) => sent += length,
@@ -263,7 +263,7 @@ fn a_front_that_stops_lets_messages_end() {
 
 #[test]
 fn nothing_is_answered_before_what_is_waited_for() {
-    // More than is read at once, so that more has come whenever a turn is over.
+    // More than is read at once, so that more has come whenever a turn ends.
     for noops in [11_000, 11_200] {
         let (front, address, _) = front(Duration::from_secs(60));
         front.remember(path("bob"), Arc::new(2), 100, Duration::from_secs(60));
