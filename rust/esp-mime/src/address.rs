@@ -1,32 +1,32 @@
-//! Address lists as an ENVELOPE has them (RFC 3501 §7.4.2), from anything a header may hold.
+//! Address lists as in an ENVELOPE (RFC 3501 §7.4.2), from anything that a header may contain.
 
 use crate::grammar::{Broken, Cursor, Parsed, Rest};
 use crate::wire;
 
-/// A list is cut here: no message has so many recipients, but one of 50 MB could be made of them.
+/// A list is cut here: no message has so many recipients, but an attacker could make one of 50 MB with more.
 pub(crate) const MAX_ADDRESSES: usize = 50_000;
 
-/// One entry of an address list; a group begins with only a mailbox and ends with nothing at all.
+/// One entry of an address list; the entry that begins a group has only a mailbox, the one that ends it has nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Address {
-    /// The display name, or the comment behind an address without one.
+    /// The display name, or the comment after an address without one.
     pub name: Option<Vec<u8>>,
     /// The source route (RFC 5322 §4.4 `obs-route`).
     pub route: Option<Vec<u8>>,
-    /// The local part; at the begin of a group its name; `None` at the end of a group.
+    /// The local part; for the beginning of a group, its name; `None` for the end of a group.
     pub mailbox: Option<Vec<u8>>,
-    /// The domain; `None` marks the begin or end of a group.
+    /// The domain; `None` marks the beginning or end of a group.
     pub domain: Option<Vec<u8>>,
 }
 
-// The octets that Dovecot puts for what is missing: NIL would mean a group, and clients know these.
+// The octets that Dovecot uses for what is missing: NIL would mean a group, and clients know these.
 const MISSING_MAILBOX: &[u8] = b"MISSING_MAILBOX";
 const MISSING_DOMAIN: &[u8] = b"MISSING_DOMAIN";
 const INVALID_ROUTE: &[u8] = b"INVALID_ROUTE";
 const SYNTAX_ERROR: &[u8] = b"SYNTAX_ERROR";
 
 impl Address {
-    /// `local-part@domain`; `None` for the marks of a group, and where one of the two is missing.
+    /// `local-part@domain`; `None` for the marks of a group, or if one of the two is missing.
     pub(crate) fn spec(&self) -> Option<Vec<u8>> {
         let mailbox = self.mailbox.as_deref()?;
         let domain = self.domain.as_deref()?;
@@ -61,7 +61,7 @@ impl Address {
 
 /// `address-list = (address *("," address)) / obs-addr-list` (RFC 5322 §3.4), added to `list`.
 ///
-/// What cannot be read becomes an address that says so; what follows a syntax error up to the end is left out.
+/// What cannot be read becomes an address that says so; what follows a syntax error, up to the end, is left out.
 pub fn parse_list(value: &[u8], list: &mut Vec<Address>) {
     let mut parser = Parser {
         cursor: Cursor::new(value),

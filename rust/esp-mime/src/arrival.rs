@@ -1,5 +1,5 @@
-//! A message as a client appends it, made into one that every `BODY[…]` can show: lines end in CR LF, and there is no
-//! NUL (RFC 3501 §4.3.1). One pass in pieces of any size; what is held back is a line or a header.
+//! A message as a client appends it, converted into one that every `BODY[…]` can show: lines end in CR LF, and there is
+//! no NUL (RFC 3501 §4.3.1). One pass in pieces of any size; only a line or a header is held back.
 //!
 //! Bare LF becomes CR LF, as Dovecot does, so that sizes and offsets are those of the octets shown. In a literal8
 //! (RFC 3516 §4.4) parts with `Content-Transfer-Encoding: binary` become base64, since a FETCH without BINARY must be
@@ -12,7 +12,7 @@ mod parts;
 use lines::Lines;
 use parts::Parts;
 
-/// What a NUL is shown as where it cannot be encoded; the same as Dovecot's.
+/// What replaces a NUL that cannot be encoded; the same as Dovecot's.
 const NUL_SHOWN: u8 = 0x80;
 
 /// A NUL in a literal8 outside the parts that are declared binary.
@@ -27,13 +27,13 @@ impl std::fmt::Display for MisplacedNul {
 
 impl std::error::Error for MisplacedNul {}
 
-/// See the module.
+/// The conversion; see the module.
 #[derive(Debug)]
 pub struct Arrival(Literal);
 
 #[derive(Debug)]
 enum Literal {
-    /// Only ends of lines and NULs matter.
+    /// Only line ends and NULs matter.
     Plain(Lines),
     /// A literal8, whose binary parts have to be found.
     Binary(Parts),
@@ -50,7 +50,7 @@ impl Arrival {
         })
     }
 
-    /// Whether `octets` may stand as they are, and `push` would only copy them.
+    /// Whether `octets` may stay as they are, so that `push` would only copy them.
     #[must_use]
     pub fn is_plain(&self, octets: &[u8]) -> bool {
         match &self.0 {
@@ -59,17 +59,17 @@ impl Arrival {
         }
     }
 
-    /// Note octets that stand as they are (`is_plain`).
+    /// Note octets that stay as they are (`is_plain`).
     pub fn pass(&mut self, octets: &[u8]) {
         if let Literal::Plain(lines) = &mut self.0 {
             lines.pass(octets);
         }
     }
 
-    /// Take octets, and append what becomes of them.
+    /// Take octets, and append the converted ones.
     ///
     /// # Errors
-    /// The message cannot be kept.
+    /// When the message cannot be stored.
     pub fn push(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), MisplacedNul> {
         let lines = match &mut self.0 {
             Literal::Plain(lines) => lines,
@@ -86,10 +86,10 @@ impl Arrival {
         Ok(())
     }
 
-    /// Append what was held back; the message is whole.
+    /// Append what was held back; the message is complete.
     ///
     /// # Errors
-    /// The message cannot be kept.
+    /// When the message cannot be stored.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), MisplacedNul> {
         match &mut self.0 {
             Literal::Plain(_) => Ok(()),

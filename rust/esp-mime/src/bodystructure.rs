@@ -1,4 +1,4 @@
-//! ENVELOPE, BODY and BODYSTRUCTURE as they go on the wire (RFC 3501 §7.4.2, RFC 9051 §7.5.2).
+//! ENVELOPE, BODY and BODYSTRUCTURE as they are on the wire (RFC 3501 §7.4.2, RFC 9051 §7.5.2).
 
 use crate::address::parse_list;
 use crate::grammar::{Cursor, Rest};
@@ -23,7 +23,7 @@ pub(crate) fn envelope(structure: &Structure<'_>, index: usize, out: &mut Vec<u8
     for tag in [Tag::Sender, Tag::ReplyTo, Tag::To, Tag::Cc, Tag::Bcc] {
         out.push(b' ');
         let written = addresses(structure, index, tag, out);
-        // RFC 3501 §7.4.2: an absent or empty Sender or Reply-To is that of From.
+        // RFC 3501 §7.4.2: an absent or empty Sender or Reply-To is replaced by From.
         if out.get(written.clone()) == Some(b"NIL") && matches!(tag, Tag::Sender | Tag::ReplyTo) {
             out.truncate(written.start);
             out.extend_from_within(from.clone());
@@ -39,7 +39,7 @@ pub(crate) fn envelope(structure: &Structure<'_>, index: usize, out: &mut Vec<u8
     out.push(b')');
 }
 
-/// Write one address list; where it was written. Several fields are one list, so that none can be hidden by another.
+/// Write one address list; returns where. Several fields are one list, so that none can be hidden by another.
 fn addresses(
     structure: &Structure<'_>,
     index: usize,
@@ -106,7 +106,7 @@ impl Bodies {
             self.part(structure, child);
         }
         if empty {
-            // The grammar wants one body at least.
+            // The grammar requires at least one body.
             const NOTHING: &[u8] =
                 b"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0";
             self.both(NOTHING);
@@ -206,7 +206,7 @@ pub(crate) fn is_global(media: &MediaType<'_>) -> bool {
     media.subtype.eq_ignore_ascii_case(b"global")
 }
 
-/// The `Content-Transfer-Encoding`, when it is one token and nothing else.
+/// The `Content-Transfer-Encoding`, if it is one token and nothing else.
 pub(crate) fn transfer_encoding<'a>(structure: &Structure<'a>, index: usize) -> Option<&'a [u8]> {
     let mut cursor = Cursor::new(structure.first(index, Tag::ContentTransferEncoding)?);
     cursor.skip_blanks().ok()?;
@@ -235,7 +235,7 @@ fn write_params(out: &mut Vec<u8>, params: &[Param<'_>], default_charset: bool) 
         separator = b' ';
     }
     if charset {
-        // RFC 2045 §5.2: what says nothing is in US-ASCII
+        // RFC 2045 §5.2: without a charset, text is in US-ASCII.
         out.push(separator);
         out.extend_from_slice(b"\"charset\" \"us-ascii\"");
     }
@@ -261,7 +261,7 @@ fn extension(structure: &Structure<'_>, index: usize, out: &mut Vec<u8>) {
     unfolded(structure, index, Tag::ContentLocation, out);
 }
 
-/// The first `Content-Disposition` that has parameters, else the last one.
+/// The first `Content-Disposition` that has parameters, otherwise the last one.
 fn content_disposition<'a>(
     structure: &Structure<'a>,
     index: usize,

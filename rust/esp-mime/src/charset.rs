@@ -1,17 +1,17 @@
-//! Octets in any charset to Unicode; what is unknown or wrong becomes something, never an error.
+//! Octets in any charset to Unicode; unknown or invalid input gives some text, never an error.
 
 use crate::octets::trim;
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use std::borrow::Cow;
 
-/// Text of some octets that are said to be in `label`; as this crate reads parts of messages.
+/// Text of octets labelled as `label`, decoded as this crate does for parts of messages.
 #[must_use]
 pub fn decode_text<'a>(label: &[u8], data: &'a [u8]) -> Cow<'a, str> {
     decode(Some(label), data)
 }
 
-/// Decode `data`, said to be in `label`. Without a label, or with one nobody knows, UTF-8 if it is that, else
-/// windows-1252, as mail readers guess.
+/// Decode `data`, labelled as `label`. Without a label, or with an unknown one, it is read as UTF-8 if valid, otherwise
+/// as windows-1252, as mail readers guess.
 pub(crate) fn decode<'a>(label: Option<&[u8]>, data: &'a [u8]) -> Cow<'a, str> {
     let label = label.map(trim).unwrap_or_default();
     if is_utf7(label) {
@@ -20,7 +20,7 @@ pub(crate) fn decode<'a>(label: Option<&[u8]>, data: &'a [u8]) -> Cow<'a, str> {
     let encoding = Encoding::for_label_no_replacement(label);
     match encoding {
         Some(encoding) if !encoding.is_ascii_compatible() => encoding.decode(data).0,
-        // US-ASCII is windows-1252 to WHATWG, but 8-bit text that says US-ASCII is mostly UTF-8.
+        // For the WHATWG, US-ASCII is windows-1252; but 8-bit text labelled US-ASCII is mostly UTF-8.
         Some(encoding) if encoding != UTF_8 && !is_ascii_label(label) => {
             encoding.decode_without_bom_handling(data).0
         }

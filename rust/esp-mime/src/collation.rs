@@ -1,9 +1,9 @@
-//! `i;unicode-casemap` (RFC 5051): strings that compare as octets.
+//! `i;unicode-casemap` (RFC 5051): strings that can be compared as octets.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// Code points that change, with what they become in UTF-8.
+/// Code points that change, with their replacements in UTF-8.
 static CASEMAP: LazyLock<HashMap<char, String>> = LazyLock::new(|| {
     include_str!("../data/casemap.txt")
         .lines()
@@ -16,7 +16,7 @@ static CASEMAP: LazyLock<HashMap<char, String>> = LazyLock::new(|| {
         .collect()
 });
 
-/// A "titlecased canonicalized UTF-8 string" (RFC 5051 §2); octet order of these is the collation's order.
+/// A "titlecased canonicalized UTF-8 string" (RFC 5051 §2); the octet order of these is the collation's order.
 #[must_use]
 pub fn collation_key(text: &str) -> Vec<u8> {
     if text.is_ascii() {

@@ -1,4 +1,4 @@
-//! `Date` (RFC 5322 §3.3 and §4.3), as mail has it.
+//! `Date` (RFC 5322 §3.3 and §4.3), as found in mail.
 
 use crate::octets::within;
 
@@ -12,14 +12,14 @@ pub struct Date {
 }
 
 impl Date {
-    /// Seconds since 1970-01-01 00:00 UTC as Python has them.
+    /// Seconds since 1970-01-01 00:00 UTC as a float, for Python.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "years have four digits")]
     pub const fn seconds(self) -> f64 {
         self.timestamp as f64
     }
 
-    /// The day as written, in days since 1970-01-01: `SENTON` and its like disregard time and zone (RFC 3501 §6.4.4).
+    /// The day as written, in days since 1970-01-01: `SENTON` and the like disregard time and zone (RFC 3501 §6.4.4).
     #[must_use]
     pub const fn day(self) -> i64 {
         (self.timestamp + self.offset_minutes as i64 * 60).div_euclid(86_400)
@@ -109,7 +109,7 @@ fn month(word: &[u8]) -> Option<i64> {
         .map(|(number, _)| number)
 }
 
-/// `zone = (FWS ("+" / "-") 4DIGIT) / obs-zone`; what is not known is UTC.
+/// `zone = (FWS ("+" / "-") 4DIGIT) / obs-zone`; an unknown zone is UTC.
 fn zone(word: &[u8]) -> i32 {
     match word {
         [sign @ (b'+' | b'-'), digits @ ..] => {

@@ -1,4 +1,4 @@
-//! All that is stored about a message once, at delivery.
+//! Everything that is stored about a message once, at delivery.
 
 use crate::bodystructure::{Bodies, envelope};
 use crate::date;
@@ -6,7 +6,7 @@ use crate::identifiers;
 use crate::structure::{Structure, Tag};
 use crate::subject::{BaseSubject, base_subject};
 
-/// What a mailbox tells about a message without reading it again.
+/// What IMAP shows of a message without reading it again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
     /// `RFC822.SIZE`
@@ -17,11 +17,11 @@ pub struct Description {
     pub bodystructure: Vec<u8>,
     /// `BODY` with its parentheses
     pub body: Vec<u8>,
-    /// When the author says it was sent; `None` when the `Date` is absent or unreadable.
+    /// When its author says that it was sent; `None` if the `Date` is absent or unreadable.
     pub sent_at: Option<date::Date>,
     /// The `Message-ID` without angle brackets.
     pub message_id: Option<String>,
-    /// The message ids of `References`, oldest first; without any, the first of `In-Reply-To` (RFC 5256 §3).
+    /// The message ids of `References`, oldest first; if there are none, the first of `In-Reply-To` (RFC 5256 §3).
     pub references: Vec<String>,
     /// The message ids of `In-Reply-To`.
     pub in_reply_to: Vec<String>,
@@ -33,7 +33,7 @@ pub fn describe(data: &[u8]) -> Description {
     describe_structure(&Structure::parse(data))
 }
 
-/// Describe a message whose parts are known already.
+/// Describe a message whose parts are already known.
 #[must_use]
 pub fn describe_structure(structure: &Structure<'_>) -> Description {
     let mut wire = Vec::with_capacity(512);

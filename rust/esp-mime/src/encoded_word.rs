@@ -1,4 +1,4 @@
-//! Header text to Unicode: encoded-words (RFC 2047), raw UTF-8 (RFC 6532), and what else stands there.
+//! Header text to Unicode: encoded-words (RFC 2047), raw UTF-8 (RFC 6532), and whatever else is there.
 
 use crate::charset;
 use crate::octets::{after, is_space};
@@ -14,7 +14,7 @@ struct Word<'a> {
     length: usize,
 }
 
-/// `encoded-word = "=?" charset ["*" language] "?" encoding "?" encoded-text "?="` at the begin of `text`.
+/// `encoded-word = "=?" charset ["*" language] "?" encoding "?" encoded-text "?="` at the beginning of `text`.
 fn word(text: &[u8]) -> Option<Word<'_>> {
     let inside = text.strip_prefix(b"=?")?;
     let inside = inside.get(..LONGEST_WORD).unwrap_or(inside);
@@ -63,7 +63,7 @@ fn decode_q(encoded: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A field body as text on one line: unfolded, encoded-words decoded wherever they stand.
+/// A field body as text on one line: unfolded, encoded-words decoded wherever they are.
 #[must_use]
 pub fn decode(value: &[u8]) -> Cow<'_, str> {
     let folded = memchr::memchr2(b'\r', b'\n', value).is_some();
@@ -110,7 +110,7 @@ pub fn decode(value: &[u8]) -> Cow<'_, str> {
     Cow::Owned(one_line(&out))
 }
 
-/// Without line ends; the blank of a fold stays (RFC 5322 §2.2.3), a bare CR or LF becomes one.
+/// The text without line ends; the blank of a fold stays (RFC 5322 §2.2.3), a bare CR or LF becomes one.
 fn one_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();

@@ -1,5 +1,5 @@
 //! Letters without their case: simple folding, one character for one, so that a folded part of a text is a part of
-//! the folded text (RFC 5051 in spirit; accents are kept).
+//! the folded text (in the spirit of RFC 5051; accents are kept).
 
 use std::sync::LazyLock;
 

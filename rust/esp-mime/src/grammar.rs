@@ -1,9 +1,9 @@
-//! The lexical grammar of RFC 5322 §3.2 and RFC 2045 §5.1, as lenient as mail needs it.
+//! The lexical grammar of RFC 5322 §3.2 and RFC 2045 §5.1, as lenient as mail requires.
 
 use crate::octets::{after, is_space};
 use std::borrow::Cow;
 
-/// What is left after a token; blanks and comments behind it are already skipped.
+/// What is left after a token; blanks and comments after it are already skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// More octets follow.
@@ -12,13 +12,13 @@ pub(crate) enum Rest {
     End,
 }
 
-/// The octets do not follow the grammar; the position tells how far they were read.
+/// The octets do not follow the grammar; the cursor's position shows how far they were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broken;
 
 pub(crate) type Parsed = Result<Rest, Broken>;
 
-/// U+FFFD stands for a NUL, which no IMAP string may carry (RFC 3501 §4.3).
+/// U+FFFD replaces a NUL, which no IMAP string may contain (RFC 3501 §4.3).
 pub(crate) const NUL_REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 
 const ATOM: u8 = 1;
@@ -58,7 +58,7 @@ pub(crate) fn is_atext(octet: u8) -> bool {
 pub(crate) struct Cursor<'a> {
     data: &'a [u8],
     pub(crate) pos: usize,
-    /// The inside of the comment read last: `(Display Name)` behind an address.
+    /// The inside of the comment read last: `(Display Name)` after an address.
     comment: Option<(usize, usize)>,
 }
 
@@ -236,21 +236,21 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A MIME `token` (RFC 2045 §5.1), perhaps empty, and the blanks behind it.
+    /// A MIME `token` (RFC 2045 §5.1), possibly empty, and the blanks after it.
     pub(crate) fn token(&mut self) -> Result<(&'a [u8], Rest), Broken> {
         let token = self.token_only();
         let rest = self.skip_blanks()?;
         Ok((token, rest))
     }
 
-    /// A MIME `token`, perhaps empty.
+    /// A MIME `token`, possibly empty.
     pub(crate) fn token_only(&mut self) -> &'a [u8] {
         let start = self.pos;
         self.skip_class(TOKEN, true);
         self.slice(start)
     }
 
-    /// `quoted-string`, unfolded and unescaped; one without an end is nothing.
+    /// `quoted-string`, unfolded and unescaped; it is invalid without an end.
     pub(crate) fn quoted_string(&mut self, out: &mut Vec<u8>) -> Parsed {
         let before = out.len();
         self.pos += 1;
@@ -293,7 +293,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A `quoted-string`, borrowed where it has nothing to unfold or unescape.
+    /// A `quoted-string`, borrowed if there is nothing to unfold or unescape.
     pub(crate) fn quoted(&mut self) -> Result<(Cow<'a, [u8]>, Rest), Broken> {
         let inside = after(self.data, self.pos + 1);
         let plain = inside

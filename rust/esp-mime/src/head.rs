@@ -1,4 +1,4 @@
-//! What sorting, threading and header searches look at, in a few hundred octets: read by the hundred thousand.
+//! What sorting, threading and header searches look at, in a few hundred octets: they read hundreds of thousands.
 
 use crate::address::{Address, parse_list};
 use crate::collation::collation_key;
@@ -12,18 +12,20 @@ const VERSION: u8 = 1;
 const HAS_DATE: u8 = 1;
 const IS_REPLY: u8 = 2;
 const FIELDS_LEFT_OUT: u8 = 4;
-/// Octets before the strings: version, flags, moment, day, identifier, six lengths, number of references, fields' length.
+/// Octets before the strings: version, flags, moment, day, identifier, six lengths, number of references, fields'
+/// length.
 const FIXED: usize = 2 + 8 + 4 + 8 + 6 * 2 + 2 + 4;
 
-/// Octets of a key: what is alike so far is as good as equal.
+/// Octets of a key: keys that agree so far are treated as equal.
 const LONGEST_KEY: usize = 1024;
-/// Octets of all fields together; longer ones are left to the message's text, since heads are read by the hundred thousand and
-/// anybody may send half a megabyte of header.
+/// Octets of all fields together; if they are longer, the message's text is used instead. Heads are read by the hundred
+/// thousand, and anybody may send half a megabyte of header.
 const LONGEST_FIELDS: usize = 8 * 1024;
-/// Of the references of a message the last, which are the next of kin (RFC 5256 §3).
+/// The last references of a message are kept, since they are its nearest relatives (RFC 5256 §3).
 const MOST_REFERENCES: usize = 1000;
 
-/// Fields kept whole unless they are very long, decoded and folded, in lower case; others are looked for in the message's text.
+/// Fields kept completely unless they are very long, decoded, folded and in lower case; others are searched for in the
+/// message's text.
 pub const HEAD_FIELDS: [&str; 6] = ["subject", "from", "to", "cc", "bcc", "message-id"];
 
 const TAGS: [Tag; 6] = [
@@ -61,7 +63,7 @@ fn length<T>(of: &[T]) -> [u8; 2] {
     u16::try_from(of.len()).unwrap_or(0).to_le_bytes()
 }
 
-/// A number that stands for a message identifier.
+/// A number that represents a message identifier.
 fn identifier(id: &str) -> u64 {
     // FNV-1a, then mixed; it is stored, so it must never change.
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
@@ -69,12 +71,12 @@ fn identifier(id: &str) -> u64 {
         hash = (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3);
     }
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    // Zero stands for none.
+    // Zero means none.
     (hash ^ (hash >> 33)).max(1)
 }
 
-/// Add those addresses of a field that it does not show in one piece, for comments or blanks are in them: what is looked
-/// for is in the envelope (RFC 3501 §6.4.4, FROM).
+/// Add those addresses of a field that are not in one piece there because of comments or blanks: searches look at the
+/// addresses of the envelope (RFC 3501 §6.4.4, FROM).
 fn add_hidden_addresses(name: &str, value: &[u8], list: &[Address], fields: &mut Vec<u8>) {
     for spec in list.iter().filter_map(Address::spec) {
         if memchr::memmem::find(value, &spec).is_none() {
@@ -88,7 +90,7 @@ fn mailbox_key(address: &Address) -> Vec<u8> {
     cut(collation_key(&String::from_utf8_lossy(mailbox)))
 }
 
-/// RFC 5957 §3: the decoded name, else the address, else what there is of it.
+/// RFC 5957 §3: the decoded name, otherwise the address, otherwise what there is of it.
 fn display_key(address: &Address) -> Vec<u8> {
     let name = address
         .name
@@ -106,7 +108,7 @@ fn display_key(address: &Address) -> Vec<u8> {
     cut(collation_key(&String::from_utf8_lossy(&spec)))
 }
 
-/// Make the head of a message; its header alone is enough.
+/// Make the head of a message; the message's header is enough.
 #[must_use]
 pub fn head(structure: &Structure<'_>) -> Vec<u8> {
     let threading = threading(structure);
@@ -115,7 +117,7 @@ pub fn head(structure: &Structure<'_>) -> Vec<u8> {
         .next_back()
         .and_then(date::parse);
     let mut fields = Vec::with_capacity(256);
-    // Of the last field of each name.
+    // From the last field of each name.
     let mut first = <[Address; 6]>::default();
     for ((name, tag), first) in HEAD_FIELDS.into_iter().zip(TAGS).zip(&mut first) {
         for value in structure.values(0, tag) {
@@ -185,7 +187,7 @@ pub struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// `None` for octets that are no head of this version.
+    /// `None` if the octets are not a head of this version.
     #[must_use]
     pub fn read(octets: &'a [u8]) -> Option<Self> {
         let (fixed, strings) = octets.split_first_chunk::<FIXED>()?;
@@ -206,14 +208,14 @@ impl<'a> Head<'a> {
         self.fixed.get(1).is_some_and(|flags| flags & flag != 0)
     }
 
-    /// When its `Date` says it was sent, in seconds since 1970; `None` when that is absent or unreadable.
+    /// When it was sent according to `Date`, in seconds since 1970; `None` if that is absent or unreadable.
     #[must_use]
     pub fn sent(&self) -> Option<i64> {
         self.flag(HAS_DATE)
             .then(|| i64::from_le_bytes(self.number(2)))
     }
 
-    /// The day as its `Date` has it, in days since 1970, whatever the time and zone (RFC 3501 §6.4.4).
+    /// The day according to `Date`, in days since 1970, without regard to time and zone (RFC 3501 §6.4.4).
     #[must_use]
     pub fn sent_day(&self) -> Option<i64> {
         self.flag(HAS_DATE)
@@ -226,7 +228,7 @@ impl<'a> Head<'a> {
         self.flag(IS_REPLY)
     }
 
-    /// Stands for its `Message-ID`; `None` without one.
+    /// The number of its `Message-ID`; `None` if there is none.
     #[must_use]
     pub fn id(&self) -> Option<u64> {
         Some(u64::from_le_bytes(self.number(14))).filter(|id| *id != 0)
@@ -248,7 +250,7 @@ impl<'a> Head<'a> {
         u32::from_le_bytes(self.number(36)) as usize
     }
 
-    /// A string to sort by; empty when the field is not there.
+    /// A string to sort by; empty if the field is absent.
     #[must_use]
     pub fn key(&self, key: HeadKey) -> &'a [u8] {
         let number = key as usize;
@@ -258,7 +260,7 @@ impl<'a> Head<'a> {
             .unwrap_or_default()
     }
 
-    /// Stand for the identifiers of `References`, or else the first of `In-Reply-To` (RFC 5256 §3).
+    /// The numbers of the identifiers in `References`, otherwise of the first in `In-Reply-To` (RFC 5256 §3).
     pub fn references(&self) -> impl Iterator<Item = u64> + 'a {
         let start = self.references_start();
         let end = start + self.references_count() * 8;
@@ -276,19 +278,19 @@ impl<'a> Head<'a> {
         self.strings.get(start..).unwrap_or_default()
     }
 
-    /// Whether the fields are here; if not, the message's text has them.
+    /// Whether the head contains the fields; if not, the message's text has them.
     #[must_use]
     pub fn has_fields(&self) -> bool {
         !self.flag(FIELDS_LEFT_OUT)
     }
 
-    /// Whether a needle is in a field of [`HEAD_FIELDS`], if this has them; an empty one asks for the field itself.
+    /// Whether a needle is in a field of [`HEAD_FIELDS`], if the head has them; an empty one asks for the field itself.
     #[must_use]
     pub fn has(&self, needle: &Needle, name: &str) -> bool {
         is_in_fields(needle, self.fields(), name)
     }
 
-    /// The values of the fields of this name, which is one of [`HEAD_FIELDS`], if this has them.
+    /// The values of the fields of this name, which is one of [`HEAD_FIELDS`], if the head has them.
     pub fn values<'b>(&self, name: &'b str) -> impl Iterator<Item = &'b [u8]>
     where
         'a: 'b,

@@ -1,4 +1,4 @@
-//! Header fields as they stand in the octets (RFC 5322 §2.2), found without copying.
+//! Header fields as they are in the octets (RFC 5322 §2.2), found without copying.
 
 use crate::octets::{after, is_blank, within};
 use std::ops::Range;
@@ -34,7 +34,7 @@ pub(crate) fn newline_before(data: &[u8], pos: usize) -> usize {
     }
 }
 
-/// The field that begins at `start`. The caller has seen that there is a line and that it is not empty.
+/// The field that begins at `start`. The caller has checked that there is a line and that it is not empty.
 ///
 /// A line is continued by those that begin with SP or HTAB (RFC 5322 §2.2.3).
 pub(crate) fn field_at(data: &[u8], start: usize, end: usize) -> Field {
@@ -63,7 +63,7 @@ pub(crate) fn field_at(data: &[u8], start: usize, end: usize) -> Field {
     while name_end > start && data.get(name_end - 1).copied().is_some_and(is_blank) {
         name_end -= 1;
     }
-    // All blanks after the colon go, but a line of nothing else keeps them save one.
+    // All blanks after the colon are removed; from a line of nothing else, only one is.
     let from = start + colon + 1;
     let mut value_start = from;
     while value_start < value_end && data.get(value_start).copied().is_some_and(is_blank) {
@@ -111,9 +111,9 @@ impl Iterator for Fields<'_> {
     }
 }
 
-/// Where the header of the message ends, its empty line included; `None` while the octets hold no empty line.
+/// Where the header of the message ends, including its empty line; `None` if the octets contain no empty line.
 ///
-/// Enough to read a header from the beginning of a large file.
+/// This is enough to read a header from the beginning of a large file.
 #[must_use]
 pub fn header_end(data: &[u8]) -> Option<usize> {
     let first = newline_at(data, 0);

@@ -93,7 +93,7 @@ fn is_block(name: &str) -> bool {
     )
 }
 
-/// Add the text of `html` to `out`. Linear: what is opened and never closed reaches to the end.
+/// Add the text of `html` to `out`. Takes linear time: an element that is never closed reaches to the end.
 pub(crate) fn strip(html: &str, out: &mut String) {
     let mut text = Text { out, blank: true };
     let mut rest = html;
@@ -170,7 +170,7 @@ fn behind_element<'a>(html: &'a str, name: &str) -> &'a str {
     }
 }
 
-/// `&name;`, `&#10;`, `&#xA;`; anything else is itself.
+/// `&name;`, `&#10;`, `&#xA;`; anything else stands for itself.
 fn entity<'a>(text: &mut Text<'_>, html: &'a str) -> &'a str {
     let behind = html.get(1..).unwrap_or_default();
     let length = behind
@@ -205,7 +205,7 @@ fn named(name: &str) -> Option<char> {
     None
 }
 
-/// Those that mail has; sorted by octets.
+/// The entities found in mail; sorted by octets.
 static ENTITIES: [(&str, char); 126] = [
     ("AElig", 'Æ'),
     ("Aacute", 'Á'),

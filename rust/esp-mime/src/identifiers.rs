@@ -2,12 +2,12 @@
 
 use crate::octets::trim;
 
-/// No list of references keeps more than these; the last ones are nearest to the message.
+/// The most references that are kept; the last ones are nearest to the message.
 const MOST_REFERENCES: usize = 1000;
-/// Longer than any line may be (RFC 5322 §2.1.1): not an identifier but an attempt.
+/// Longer than any line may be (RFC 5322 §2.1.1): it is not an identifier but an attack.
 const LONGEST: usize = 998;
 
-/// `msg-id = [CFWS] "<" id-left "@" id-right ">" [CFWS]`, blanks inside removed, since folding put them there.
+/// `msg-id = [CFWS] "<" id-left "@" id-right ">" [CFWS]`; blanks inside are removed, since they come from folding.
 fn clean(inside: &[u8]) -> Option<String> {
     let mut octets: Vec<u8> = inside
         .iter()

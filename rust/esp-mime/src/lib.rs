@@ -1,11 +1,11 @@
 //! Octets of a message to offsets, headers, decoded text and IMAP wire strings.
 //!
-//! In: the octets of one message, however broken. Out: where its parts are ([`Structure`]), what IMAP says about it
-//! ([`describe()`]), the octets of a section ([`Section`]), what a search looks at ([`SearchText`]),
-//! what sorting and threading do ([`head()`]).
+//! In: the octets of one message, however broken. Out: where its parts are ([`Structure`]), what IMAP shows about it
+//! ([`describe()`]), the octets of a section ([`Section`]), what searches look at ([`SearchText`]),
+//! what sorting and threading look at ([`head()`]).
 //!
-//! RFC 5322, 2045–2049, 2047, 2183, 2231, 3501 §7.4.2, 5051, 5256 §2.1, 5957 §3, 6532, 8970. Nothing here reads files, knows Python or
-//! decides anything. Every function is linear in its input, has a bound on depth, and cannot fail.
+//! RFC 5322, 2045–2049, 2047, 2183, 2231, 3501 §7.4.2, 5051, 5256 §2.1, 5957 §3, 6532, 8970. Nothing here reads files,
+//! knows Python or decides anything. Every function is linear in its input, has a bound on depth, and cannot fail.
 
 mod address;
 mod arrival;

@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-/// `data[range]`, or nothing where the range leaves the data.
+/// `data[range]`, or an empty slice if the range leaves the data.
 #[inline]
 pub(crate) fn within(data: &[u8], range: Range<usize>) -> &[u8] {
     data.get(range).unwrap_or_default()
 }
 
-/// `data[from..]`, or nothing.
+/// `data[from..]`, or an empty slice.
 #[inline]
 pub(crate) fn after(data: &[u8], from: usize) -> &[u8] {
     data.get(from..).unwrap_or_default()

@@ -1,8 +1,8 @@
-//! The compression of stored text: one block of LZ4, without a frame or its length.
+//! The compression of stored text: one block of LZ4, without a frame and without its length.
 
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
-/// Octets that `compress` adds for so many at most, for a vector that shall not grow on the way.
+/// The most octets that `compress` adds for `length`, so that a vector need not grow meanwhile.
 pub(crate) const fn bound(length: usize) -> usize {
     get_maximum_output_size(length)
 }
@@ -11,14 +11,14 @@ pub(crate) const fn bound(length: usize) -> usize {
 pub(crate) fn compress(data: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + bound(data.len()), 0);
-    // The only error is that there is no room for the worst case, which was just made.
+    // The only possible error is too little room for the worst case, and that room was just made.
     let written = compress_into(data, out.get_mut(start..).unwrap_or_default()).unwrap_or(0);
     out.truncate(start + written);
 }
 
-/// Make `out` what `compress` was given, exactly `length` octets; `None` when `data` is nothing it made.
+/// Make `out` what was given to `compress`, exactly `length` octets; `None` if `data` was not made by it.
 ///
-/// Takes `length` octets of memory whatever `data` is; the caller sees to it that this is not too much.
+/// Takes `length` octets of memory whatever `data` is; the caller ensures that this is not too much.
 pub(crate) fn decompress(data: &[u8], length: usize, out: &mut Vec<u8>) -> Option<()> {
     out.clear();
     out.resize(length, 0);
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// As the first versions of ESP wrote it, with a compressor of their own; such rows are stored for years.
+    /// Written by the compressor of ESP's first versions; such rows are stored for years.
     const STORED: &[u8] = b"\xff(subject: lists of parts\nfrom: ann <ann@example.org>\n=-=\x02\x00\xff\x17@dearG\x01Q\
         , thee\x01\x05d\x01\x9f is here; \x00\x08`long.\n";
 

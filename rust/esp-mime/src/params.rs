@@ -3,7 +3,7 @@
 use crate::grammar::{Broken, Cursor, Rest};
 use std::borrow::Cow;
 
-/// A parameter as IMAP shows it: continuations joined, the charset of an extended value kept in its octets.
+/// A parameter as IMAP shows it: continuations joined, an extended value still in its charset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Param<'a> {
     /// The attribute; ends with `*` when the value is extended (RFC 2231 §4).
@@ -23,7 +23,7 @@ pub(crate) struct MediaType<'a> {
 impl<'a> MediaType<'a> {
     /// `content := "Content-Type" ":" type "/" subtype *(";" parameter)`
     ///
-    /// `None` when there is no such pair: RFC 2045 §5.2 has the part be `text/plain` then.
+    /// `None` if there is no such pair: by RFC 2045 §5.2, the part is then `text/plain`.
     pub(crate) fn parse(value: &'a [u8]) -> Option<Self> {
         let mut cursor = Cursor::new(value);
         if cursor.skip_blanks() != Ok(Rest::More) {
@@ -50,13 +50,13 @@ impl<'a> MediaType<'a> {
         params(self.rest.clone())
     }
 
-    /// The value of one parameter, RFC 2231 joined but not decoded.
+    /// The value of one parameter, with RFC 2231 continuations joined but not decoded.
     pub(crate) fn param(&self, name: &[u8]) -> Option<Cow<'a, [u8]>> {
         find(&self.params(), name)
     }
 }
 
-/// The first parameter called `name`.
+/// The first parameter with the name `name`.
 pub(crate) fn find<'a>(params: &[Param<'a>], name: &[u8]) -> Option<Cow<'a, [u8]>> {
     params
         .iter()
@@ -147,7 +147,7 @@ fn params(mut cursor: Cursor<'_>) -> Vec<Param<'_>> {
                     value,
                 }),
             },
-            // go on behind the next semicolon
+            // go on after the next semicolon
             Err(Broken) if cursor.at_end() => break,
             Err(Broken) => cursor.pos += 1,
         }
@@ -169,7 +169,7 @@ fn join<'a>(mut segments: Vec<Segment<'a>>, list: &mut Vec<Param<'a>>) {
             list.push(joined(group));
             continue;
         }
-        // With a gap there is nothing to join: each is shown as it was.
+        // With a gap they cannot be joined: each is shown as it is.
         list.extend(group.iter().map(|segment| {
             Param {
                 name: Cow::Owned(

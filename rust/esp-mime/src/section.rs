@@ -5,10 +5,10 @@ use crate::octets::within;
 use crate::structure::{Kind, Structure};
 use std::ops::Range;
 
-/// `section-text`: what of the message or part.
+/// `section-text`: which part of the message or body part.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SectionText {
-    /// Nothing said: the whole message, or the body of a part.
+    /// Not given: the whole message, or the body of a part.
     Whole,
     /// `HEADER`
     Header,
@@ -27,21 +27,21 @@ pub enum SectionText {
 pub struct Section {
     /// `section-part = nz-number *("." nz-number)`; empty for the message itself.
     pub path: Vec<u32>,
-    /// What of it.
+    /// What is wanted of it.
     pub text: SectionText,
 }
 
 /// The octets of a section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Octets {
-    /// They stand together in the message.
+    /// They are contiguous in the message.
     Range(Range<usize>),
-    /// They had to be gathered: a subset of the header.
+    /// They had to be gathered: a subset of the header fields.
     Owned(Vec<u8>),
 }
 
 impl Section {
-    /// Read what stands between the brackets. `None` when that is no section.
+    /// Parse the text between the brackets. `None` if it is not a section.
     #[must_use]
     pub fn parse(spec: &[u8]) -> Option<Self> {
         let mut path = Vec::new();
@@ -108,8 +108,8 @@ fn names(list: &[u8]) -> Option<Vec<Vec<u8>>> {
 }
 
 impl Structure<'_> {
-    /// The part a number names (RFC 3501 §6.4.5): inside `message/rfc822` the numbers go on with the message in it,
-    /// and a message that is no multipart is its own part 1.
+    /// The part that a number names (RFC 3501 §6.4.5): within `message/rfc822` the numbers go on with the message in
+    /// it, and a message that is not a multipart is its own part 1.
     #[must_use]
     pub fn find(&self, path: &[u32]) -> Option<usize> {
         let mut index = 0;
@@ -130,7 +130,7 @@ impl Structure<'_> {
         Some(index)
     }
 
-    /// The octets of a section; `None` when the message has no such part.
+    /// The octets of a section, or `None` if the message has no such part.
     #[must_use]
     pub fn section(&self, section: &Section) -> Option<Octets> {
         let mut index = self.find(&section.path)?;
@@ -163,7 +163,7 @@ impl Structure<'_> {
         }
     }
 
-    /// The octets of a section, copied; `None` when the message has no such part.
+    /// The octets of a section, copied, or `None` if the message has no such part.
     #[must_use]
     pub fn section_octets(&self, section: &Section) -> Option<Vec<u8>> {
         Some(match self.section(section)? {
@@ -173,7 +173,7 @@ impl Structure<'_> {
     }
 }
 
-/// The fields of `header` that are (`listed`) or are not among `names`, in the order of the message, and the empty line.
+/// The fields of `header` that are among `names` (`listed`) or are not, in the message's order, and the empty line.
 #[must_use]
 pub fn header_fields(
     data: &[u8],

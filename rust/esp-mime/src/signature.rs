@@ -1,11 +1,11 @@
-//! A filter over the three-octet pieces of a text: tells most texts that cannot hold a needle, never one that does.
+//! A filter over the three-octet pieces of a text: it rules out most texts without a needle, and never one that has it.
 
-/// Bits of the table pieces are first put in: 16 KiB.
+/// Bits of the table in which pieces are first entered: 16 KiB.
 const LARGEST: u32 = 17;
 /// Bits of the smallest signature: 64 octets.
 const SMALLEST: u32 = 9;
 
-/// Place of a piece among `2^LARGEST`; a smaller table takes it modulo its size.
+/// The place of a piece among `2^LARGEST`; a smaller table takes it modulo its size.
 #[inline]
 const fn place(piece: u32) -> u32 {
     piece.wrapping_mul(0x9e37_79b1) >> (32 - LARGEST)
@@ -50,7 +50,7 @@ pub fn signature(text: &[u8]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// Whether the text of this signature may contain the needle, both folded. A signature that is none says yes.
+/// Whether a text of this signature may contain the needle, both folded. An invalid signature means yes.
 #[must_use]
 pub fn may_contain(signature: &[u8], needle: &[u8]) -> bool {
     if !signature.len().is_power_of_two() {

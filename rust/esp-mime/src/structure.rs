@@ -1,5 +1,5 @@
-//! The tree of MIME parts as offsets into the message (RFC 2045–2049): a part's place, kind, parent and children, and what
-//! its header fields say.
+//! The tree of MIME parts as offsets into the message (RFC 2045–2049): a part's place, kind, parent and children, and
+//! the contents of its header fields.
 
 mod boundary;
 mod parser;
@@ -18,18 +18,18 @@ pub const MAX_DEPTH: usize = 100;
 /// After this many parts the rest of the message belongs to the last one.
 pub const MAX_PARTS: usize = 10_000;
 
-/// What a part is for the structure of the message.
+/// The role of a part in the structure of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `text/*`, and everything without a readable type.
     Text,
     /// `message/rfc822` or `message/global` with the message as its one child.
     Message,
-    /// `multipart/*` with its parts as children; none when the boundary never comes.
+    /// `multipart/*` with its parts as children; without children if the boundary never comes.
     Multipart,
     /// Any other type.
     Other,
-    /// A multipart or message below [`MAX_DEPTH`] or after [`MAX_PARTS`], not looked into.
+    /// A multipart or message below [`MAX_DEPTH`] or after [`MAX_PARTS`], which is not parsed.
     Opaque,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Structure<'a> {
         (parent != NONE).then_some(parent as usize)
     }
 
-    /// Whether the part is the message itself or one inside another.
+    /// Whether the part is the message itself, or a message inside another.
     pub(crate) fn is_message(&self, index: usize) -> bool {
         self.parent(index).is_none_or(|parent| {
             self.parts

@@ -9,14 +9,14 @@ const LONGEST: usize = 4096;
 pub struct BaseSubject {
     /// The base subject as written; it is compared without regard to case.
     pub text: String,
-    /// Whether anything was taken off that marks a reply or a forward.
+    /// Whether a mark of a reply or a forward was removed.
     pub is_reply: bool,
 }
 
 /// The base subject of a `Subject` body.
 #[must_use]
 pub fn base_subject(value: &[u8]) -> BaseSubject {
-    // Cut where no subject is that long.
+    // Truncated: no subject is that long.
     let decoded = encoded_word::decode(value.get(..LONGEST).unwrap_or(value));
     // (1) blanks collapse
     let collapsed = decoded.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -31,13 +31,13 @@ pub fn base_subject(value: &[u8]) -> BaseSubject {
             continue;
         }
         rest = trimmed;
-        // (3), (4), (5) leaders and blobs, as long as something comes off and something is left
+        // (3), (4), (5) leaders and blobs, as long as something can be removed and something is left
         if let Some(behind) = leader(rest) {
             rest = behind;
             is_reply = true;
             continue;
         }
-        // All blobs at once: what is behind the last one is no leader for any of them.
+        // All blobs at once: what is after the last one is not a leader for any of them.
         while let Some(behind) = blob(rest).filter(|behind| !behind.is_empty()) {
             rest = behind;
         }

@@ -1,4 +1,4 @@
-//! What a search looks at (RFC 3501 §6.4.4): decoded, without case, in three sections.
+//! What a search looks at (RFC 3501 §6.4.4): decoded, case-folded, in three sections.
 
 use crate::fold::fold_into;
 use crate::header::Fields;
@@ -13,7 +13,8 @@ const PREVIEW: usize = 200;
 /// Octets of a part looked at for the preview.
 const PREVIEW_OCTETS: usize = 8192;
 
-/// Folded text of a message: its header fields, one a line as `name: value`; the header fields of its parts; its text.
+/// Folded text of a message: its header fields, one per line as `name: value`; the header fields of its parts; its
+/// text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SearchText {
     octets: Vec<u8>,
@@ -21,7 +22,7 @@ pub struct SearchText {
     parts: usize,
 }
 
-/// Where a needle is looked for.
+/// Where a needle is searched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope<'a> {
     /// `TEXT`: everywhere.
@@ -64,7 +65,7 @@ impl SearchText {
         &self.octets
     }
 
-    /// Make this what another's `all`, with `headers` and `text` of these lengths, was; its memory is used again.
+    /// Make this a copy of another's `all`, with `headers` and `text` of these lengths; its memory is reused.
     pub fn assign(&mut self, all: &[u8], headers: usize, text: usize) {
         self.octets.clear();
         self.octets.extend_from_slice(all);
@@ -72,7 +73,7 @@ impl SearchText {
         self.headers = headers.min(self.parts);
     }
 
-    /// As it is stored, compressed.
+    /// The stored form, compressed.
     #[must_use]
     pub fn pack(&self) -> Vec<u8> {
         // Before the block: the version, and three numbers.
@@ -85,7 +86,7 @@ impl SearchText {
         out
     }
 
-    /// Make this what was packed, reusing its memory. `false`, and empty, when `packed` is no such blob.
+    /// Make this what was packed, reusing its memory. `false`, and empty, if `packed` is not such a blob.
     pub fn unpack(&mut self, packed: &[u8]) -> bool {
         self.octets.clear();
         (self.headers, self.parts) = (0, 0);
@@ -102,7 +103,7 @@ impl SearchText {
         let length = read_number(&mut rest)?;
         self.headers = read_number(&mut rest)?;
         self.parts = read_number(&mut rest)?;
-        // No block expands more than 255 times: a wrong length must not take memory.
+        // No block expands more than 255 times: a wrong length must not cost memory.
         if length > rest.len().saturating_mul(255) {
             return None;
         }
@@ -135,7 +136,7 @@ fn read_number(data: &mut &[u8]) -> Option<usize> {
     None
 }
 
-/// A string to look for, prepared once for many texts.
+/// A string to search for, prepared once for many texts.
 pub struct Needle {
     folded: Vec<u8>,
     finder: memchr::memmem::Finder<'static>,
@@ -153,13 +154,13 @@ impl Needle {
         }
     }
 
-    /// Whether a text of this signature may have it; never `false` for one that does, in any scope.
+    /// Whether a text of this signature may contain it; never `false` for one that does, in any scope.
     #[must_use]
     pub fn may_be_in(&self, signature: &[u8]) -> bool {
         crate::signature::may_contain(signature, &self.folded)
     }
 
-    /// Whether it is there.
+    /// Whether a text contains it.
     #[must_use]
     pub fn is_in(&self, text: &SearchText, scope: Scope<'_>) -> bool {
         match scope {
@@ -187,12 +188,12 @@ pub(crate) fn field_values<'a>(headers: &'a [u8], name: &'a str) -> impl Iterato
         })
 }
 
-/// All that is stored for searching, made in one go.
+/// Everything that is stored for searching, made in one pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Indexed {
     /// The text.
     pub text: SearchText,
-    /// The begin of the text as written, for lists of messages (RFC 8970).
+    /// The beginning of the text as written, for lists of messages (RFC 8970).
     pub preview: String,
 }
 
@@ -224,7 +225,7 @@ pub fn index(structure: &Structure<'_>) -> Indexed {
     let mut preview = Preview::default();
     for (index, part) in structure.parts().iter().enumerate() {
         if index > 0 && structure.is_message(index) {
-            // RFC 3501 §6.4.4: the header of a message inside is text of this one.
+            // RFC 3501 §6.4.4: the header of a message inside is part of this message's text.
             add_fields(structure, part.header.clone(), &mut octets);
         }
         if is_text(structure, index, part.kind) {
@@ -256,7 +257,7 @@ pub(crate) fn add_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Delivery reports and their like are text without being `text/*` (RFC 3464, RFC 8098).
+/// Delivery reports and the like are text although they are not `text/*` (RFC 3464, RFC 8098).
 fn is_text(structure: &Structure<'_>, index: usize, kind: Kind) -> bool {
     kind == Kind::Text
         || (kind == Kind::Other
@@ -297,7 +298,7 @@ fn is_attachment(structure: &Structure<'_>, index: usize) -> bool {
         .is_some_and(|(kind, _)| kind.eq_ignore_ascii_case(b"attachment"))
 }
 
-/// The first part that has words; a plain one before HTML.
+/// The first part that has words; plain text is preferred to HTML.
 #[derive(Default)]
 struct Preview {
     text: String,

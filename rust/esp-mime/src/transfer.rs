@@ -24,7 +24,8 @@ fn sixtet(octet: u8) -> u8 {
     SIXTETS.get(usize::from(octet)).copied().unwrap_or(INVALID)
 }
 
-/// Base64 (RFC 2045 §6.8): octets outside the alphabet are passed over, `=` ends a group, a cut end gives what it can.
+/// Base64 (RFC 2045 §6.8): octets outside the alphabet are skipped, `=` ends a group, a truncated end gives what it
+/// can.
 #[must_use]
 pub fn decode_base64(data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() / 4 * 3 + 3);
@@ -81,7 +82,7 @@ const fn hex(octet: u8) -> Option<u8> {
     }
 }
 
-/// `=XX` in `rest`, which begins behind the `=`.
+/// `=XX` in `rest`, which begins after the `=`.
 pub(crate) fn hex_octet(rest: &[u8]) -> Option<u8> {
     match rest {
         [high, low, ..] => Some(hex(*high)? << 4 | hex(*low)?),
@@ -89,7 +90,7 @@ pub(crate) fn hex_octet(rest: &[u8]) -> Option<u8> {
     }
 }
 
-/// Quoted-printable (RFC 2045 §6.7): blanks at line ends go, a `=` that encodes nothing stays as it is.
+/// Quoted-printable (RFC 2045 §6.7): blanks at line ends are removed, a `=` that encodes nothing stays as it is.
 #[must_use]
 pub fn decode_quoted_printable(data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len());
@@ -142,7 +143,7 @@ fn decode_line(out: &mut Vec<u8>, mut text: &[u8]) {
 }
 
 impl<'a> Structure<'a> {
-    /// The content of a part that has no parts, decoded; `None` when its transfer encoding is not known.
+    /// The decoded content of a part that has no parts; `None` if its transfer encoding is unknown.
     #[must_use]
     pub fn decoded(&self, index: usize) -> Option<Cow<'a, [u8]>> {
         let body = self.body(index);

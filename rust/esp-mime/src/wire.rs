@@ -1,12 +1,12 @@
-//! Values as IMAP strings (RFC 3501 §4.3): quoted where possible, else literals; no NUL ever.
+//! Values as IMAP strings (RFC 3501 §4.3): quoted if possible, otherwise literals; never with a NUL.
 
 use crate::grammar::NUL_REPLACEMENT;
 use std::borrow::Cow;
 
-/// With more escapes than this a literal is the shorter form.
+/// With more escapes than this, a literal is shorter.
 const MOST_ESCAPES: usize = 4;
 
-/// `value` with each NUL replaced, borrowed when it has none.
+/// `value` with each NUL replaced, borrowed if it has none.
 fn without_nul(value: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr(0, value).is_none() {
         return Cow::Borrowed(value);
@@ -78,7 +78,7 @@ pub(crate) fn string(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'"');
 }
 
-/// A field body on one line: a line end before a blank goes, any other becomes a SP.
+/// A field body on one line: a line end before a blank is removed, any other becomes a SP.
 pub(crate) fn unfolded_string(out: &mut Vec<u8>, value: &[u8]) {
     if memchr::memchr2(b'\r', b'\n', value).is_none() {
         string(out, value);
@@ -98,7 +98,7 @@ pub(crate) fn unfolded_string(out: &mut Vec<u8>, value: &[u8]) {
     string(out, &line);
 }
 
-/// A text for human eyes: blanks and line ends collapse into one SP, none at the ends.
+/// A text for human readers: blanks and line ends collapse into one SP, and are removed at the ends.
 pub(crate) fn text_for_humans(out: &mut Vec<u8>, value: &[u8]) {
     let mut simple = true;
     let mut blank = true;

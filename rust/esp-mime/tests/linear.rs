@@ -1,4 +1,4 @@
-//! What is asked about a message takes time in proportion to its length, whatever it is.
+//! Whatever is asked about a message takes time in proportion to its length.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -6,7 +6,7 @@ use esp_mime::{Arrival, Structure, describe, head, index, parse_date, signature}
 use rustix::time::ClockId;
 use std::time::Duration;
 
-/// What this thread has had of a processor: it may have to wait for others for long.
+/// The processor time of this thread: it may have to wait long for others.
 fn spent() -> Duration {
     let spent = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(spent).unwrap()
@@ -46,7 +46,7 @@ fn assert_linear(name: &str, message: impl Fn(usize) -> String) {
     let (small, large) = (message(100), message(1_600));
     for (what, ask) in ASKED {
         let (few, many) = (time(ask, small.as_bytes()), time(ask, large.as_bytes()));
-        // Sixteen times as many: 256 times as long, were it the square.
+        // Sixteen times as many: quadratic time would be 256 times as long.
         assert!(
             many < few * 80 + Duration::from_millis(2),
             "{what} of {name}: {few:?} and {many:?}"

@@ -187,7 +187,7 @@ proptest! {
             prop_assert!(!decoded.contains('\n'));
             let _ = parse_date(value);
             let base = base_subject(value);
-            // What an encoded-word said may look like another one, which is text.
+            // The content of an encoded-word may look like another one, but is text.
             if !base.text.contains("=?") {
                 prop_assert_eq!(&base_subject(base.text.as_bytes()).text, &base.text);
             }

@@ -1,9 +1,9 @@
-//! A part of binary content made one of base64 (RFC 2045 §6.8): its header, and its body line by line.
+//! A part of binary content converted to base64 (RFC 2045 §6.8): its header, and its body line by line.
 
 use crate::header::Fields;
 use crate::octets::{after, within};
 
-/// Octets of a line of base64 before encoding: 76 letters, which are the most (RFC 2045 §6.8).
+/// Octets in a line of base64 before encoding: this makes 76 letters, the maximum (RFC 2045 §6.8).
 const GROUP: usize = 57;
 
 pub(super) const ENCODING: &str = "Content-Transfer-Encoding";
@@ -25,7 +25,7 @@ pub(super) fn header(binary: &[u8]) -> Vec<u8> {
         }
     }
     if !mime {
-        // RFC 2045 §4: else it is no MIME, and its encoding means nothing.
+        // RFC 2045 §4: without it this is not MIME, and the encoding means nothing.
         out.extend_from_slice(MIME_VERSION.as_bytes());
         out.extend_from_slice(b": 1.0\r\n");
     }

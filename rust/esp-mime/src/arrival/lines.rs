@@ -1,4 +1,4 @@
-//! Ends of lines made CR LF, in pieces of any size.
+//! Line ends converted to CR LF, in pieces of any size.
 
 use crate::octets::{after, within};
 
@@ -14,7 +14,7 @@ impl Lines {
         memchr::memchr_iter(b'\n', octets).all(|lf| self.has_cr(octets, lf))
     }
 
-    /// Note octets that stand as they are (`is_plain`).
+    /// Note octets that stay as they are (`is_plain`).
     pub(super) fn pass(&mut self, octets: &[u8]) {
         if let Some(last) = octets.last() {
             self.cr = *last == b'\r';
@@ -34,7 +34,7 @@ impl Lines {
         self.pass(octets);
     }
 
-    /// Whether CR stands before the LF at this place.
+    /// Whether there is a CR before the LF at this place.
     #[inline]
     fn has_cr(&self, octets: &[u8], lf: usize) -> bool {
         match lf.checked_sub(1) {

@@ -1,4 +1,4 @@
-//! Where in the tree of parts the octets of a literal8 are, so that the binary ones become base64 (RFC 3516 §4.2).
+//! Where in the tree of parts the octets of a literal8 are, so that the binary parts become base64 (RFC 3516 §4.2).
 
 use super::MisplacedNul;
 use super::base64::{self, ENCODING};
@@ -9,9 +9,9 @@ use crate::params::MediaType;
 use crate::structure::{Boundaries, Delimiter, MAX_DEPTH};
 use std::borrow::Cow;
 
-/// What is held back of a line: more than is looked at of it.
+/// Octets held back of a line: more than has to be looked at.
 const HELD_BACK: usize = 1_024;
-/// A header that is longer is no header.
+/// A longer header is not treated as a header.
 const LONGEST_HEADER: usize = 1 << 20;
 
 #[derive(Debug, Default)]
@@ -19,13 +19,13 @@ enum Mode {
     /// In the header of the message or of a part.
     #[default]
     Header,
-    /// In what is copied.
+    /// In a part that is copied.
     Text,
-    /// In what becomes base64.
+    /// In a part that becomes base64.
     Binary(base64::Body),
 }
 
-/// What is known at a place of the message.
+/// What is known at a place in the message.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
     lines: Lines,
@@ -33,15 +33,15 @@ pub(super) struct Parts {
     boundaries: Boundaries<'static>,
     /// The line that is coming.
     line: Vec<u8>,
-    /// Whether the beginning of the line is gone already.
+    /// Whether the beginning of the line was passed on already.
     mid_line: bool,
-    /// Whether that was a boundary.
+    /// Whether that line was a boundary.
     behind_boundary: bool,
     header: Vec<u8>,
 }
 
 impl Parts {
-    /// Take octets, and append what becomes of them.
+    /// Take octets, and append the converted ones.
     pub(super) fn push(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), MisplacedNul> {
         for piece in octets.split_inclusive(|octet| *octet == b'\n') {
             self.line.extend_from_slice(piece);
@@ -54,7 +54,7 @@ impl Parts {
         Ok(())
     }
 
-    /// Append what was held back; the message is whole.
+    /// Append what was held back; the message is complete.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), MisplacedNul> {
         if !self.line.is_empty() {
             self.whole_line(out)?;
@@ -136,7 +136,7 @@ impl Parts {
         }
     }
 
-    /// As much of a line as is held back.
+    /// Pass on a line of which as much has come as is held back.
     fn long_line(&mut self, out: &mut Vec<u8>) -> Result<(), MisplacedNul> {
         if self.behind_boundary {
             let line = std::mem::take(&mut self.line);
@@ -173,7 +173,7 @@ impl Parts {
         let named = |name: &[u8], known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         for field in Fields::new(&header, 0..header.len()) {
             let name = within(&header, field.name);
-            // The first of each counts, as for the structure.
+            // The first field of each name counts, as in the structure.
             if of_type.is_empty() && named(name, "Content-Type") {
                 of_type = within(&header, field.value);
             } else if encoding.is_empty() && named(name, ENCODING) {
@@ -189,7 +189,7 @@ impl Parts {
         };
         self.mode = Mode::Text;
         if is("multipart") {
-            // Each line is compared with all of them; what is deeper the structure does not show either.
+            // Each line is compared with all boundaries; the structure does not show deeper ones either.
             if self.boundaries.count() < MAX_DEPTH
                 && let Some(boundary) = media.and_then(|media| media.param(b"boundary"))
             {

@@ -1,4 +1,4 @@
-//! The boundaries of the multiparts that are open at a place of a message, and the lines that are one (RFC 2046 §5.1.1).
+//! The boundaries of the multiparts that are open at a place in a message, and lines that match one (RFC 2046 §5.1.1).
 
 use crate::octets::after;
 use std::borrow::Cow;
@@ -14,14 +14,14 @@ pub(crate) struct Boundaries<'a>(Vec<Boundary<'a>>);
 struct Boundary<'a> {
     part: usize,
     text: Cow<'a, [u8]>,
-    /// Its first octets and which of them count, so that a line is compared with a hundred boundaries at once.
+    /// Its first octets and a mask for them, so that a line is compared with a hundred boundaries quickly.
     key: u128,
     mask: u128,
 }
 
 /// A line that begins with a boundary.
 pub(crate) struct Delimiter {
-    /// How many boundaries are around that one.
+    /// How many boundaries are around this one.
     pub(crate) level: usize,
     /// The multipart whose boundary it is.
     pub(super) part: usize,
@@ -48,7 +48,7 @@ impl<'a> Boundaries<'a> {
         self.0.len()
     }
 
-    /// Open that of a multipart.
+    /// Open the boundary of a multipart.
     pub(crate) fn open(&mut self, part: usize, text: Cow<'a, [u8]>) {
         let text = shortened(text);
         let length = u32::try_from(text.len().min(KEY)).unwrap_or(0);
@@ -67,7 +67,7 @@ impl<'a> Boundaries<'a> {
         self.0.truncate(count);
     }
 
-    /// The first delimiter of all lines from `start`, where one begins.
+    /// The first delimiter among all lines from `start`, where a line begins.
     pub(super) fn find(&self, data: &[u8], start: usize) -> Option<Delimiter> {
         if self.0.is_empty() {
             return None;
@@ -78,7 +78,7 @@ impl<'a> Boundaries<'a> {
         })
     }
 
-    /// RFC 2046 §5.1.1: a line is a delimiter when it begins with two hyphens and a boundary; the longest one counts,
+    /// RFC 2046 §5.1.1: a line is a delimiter if it begins with two hyphens and a boundary; the longest one counts,
     /// then the innermost.
     #[inline]
     pub(crate) fn delimiter_at(&self, data: &[u8], line: usize) -> Option<Delimiter> {

@@ -1,4 +1,4 @@
-//! The one pass over a message that finds its parts: header, body, boundary, and again (RFC 2046 §5.1).
+//! The single pass over a message that finds its parts: header, body, boundary, and again (RFC 2046 §5.1).
 
 use super::boundary::{Boundaries, Delimiter};
 use super::tag::{Known, Tag};
@@ -7,11 +7,11 @@ use crate::bodystructure::{is_global, transfer_encoding};
 use crate::header::{field_at, newline_at, newline_before};
 use crate::octets::within;
 
-/// Known fields of one header that are kept; those after them say nothing.
+/// Known fields of one header that are kept; further ones are ignored.
 const MAX_FIELDS: usize = 2_000;
 
 impl<'a> Structure<'a> {
-    /// Find the parts of a message. Any octets are a message; time and memory are linear in them.
+    /// Find the parts of a message. Any octets are a message; time and memory are linear in their number.
     #[must_use]
     pub fn parse(data: &'a [u8]) -> Self {
         let mut parser = Parser {
@@ -33,12 +33,12 @@ impl<'a> Structure<'a> {
 struct HeaderEnd {
     /// Where the header ends and the body begins.
     end: usize,
-    /// Where to read on: behind `end` when a boundary cut the header short.
+    /// Where to read on: after `end` if a boundary cut the header short.
     next: usize,
     empty_line: bool,
 }
 
-/// What comes behind a body.
+/// What comes after a body.
 enum Body {
     /// A part of this multipart, at this line.
     Part(usize, usize),
@@ -193,7 +193,7 @@ impl Parser<'_> {
         let mut kind = match &media {
             // RFC 2046 §5.1.5: in a digest the default is message/rfc822
             None if parent_digest && !has_type => Kind::Message,
-            // RFC 2045 §5.2: without a type that can be read it is plain text.
+            // RFC 2045 §5.2: without a readable type it is plain text.
             None => Kind::Text,
             Some(media) if media.kind.eq_ignore_ascii_case(b"text") => Kind::Text,
             Some(media) if media.kind.eq_ignore_ascii_case(b"multipart") => Kind::Multipart,
@@ -248,8 +248,8 @@ impl Parser<'_> {
         })
     }
 
-    /// RFC 2045 §4: a message without `MIME-Version` is none of MIME, and its `Content-*` say nothing; but many programs
-    /// leave it out beside a `Content-Type`. Parts need none.
+    /// RFC 2045 §4: a message without `MIME-Version` is not MIME, and its `Content-*` mean nothing; but many programs
+    /// omit it beside a `Content-Type`. Parts need none.
     fn is_mime(&self, index: usize) -> bool {
         !self.structure.is_message(index)
             || self.structure.first(index, Tag::ContentType).is_some()
@@ -284,7 +284,7 @@ impl Parser<'_> {
                 .keep(delimiter.level + usize::from(!delimiter.closing));
             start = delimiter.next_line;
             if !delimiter.closing {
-                // A boundary that nothing follows, not even its line end, begins no part.
+                // A boundary with nothing after it, not even its line end, begins no part.
                 if newline_before(self.structure.data, start) == 0 {
                     break;
                 }
@@ -309,15 +309,15 @@ impl Parser<'_> {
         self.boundaries.delimiter_at(self.structure.data, line)
     }
 
-    /// Close a part at `end`; its parent.
+    /// Close a part at `end`; returns its parent.
     fn finish(&mut self, index: usize, end: usize) -> Option<usize> {
         let begin = self.structure.part(index)?.body.start;
         let lines = self.lines_before(end.max(begin));
         let part = self.structure.parts.get_mut(index)?;
         part.lines = lines.saturating_sub(part.lines);
         if end < begin && part.header.is_empty() {
-            // One boundary line right behind another: the line end between them belongs to the second, and the empty
-            // part must not reach beyond its parent, which ends there, too.
+            // One boundary line directly after another: the line end between them belongs to the second, and the empty
+            // part must not extend beyond its parent, which ends there, too.
             part.header = end..end;
             part.body = end..end;
         } else {

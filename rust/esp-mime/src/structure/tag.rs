@@ -1,4 +1,4 @@
-//! Which header fields are remembered of a message: those that say something about it or its structure.
+//! Which header fields of a message are remembered: those that matter for it or for its structure.
 
 use std::ops::Range;
 
@@ -70,7 +70,7 @@ impl Tag {
     }
 }
 
-/// A field of a message, and where what it says stands.
+/// A field of a message, and where its body is.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) tag: Tag,
