@@ -1,4 +1,4 @@
-//! The Python face of `esp_smtp::Front`.
+//! The Python interface of `esp_smtp::Front`.
 
 use std::net::{IpAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -13,7 +13,7 @@ use pyo3::types::PyBytes;
 
 use crate::smtp::{SmtpLimits, SmtpMail, SmtpMessage, SmtpReader};
 
-/// Add this face's classes to the module.
+/// Add this interface's classes to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SmtpCensus>()?;
     module.add_class::<SmtpNumbers>()?;
@@ -107,7 +107,7 @@ impl SmtpFront {
         if listener < 0 {
             return Err(PyOSError::new_err("The socket is closed"));
         }
-        // SAFETY: not -1, and `socket.detach()` has given it away, so that nobody else closes it.
+        // SAFETY: not -1, and `socket.detach()` has given it up, so that nobody else closes it.
         #[allow(unsafe_code)]
         let listener = TcpListener::from(unsafe { OwnedFd::from_raw_fd(listener) });
         let terms = Terms {

@@ -8,7 +8,7 @@ use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A peer that reads nothing for so many seconds will not read any more.
+/// Seconds; a peer that reads nothing for so long will not read any more.
 const PATIENCE: i64 = 60;
 
 #[pyclass(frozen, module = "esp.native")]
@@ -35,7 +35,7 @@ impl Line {
     }
 
     fn shut(&self) {
-        // One that is shut already is what was wanted.
+        // If it is shut already, nothing is left to do.
         let _ = shutdown(&self.0, Shutdown::Both);
     }
 }
@@ -74,7 +74,7 @@ fn send_all(socket: &OwnedFd, mut octets: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// What is to be sent when something has succeeded, or failed; known before that or after.
+/// Octets to send once an outcome is known: one text for success, one for failure. Either may come first.
 #[derive(Default)]
 pub(crate) struct Verdict(Mutex<State>);
 
@@ -102,7 +102,7 @@ impl Ends {
 }
 
 impl Verdict {
-    /// Have one or the other sent when the verdict is given; if it was, return that one.
+    /// Have one of the texts sent when the outcome is given; if it is known already, return that text instead.
     pub(crate) fn finish(
         &self,
         line: &Line,
@@ -118,7 +118,7 @@ impl Verdict {
         None
     }
 
-    /// Give it.
+    /// Give the outcome.
     pub(crate) fn give(&self, succeeded: bool) {
         let before = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,7 +127,7 @@ impl Verdict {
         if let State::Awaited(line, ends) = before
             && send_all(&line, &ends.by(succeeded)).is_err()
         {
-            // So that whoever reads it learns that nothing more will come.
+            // So that the reader learns that nothing more will come.
             let _ = shutdown(&line, Shutdown::Both);
         }
     }

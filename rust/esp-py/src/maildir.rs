@@ -1,4 +1,4 @@
-//! The Python face of `esp-maildir`.
+//! The Python interface of `esp-maildir`.
 
 use crate::line::{Line, Verdict};
 use crate::mime::Description;
@@ -13,7 +13,7 @@ use pyo3::types::PyBytes;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Add this face's classes and functions to the module.
+/// Add this interface's classes and functions to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Store>()?;
     module.add_class::<Spool>()?;
@@ -43,7 +43,7 @@ fn os_error(failure: &StoreFailure) -> PyErr {
         failure.operation,
         std::io::Error::from_raw_os_error(failure.errno)
     );
-    // Python makes it a `FileNotFoundError` where it is one.
+    // Python turns it into a `FileNotFoundError` if it is one.
     PyOSError::new_err((failure.errno, text, failure.path.clone()))
 }
 

@@ -1,4 +1,4 @@
-//! The Python face of `esp-mime`.
+//! The Python interface of `esp-mime`.
 
 use esp_mime::{Needle, Scope, SearchText, Structure};
 use pyo3::exceptions::PyValueError;
@@ -6,10 +6,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::path::PathBuf;
 
-/// Below this a message is parsed faster than the GIL is let go and taken again.
+/// Octets; a smaller message is parsed faster than the GIL is released and taken again.
 const DETACH_FROM: usize = 16 * 1024;
 
-/// What a mailbox tells about a message without reading it again.
+/// What IMAP shows of a message without reading it again.
 #[pyclass(frozen, get_all, module = "esp.native")]
 pub(crate) struct Description {
     size: usize,
@@ -38,7 +38,7 @@ impl Description {
     }
 }
 
-/// What is stored of a message for searching, previews and threads.
+/// What is stored about a message for searching, previews and threads.
 #[pyclass(frozen, get_all, module = "esp.native")]
 pub(crate) struct Indexed {
     text: Py<PyBytes>,
@@ -237,7 +237,7 @@ fn decode_header(value: &[u8]) -> String {
     esp_mime::decode_header(value).into_owned()
 }
 
-/// Add this face's classes and functions to the module.
+/// Add this interface's classes and functions to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Description>()?;
     module.add_class::<Indexed>()?;

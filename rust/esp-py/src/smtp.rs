@@ -1,4 +1,4 @@
-//! The Python face of `esp-smtp`.
+//! The Python interface of `esp-smtp`.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use esp_smtp::{
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// Add this face's classes and functions to the module.
+/// Add this interface's classes and functions to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SmtpLimits>()?;
     module.add_class::<SmtpReader>()?;

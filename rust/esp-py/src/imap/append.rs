@@ -1,4 +1,4 @@
-//! Messages on their way in: the parts of APPEND, what becomes of their octets, sections of messages kept already.
+//! Messages being received: the parts of APPEND, the conversion of their octets, sections of stored messages.
 
 use super::parsed::SequenceSet;
 use super::{invalid, lock, octets, texts};

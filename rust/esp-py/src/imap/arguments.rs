@@ -1,4 +1,4 @@
-//! What stands behind the name of a command, as classes: one for each shape of `esp_imap::Arguments`.
+//! What follows the name of a command, as classes: one for each variant of `esp_imap::Arguments`.
 
 use super::parsed::{FetchItems, ReturnOptions, SearchOrder, SearchProgram, SequenceSet};
 use super::{any, names, notify, octets, texts};

@@ -1,4 +1,4 @@
-//! What a client's octets become: commands, messages on their way in, and what is answered at once.
+//! A client's octets as events: commands, messages being received, and what is answered at once.
 
 use super::append::{AppendLiteral, AppendOctets, AppendUrl};
 use super::arguments::arguments_to_python;

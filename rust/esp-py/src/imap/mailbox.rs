@@ -414,7 +414,7 @@ impl Fetch {
     }
 
     fn step_cached(&self, py: Python<'_>) -> PyResult<Py<PyBytes>> {
-        // The GIL stays: who lets it go for some microseconds may wait much longer to get it back.
+        // The GIL is kept: a thread that releases it for some microseconds may wait much longer to get it back.
         let response = lock(&self.0).step_cached()?;
         Ok(octets(py, &response))
     }

@@ -1,4 +1,4 @@
-//! The Python face of `esp-imap`.
+//! The Python interface of `esp-imap`.
 
 mod append;
 mod arguments;
@@ -93,7 +93,7 @@ macro_rules! classes {
     };
 }
 
-/// Add this face's classes and functions to the module.
+/// Add this interface's classes and functions to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     classes!(
         module,

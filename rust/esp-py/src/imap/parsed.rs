@@ -1,6 +1,7 @@
-//! What is parsed once and then handed back to Rust as it is: sets of messages, and what to fetch or to look for.
+//! Values that are parsed once and then handed back to Rust as they are: sets of messages, fetch items, search
+//! programs.
 //!
-//! In: text, or what came with a command. Out: to Python only what it decides by.
+//! In: text, or what came with a command. Out: to Python only what it needs for decisions.
 
 use super::invalid;
 use esp_imap as imap;
