@@ -6,6 +6,7 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,9 +82,10 @@ def test_what_is_expunged_meanwhile_takes_nothing_else_from_a_search(
         mailbox.add(*[message(f"Subject: wanted {n}", "", "needle") for n in range(gone)])
         view = native.View(mailbox.index)
         found = SearchSteps(mailbox, view, program, order, indexed=indexed)
-        steps = found.run(lambda: mailbox.change(expunged=range(first, mailbox.uidnext)), before=step)
+        others = range(first, mailbox.uidnext)
+        steps = found.run(partial(mailbox.change, expunged=others), before=step)
         assert set(found.search.uids) >= wanted, f"before step {step} of {steps}"
-        mailbox.change(expunged=range(first, mailbox.uidnext))
+        mailbox.change(expunged=others)
         view.sync(expunges=True)
         step = step + 1 if step < steps else 0
 
