@@ -239,6 +239,25 @@ async def test_who_turns_condstore_on_while_an_expunge_is_held_back_is_not_told_
         await connected.close()
 
 
+async def test_a_search_says_that_it_leaves_out_what_another_session_expunged(
+    world: World, imap: Imap
+) -> None:
+    """RFC 5530 §3: EXPUNGEISSUED, until the client knows."""
+    address, client = await filled(world, imap, 3)
+    other = await imap.login(address)
+    await other.ok("SELECT INBOX")
+    await other.ok("STORE 2 +FLAGS.SILENT (\\Deleted)")
+    await other.ok("EXPUNGE")
+    for command, found in (("SEARCH ALL", "* SEARCH 1 3"), ("SORT (ARRIVAL) UTF-8 ALL", "* SORT 1 3")):
+        told = await client.ok(command)
+        assert told[0] == found
+        assert told[-1] == f"OK [EXPUNGEISSUED] {command.split()[0]} completed"
+    await client.ok("NOOP")
+    assert await client.ok("SEARCH ALL") == ["* SEARCH 1 2", "OK SEARCH completed"]
+    for connected in (client, other):
+        await connected.close()
+
+
 async def test_a_search_by_numbers_is_not_told_of_expunges(world: World, imap: Imap) -> None:
     """RFC 7162 §3.2.10.2: not even with UID before it, as long as its criteria have message numbers."""
     address, client = await filled(world, imap, 3)

@@ -68,4 +68,6 @@ async def search(session: "Session", command: Command) -> str:
             last_uid=last_uid,
         )
     name = f"UID {command.name}" if command.uid else command.name
-    return f"OK {name} completed{', result saved' if saves else ''}"
+    # RFC 5530 §3: unless the client is told before this response which messages they were.
+    code = "[EXPUNGEISSUED] " if found.leaves_out and not command.uid else ""
+    return f"OK {code}{name} completed{', result saved' if saves else ''}"

@@ -1146,6 +1146,9 @@ class Search:
     @property
     def modseq(self) -> int:
         """The highest mod-sequence in the result, or 0."""
+    @property
+    def leaves_out(self) -> bool:
+        """Whether messages that the session still counts were left out, since they are gone."""
     def saved(self, returns: ReturnOptions) -> list[int]:
         """Return the UIDs that become `$` with SAVE (RFC 5182 §2.4, RFC 9394 §3.4)."""
     def response(

@@ -213,6 +213,13 @@ impl Search {
         self.relevancy.score(position)
     }
 
+    /// Whether messages that the session still counts were left out, since they are gone.
+    #[must_use]
+    pub fn leaves_out(&self) -> bool {
+        let table = self.view.index().read();
+        !Arc::ptr_eq(&self.uids, &table.uids) && !self.uids.missing_in(&table.uids).is_empty()
+    }
+
     /// Start again with mistyped words, if no message has the words as they are.
     fn tolerate(&mut self) -> bool {
         let mut any = false;

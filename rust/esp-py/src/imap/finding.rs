@@ -85,6 +85,11 @@ impl Search {
         lock(&self.0).modseq()
     }
 
+    #[getter]
+    fn leaves_out(&self) -> bool {
+        lock(&self.0).leaves_out()
+    }
+
     fn saved(&self, returns: &ReturnOptions) -> Vec<u32> {
         returns.0.saved(&lock(&self.0).uids())
     }
