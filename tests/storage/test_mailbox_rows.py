@@ -8,7 +8,7 @@ import pytest
 
 from esp.core.errors import AlreadyExistsError, LimitError, NotFoundError
 from esp.core.mailbox import Mailbox, MailboxId
-from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS, SystemFlag
+from esp.core.message import FIRST_KEYWORD_BIT, MAX_KEYWORDS, StoreMode, SystemFlag
 from esp.core.principal import AccountId
 from esp.storage.postgres import mailboxes, messages, outbox
 from esp.storage.postgres.pool import Connection, Database
@@ -175,7 +175,7 @@ async def test_a_store_that_changes_nothing_takes_no_modseq(database: Database) 
     ("mode", "flags", "unseen"),
     [("replace", FLAGGED, 2), ("remove", 0, 2), ("add", SEEN | FLAGGED, 0)],
 )
-async def test_flags_by_mode(mode: messages.Mode, flags: int, unseen: int, database: Database) -> None:
+async def test_flags_by_mode(mode: StoreMode, flags: int, unseen: int, database: Database) -> None:
     mailbox = await fill(database, await new_mailbox(database, await new_account(database), "A"), [SEEN, 0])
     bits = FLAGGED if mode == "replace" else SEEN | FLAGGED
     async with database.transaction() as tx:

@@ -1,6 +1,10 @@
 """Flags of a message as a bit set (RFC 3501 §2.3.2), the same in PostgreSQL, Rust and Python."""
 
 from enum import IntFlag
+from typing import Literal
+
+StoreMode = Literal["replace", "add", "remove"]
+"""What STORE does to flags (RFC 3501 §6.4.6)."""
 
 
 class SystemFlag(IntFlag):

@@ -132,8 +132,8 @@ class Contexts:
                         selected.opened.index,
                         kept.program,
                         order=kept.order,
-                        threads=await session.door.thread_contents(
-                            selected.opened, kept.program.threads, session.progress
+                        threads=await session.door.contents.of_threads(
+                            selected.opened.index, kept.program.threads, session.progress.reached
                         ),
                         wanted=lambda: session.selected is selected,
                     )

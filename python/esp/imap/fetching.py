@@ -42,7 +42,9 @@ async def fetch(session: "Session", command: Command) -> str:
         expunged = await selected.opened.expunged_since(items.changed_since)
         session.connection.write(selected.view.vanished_earlier(expunged, uids=arguments.set))
     with bad_when(ValueError):
-        fetching = selected.view.fetch(arguments.set, items, uid=command.uid, contents=session.door.contents)
+        fetching = selected.view.fetch(
+            arguments.set, items, uid=command.uid, contents=session.door.contents.cache
+        )
     if fetching.unseen:
         await session.door.messages.store(
             selected.opened.mailbox, fetching.unseen, "add", int(SystemFlag.SEEN)
@@ -75,7 +77,9 @@ async def write_unasked(
 ) -> None:
     """Write a FETCH of new messages that the client has not sent a command for (RFC 5465 §5.2, §7)."""
     wanted = SequenceSet(encode_set(uids))
-    fetching = selected.view.fetch(wanted, items, uid=True, contents=session.door.contents, unasked=True)
+    fetching = selected.view.fetch(
+        wanted, items, uid=True, contents=session.door.contents.cache, unasked=True
+    )
     await write(session, selected, fetching, items)
     hold_modseq(session)
 
@@ -136,7 +140,7 @@ async def _write_from_files(
 async def _load(session: "Session", selected: "Selected", contents: list[int], items: FetchItems) -> None:
     # Contents are asked for only between two responses.
     session.progress.paused = False
-    await session.door.load_contents(selected.opened.account, contents, items, session.progress)
+    await session.door.contents.load(selected.opened.account, contents, items, session.progress.reached)
 
 
 def _read(fetching: Fetch) -> "asyncio.Future[bytes | list[int] | None]":

@@ -127,7 +127,9 @@ async def _search(session: "Session", command: Command, returns: ReturnOptions, 
         place.view,
         place.opened.index,
         arguments.program,
-        threads=await session.door.thread_contents(place.opened, arguments.program.threads, session.progress),
+        threads=await session.door.contents.of_threads(
+            place.opened.index, arguments.program.threads, session.progress.reached
+        ),
         wanted=lambda: not connection.closing,
     )
     if found.uids:

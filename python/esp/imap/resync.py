@@ -23,6 +23,6 @@ async def resume(session: "Session", selected: Selected, client: QresyncParamete
     )
     items = FetchItems(f"(UID FLAGS) (CHANGEDSINCE {client.modseq})")
     fetching = selected.view.fetch(
-        client.known_uids or SequenceSet("1:*"), items, uid=True, contents=session.door.contents
+        client.known_uids or SequenceSet("1:*"), items, uid=True, contents=session.door.contents.cache
     )
     await write(session, selected, fetching, items)

@@ -41,8 +41,8 @@ async def search(session: "Session", command: Command) -> str:
             selected.opened.index,
             arguments.program,
             order=order,
-            threads=await session.door.thread_contents(
-                selected.opened, arguments.program.threads, session.progress
+            threads=await session.door.contents.of_threads(
+                selected.opened.index, arguments.program.threads, session.progress.reached
             ),
             wanted=lambda: not connection.closing,
         )

@@ -10,28 +10,25 @@ from esp.core.network import Networks
 from esp.core.principal import AccountId, Principal
 from esp.imap.connection import Connection
 from esp.imap.memory import Trimmer
-from esp.imap.progress import Progress
 from esp.imap.selected import Selected
 from esp.imap.session import Session
 from esp.imap.wheel import Wheel
-from esp.native import ContentCache, FetchItems, Spool, Store
+from esp.native import Spool, Store
 from esp.services import certificates
 from esp.services.annotations import Annotations
 from esp.services.appends import Appends
 from esp.services.authentication import Authentication
+from esp.services.contents import Contents
 from esp.services.file_failures import file_errors
-from esp.services.indexing import Indexing
 from esp.services.listening import BACKLOG, listener
 from esp.services.mailboxes import Mailboxes
 from esp.services.messages import Messages
-from esp.services.open_mailboxes import OpenMailbox, OpenMailboxes
+from esp.services.open_mailboxes import OpenMailboxes
 from esp.services.presence import Presence
 from esp.services.quotas import Quotas
 from esp.services.search import Searching
 from esp.services.sharing import Sharing
 from esp.services.watching import Watching
-from esp.storage.postgres import messages as messages_sql
-from esp.storage.postgres.pool import Database
 from esp.telemetry import metrics
 from esp.telemetry.log import get_logger
 
@@ -51,7 +48,6 @@ class ImapServer:
         self,
         settings: Settings,
         *,
-        database: Database,
         store: Store,
         authentication: Authentication,
         mailboxes: Mailboxes,
@@ -63,7 +59,7 @@ class ImapServer:
         searching: Searching,
         appends: Appends,
         presence: Presence,
-        indexing: Indexing,
+        contents: Contents,
         watching: Watching,
     ) -> None:
         """Make the door; nothing listens yet.
@@ -84,16 +80,14 @@ class ImapServer:
         self.searching = searching
         self.appends = appends
         self.presence = presence
-        self._indexing = indexing
         self.watching = watching
         self.tls = certificates.server_context(settings.tls)
         self.ports: list[int] = []
         """The ports it listens on; they differ from the settings when these say 0 in a test."""
         self.numbers = itertools.count(1)
         """Numbers for its sessions."""
-        self.contents = ContentCache()
+        self.contents = contents
         self.wheel: Wheel
-        self._database = database
         self._store = store
         self._tls_settings = settings.tls
         self._plaintext = Networks.parse(settings.security.plaintext_login_networks)
@@ -239,34 +233,6 @@ class ImapServer:
         return peer in self._plaintext
 
     # What sessions share
-
-    async def load_contents(
-        self, account: AccountId, contents: list[int], items: FetchItems, progress: Progress
-    ) -> None:
-        """Bring what a FETCH needs into the cache that all sessions render from."""
-        async with self._database.connection() as connection:
-            if items.needs_contents:
-                self.contents.load(account, await messages_sql.copy_contents(connection, account, contents))
-            new = await messages_sql.unindexed(connection, account, contents) if items.makes_indexed else []
-        if new:
-            # RFC 8474 §5.2: the THREADID of a message never changes, so that there is no answer until it is known.
-            await self._indexing.index(account, new, progress.reached)
-        if items.needs_indexed:
-            async with self._database.connection() as connection:
-                indexed = await messages_sql.copy_indexed(connection, account, contents)
-            self.contents.load_indexed(account, indexed)
-
-    async def thread_contents(
-        self, opened: OpenMailbox, threads: list[int], progress: Progress
-    ) -> dict[int, list[int]]:
-        """Return the contents of the threads that a search in a mailbox names."""
-        if not threads:
-            return {}
-        async with self._database.connection() as connection:
-            new = await messages_sql.unindexed_in(connection, opened.account, opened.mailbox)
-        await self._indexing.index(opened.account, new, progress.reached)
-        async with self._database.connection() as connection:
-            return await messages_sql.thread_contents(connection, opened.account, threads)
 
     def close_selected(self, selected: Selected) -> None:
         """Give a selected mailbox back."""

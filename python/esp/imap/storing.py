@@ -20,8 +20,8 @@ from esp.services.access import Reached
 from esp.services.messages import Copied, MessagesGoneError
 
 if TYPE_CHECKING:
+    from esp.core.message import StoreMode
     from esp.imap.session import Session
-    from esp.storage.postgres.messages import Mode
 
 MAILBOX_MISSING = "NO [TRYCREATE] Mailbox does not exist"
 _SOME_GONE = "NO [EXPUNGEISSUED] Some of the messages have been deleted; none was copied"
@@ -44,7 +44,7 @@ async def store(session: "Session", command: Command) -> str:
         stored = await session.door.messages.store(
             selected.opened.mailbox,
             plan.changing,
-            cast("Mode", arguments.mode),
+            cast("StoreMode", arguments.mode),
             bits,
             arguments.unchanged_since,
             settable=selected.view.settable,

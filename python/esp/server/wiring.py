@@ -22,6 +22,7 @@ from esp.services.accounts import Accounts
 from esp.services.annotations import Annotations
 from esp.services.appends import Appends
 from esp.services.authentication import Authentication
+from esp.services.contents import Contents
 from esp.services.directory import Directory
 from esp.services.dispatch import Dispatch
 from esp.services.domains import Domains
@@ -193,7 +194,6 @@ def imap_server(
     mailboxes = Mailboxes(database, maildirs, messages, notifier, unlink_after)
     return ImapServer(
         settings,
-        database=database,
         store=store,
         authentication=authentication,
         mailboxes=mailboxes,
@@ -206,7 +206,7 @@ def imap_server(
         appends=Appends(store, database, dispatch, notifier, unlink_after),
         presence=Presence(database, notifier, interval),
         watching=Watching(database, mailboxes, notifier, interval),
-        indexing=Indexing(database, root),
+        contents=Contents(database, Indexing(database, root)),
     )
 
 

@@ -25,6 +25,7 @@ Mailboxes and messages
     messages         flags, copies, moves, expunges
     quotas           what accounts keep and may keep (RFC 9208)
     open_mailboxes   the indexes of this process, shared by its sessions
+    contents         what FETCH tells of messages beside their rows
     search           SEARCH, SORT and THREAD over an index
     indexing         what searches, previews and threads need of a message, made by a worker
 

@@ -18,7 +18,7 @@ from esp.core.errors import (
     UnavailableError,
 )
 from esp.core.mailbox import ContentId, Mailbox, MailboxId, ModSeq, Uid
-from esp.core.message import FIRST_KEYWORD_BIT
+from esp.core.message import FIRST_KEYWORD_BIT, StoreMode
 from esp.core.principal import AccountId
 from esp.core.rights import allows_keywords
 from esp.native import MessageSection
@@ -91,7 +91,7 @@ class Messages:
         self,
         mailbox: MailboxId,
         uids: list[int],
-        mode: sql.Mode,
+        mode: StoreMode,
         bits: int,
         unchanged_since: int | None = None,
         *,

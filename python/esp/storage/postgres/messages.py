@@ -7,12 +7,12 @@ mod-sequence, which is the value they return or hold.
 
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from esp.core.mailbox import ContentId, Mailbox, MailboxId, ModSeq, Uid
-from esp.core.message import SystemFlag
+from esp.core.message import StoreMode, SystemFlag
 from esp.core.principal import AccountId
 from esp.native import (
     CONTENT_COLUMNS,
@@ -24,7 +24,6 @@ from esp.native import (
 )
 from esp.storage.postgres.pool import REMOVAL_TIMEOUT, Connection
 
-Mode = Literal["replace", "add", "remove"]
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 
 SYSTEM_BITS = 0xFF
@@ -274,7 +273,7 @@ async def changed_since(
 
 
 async def set_flags(
-    tx: Connection, mailbox: Mailbox, uids: Sequence[int], mode: Mode, bits: int, *, settable: int = -1
+    tx: Connection, mailbox: Mailbox, uids: Sequence[int], mode: StoreMode, bits: int, *, settable: int = -1
 ) -> Changed:
     """Change flags of a locked mailbox's messages, update its counters, and record it for indexes and file names.
 
@@ -546,7 +545,7 @@ async def forget_contents(connection: Connection, account: AccountId, contents: 
     )
 
 
-def _masks(mode: Mode, bits: int, settable: int) -> tuple[int, int]:
+def _masks(mode: StoreMode, bits: int, settable: int) -> tuple[int, int]:
     """Return a change of flags as two masks: flags become `flags & kept | added`."""
     match mode:
         case "add":
