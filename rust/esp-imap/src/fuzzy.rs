@@ -4,9 +4,9 @@
 //! Words that say little are ignored if there are others. If no message has all the words, one letter of each may be
 //! wrong. So FUZZY finds everything that the key finds without it.
 
+use crate::criteria::{Look, Verdict};
 use crate::language::{self, Languages};
 use crate::search_program::Place;
-use crate::search_test::{Look, Verdict};
 use crate::word_forms::WordForms;
 use crate::words::words;
 use esp_mime::{HEAD_FIELDS, Head, Needle, Scope, SearchText};

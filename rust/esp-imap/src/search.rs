@@ -12,10 +12,10 @@ mod relevancy;
 pub use order::Order;
 
 use crate::cache::TextCache;
+use crate::criteria::{Test, ThreadContents, compile};
 use crate::files::Files;
 use crate::index::{Row, Table};
 use crate::search_program::SearchProgram;
-use crate::search_test::{Test, ThreadContents, compile};
 use crate::thread::Threads;
 use crate::uids::UidList;
 use crate::view::View;

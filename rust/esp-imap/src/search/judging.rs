@@ -2,8 +2,8 @@
 
 use super::Search;
 use crate::cache::read_text;
+use crate::criteria::{Look, Subject, Verdict};
 use crate::index::{Row, Table};
-use crate::search_test::{Look, Subject, Verdict};
 use crate::set;
 use std::io::Read as _;
 use std::sync::Arc;

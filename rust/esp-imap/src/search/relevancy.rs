@@ -1,7 +1,7 @@
 //! How relevant found messages are (RFC 6203 §4): by how much they contain of FUZZY's words.
 
+use crate::criteria::Test;
 use crate::fuzzy::scores;
-use crate::search_test::Test;
 use std::collections::HashMap;
 
 pub(super) struct Relevancy {
