@@ -69,9 +69,9 @@ async def exchange(
 
 
 async def scram(
-    authentication: Authentication, mechanism: str, user: Client, binding: ChannelBinding | None = None
+    authentication: Authentication, mechanism: str, user: Client, *bindings: ChannelBinding
 ) -> Challenge | Principal:
-    begun = authentication.exchange(mechanism, remote="192.0.2.1", door="imap", binding=binding)
+    begun = authentication.exchange(mechanism, remote="192.0.2.1", door="imap", bindings=bindings)
     first = await begun.respond(user.first())
     assert isinstance(first, Challenge)
     verifier = await begun.respond(user.final(first.data))

@@ -113,23 +113,25 @@ def test_commas_and_equal_signs_in_a_name_are_escaped() -> None:
 
 
 def test_plus_is_bound_to_its_channel() -> None:
-    binding = ChannelBinding("tls-exporter", b"the channel")
+    bindings = (ChannelBinding("tls-exporter", b"the channel"), ChannelBinding("other", b"also the channel"))
     here = Client("user", "pencil", "p=tls-exporter,,", b"the channel")
-    assert run(ScramSha256("n", binding, plus=True), here, PENCIL) == Proved("user")
+    assert run(ScramSha256("n", bindings, plus=True), here, PENCIL) == Proved("user")
+    other = Client("user", "pencil", "p=other,,", b"also the channel")
+    assert run(ScramSha256("n", bindings, plus=True), other, PENCIL) == Proved("user")
     elsewhere = Client("user", "pencil", "p=tls-exporter,,", b"another channel")
     with pytest.raises(AuthenticationError):
-        run(ScramSha256("n", binding, plus=True), elsewhere, PENCIL)
+        run(ScramSha256("n", bindings, plus=True), elsewhere, PENCIL)
     with pytest.raises(InvalidError):
-        run(ScramSha256("n", binding, plus=True), Client("user", "pencil", "p=tls-unique,,"), PENCIL)
+        run(ScramSha256("n", bindings, plus=True), Client("user", "pencil", "p=tls-unique,,"), PENCIL)
     with pytest.raises(InvalidError):
-        run(ScramSha256("n", binding, plus=True), Client("user", "pencil"), PENCIL)
+        run(ScramSha256("n", bindings, plus=True), Client("user", "pencil"), PENCIL)
 
 
 def test_a_hidden_offer_of_plus_is_noticed() -> None:
-    binding = ChannelBinding("tls-exporter", b"the channel")
+    bindings = (ChannelBinding("tls-exporter", b"the channel"),)
     could_have = Client("user", "pencil", "y,,")
     with pytest.raises(AuthenticationError):
-        run(ScramSha256("n", binding), could_have, PENCIL)
+        run(ScramSha256("n", bindings), could_have, PENCIL)
     assert run(ScramSha256("n"), could_have, PENCIL) == Proved("user")
 
 

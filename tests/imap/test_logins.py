@@ -121,6 +121,21 @@ async def test_scram_plus_is_bound_to_the_certificate(stage: Stage) -> None:
     await client.close()
 
 
+async def test_scram_plus_is_bound_to_the_handshake_below_tls_1_3(stage: Stage) -> None:
+    """RFC 5802 §6.1; of TLS 1.3 it is not defined."""
+    address = await stage.account("pencil")
+    older = ssl.create_default_context(cafile=str(stage.tls[0].certificate))
+    older.maximum_version = ssl.TLSVersion.TLSv1_2
+    port = stage.world.doors[0].imaps_port
+    for context, answer in ((older, "x OK"), (stage.tls[1], "x BAD")):
+        client = await Client.connect(port, tls=context)
+        await client.line()
+        unique = client.writer.get_extra_info("ssl_object").get_channel_binding("tls-unique")
+        user = test_sasl.Client(address, "pencil", "p=tls-unique,,", unique)
+        assert (await stage.scram(client, "SCRAM-SHA-256-PLUS", user))[-1].startswith(answer)
+        await client.close()
+
+
 @pytest.mark.parametrize(
     ("mechanism", "header"),
     [

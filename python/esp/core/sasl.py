@@ -15,6 +15,7 @@ import hmac
 import re
 import stringprep
 import unicodedata
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -69,7 +70,7 @@ class ChannelBinding(msgspec.Struct, frozen=True):
     """What ties an exchange to the TLS connection under it (RFC 5929, RFC 9266)."""
 
     type: str
-    """`tls-exporter` or `tls-server-end-point`."""
+    """`tls-server-end-point` or `tls-unique`."""
     data: bytes
 
 
@@ -151,13 +152,13 @@ class ScramSha256:
 
     Args:
         nonce: ours; printable, without a comma, never used before.
-        binding: the channel's, where -PLUS can be offered.
+        bindings: those of the channel, where -PLUS can be offered.
         plus: whether the client chose -PLUS.
     """
 
-    def __init__(self, nonce: str, binding: ChannelBinding | None = None, *, plus: bool = False) -> None:
+    def __init__(self, nonce: str, bindings: Sequence[ChannelBinding] = (), *, plus: bool = False) -> None:
         self._our_nonce = nonce
-        self._binding = binding
+        self._bindings = {binding.type: binding.data for binding in bindings}
         self._plus = plus
         self._username = ""
         self._authorization = ""
@@ -202,11 +203,11 @@ class ScramSha256:
 
     def _binding_data(self, flag: str, binding_type: str | None) -> bytes:
         if self._plus:
-            if self._binding is None or binding_type != self._binding.type:
+            if (data := self._bindings.get(binding_type or "")) is None:
                 raise InvalidError("This channel binding is not available")
-            return self._binding.data
+            return data
         # RFC 5802 §6: "p" is only for -PLUS; "y" with -PLUS on offer means that somebody hid the offer.
-        if binding_type is not None or (flag == "y" and self._binding is not None):
+        if binding_type is not None or (flag == "y" and self._bindings):
             raise AuthenticationError(_ERROR)
         return b""
 

@@ -11,6 +11,7 @@ from esp.core.sasl import decoded
 from esp.imap.responses import Refusal, response_for
 from esp.native import AuthenticateArguments, Command, LoginArguments, encode_string
 from esp.services.authentication import Exchange
+from esp.services.certificates import bindings_of
 from esp.telemetry.log import get_logger
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ async def authenticate(session: "Session", command: Command) -> str:
             arguments.mechanism,
             remote=session.connection.peer,
             door=DOOR,
-            binding=session.connection.binding,
+            bindings=bindings_of(session.connection.binding, session.connection.transport),
         )
     except InvalidError as error:
         raise Refusal(f"NO [CANNOT] {error.detail}") from error

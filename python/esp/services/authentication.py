@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -121,7 +121,7 @@ class Authentication:
         return (*plus, "SCRAM-SHA-256", *bearer, "PLAIN", "LOGIN")
 
     def exchange(
-        self, mechanism: str, *, remote: str, door: str, binding: ChannelBinding | None = None
+        self, mechanism: str, *, remote: str, door: str, bindings: Sequence[ChannelBinding] = ()
     ) -> "Exchange":
         """Begin a SASL exchange.
 
@@ -135,9 +135,9 @@ class Authentication:
             case "LOGIN":
                 machine = sasl.Login()
             case "SCRAM-SHA-256":
-                machine = sasl.ScramSha256(secrets.token_urlsafe(24), binding)
-            case "SCRAM-SHA-256-PLUS" if binding is not None:
-                machine = sasl.ScramSha256(secrets.token_urlsafe(24), binding, plus=True)
+                machine = sasl.ScramSha256(secrets.token_urlsafe(24), bindings)
+            case "SCRAM-SHA-256-PLUS" if bindings:
+                machine = sasl.ScramSha256(secrets.token_urlsafe(24), bindings, plus=True)
             case ("OAUTHBEARER" | "XOAUTH2") as name if self._tokens is not None:
                 machine = Bearer(xoauth2=name == "XOAUTH2")
             case _:

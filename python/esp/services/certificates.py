@@ -27,11 +27,25 @@ class ServerContext(ssl.SSLContext):
 def binding_of(transport: "asyncio.BaseTransport") -> ChannelBinding | None:
     """Return the channel binding of a TLS connection; call it right after the handshake, for certificates change.
 
-    Only `tls-server-end-point` (RFC 5929 §4): Python 3.11 gives no keying material for `tls-exporter` (RFC 9266).
+    It is `tls-server-end-point` (RFC 5929 §4): Python 3.11 gives no keying material for `tls-exporter` (RFC 9266).
     """
     tls = transport.get_extra_info("ssl_object")
     context = tls.context if tls is not None else None
     return context.binding if isinstance(context, ServerContext) else None
+
+
+def bindings_of(
+    end_point: ChannelBinding | None, transport: "asyncio.BaseTransport"
+) -> tuple[ChannelBinding, ...]:
+    """Return all that binds to a TLS connection: what `binding_of` told of it, and what is made only for those who ask.
+
+    `tls-unique` (RFC 5929 §3), which RFC 5802 §6.1 demands, is not defined for TLS 1.3 (RFC 8446 appendix C.5).
+    """
+    tls = transport.get_extra_info("ssl_object")
+    if end_point is None or tls is None or tls.version() != "TLSv1.2":
+        return (end_point,) if end_point is not None else ()
+    unique = tls.get_channel_binding("tls-unique")
+    return (end_point, ChannelBinding("tls-unique", unique)) if unique else (end_point,)
 
 
 def server_context(tls: Tls) -> ServerContext | None:

@@ -29,7 +29,7 @@ from esp.native import (
     SmtpVerb,
 )
 from esp.services import file_failures
-from esp.services.certificates import HANDSHAKE_TIMEOUT
+from esp.services.certificates import HANDSHAKE_TIMEOUT, bindings_of
 from esp.services.reception import Transaction
 from esp.smtp.connection import SmtpConnection, Waiting
 from esp.smtp.delivery import deliver
@@ -343,9 +343,10 @@ class SmtpSession(SmtpConnection):
         mechanism, _, initial = arg.partition(" ")
         if not mechanism:
             return self._reply(b"501 5.5.4 Syntax: AUTH mechanism [initial-response]", "AUTH")
+        bindings = bindings_of(self._binding, cast("asyncio.Transport", self.transport))
         try:
             exchange = authentication.exchange(
-                mechanism, remote=str(self._address), door=self.door.name, binding=self._binding
+                mechanism, remote=str(self._address), door=self.door.name, bindings=bindings
             )
         except InvalidError:
             return self._reply(b"504 5.5.4 Mechanism not offered", "AUTH")
