@@ -146,7 +146,8 @@ fn zone(word: &[u8]) -> i32 {
 
 /// `date-time = [day-of-week ","] day month year hour ":" minute [":" second] [zone]`, any separators.
 ///
-/// Also the order of `asctime` (`Mon Jan  1 12:00:00 2024`), which old software wrote.
+/// Also the order of `asctime` (`Mon Jan  1 12:00:00 2024`), which old software wrote. A day without a time, or with one
+/// that is none, begins at 00:00:00 (RFC 5256 §2.2).
 #[must_use]
 pub fn parse(value: &[u8]) -> Option<Date> {
     let mut words = Words {
@@ -167,8 +168,8 @@ pub fn parse(value: &[u8]) -> Option<Date> {
         Some(day) => (day, Some(words.number()?)),
         None => (words.number()?, None),
     };
-    let (hour, _) = words.number()?;
-    let (minute, _) = words.number()?;
+    let hour = words.number();
+    let minute = hour.and_then(|_| words.number());
     let mut second = 0;
     let mut last = words.next();
     if let Some(word) = last
@@ -190,17 +191,17 @@ pub fn parse(value: &[u8]) -> Option<Date> {
         4 => year,
         _ => return None,
     };
-    let in_range = (1..=31).contains(&day)
-        && day_digits <= 2
-        && hour < 24
-        && minute < 60
-        && second <= 60
-        && (1900..=9999).contains(&year);
-    if !in_range {
+    if !(1..=31).contains(&day) || day_digits > 2 || !(1900..=9999).contains(&year) {
         return None;
     }
+    let time = match (hour, minute) {
+        (Some((hour @ 0..24, _)), Some((minute @ 0..60, _))) if second <= 60 => {
+            hour * 3600 + minute * 60 + second.min(59)
+        }
+        _ => 0,
+    };
     let offset_minutes = last.map_or(0, zone);
-    let local = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second.min(59);
+    let local = days(year, month, day) * 86_400 + time;
     Some(Date {
         timestamp: local - i64::from(offset_minutes) * 60,
         offset_minutes,

@@ -75,6 +75,20 @@ fn dates_are_read_in_every_form_mail_has() {
     assert_eq!(at("Mon, 1 (first) Jan 2024 13:30:00 +0130 (comment)"), noon);
     assert_eq!(at("1-Jan-2024 12:00:00 +0000"), noon);
     assert_eq!(at("Mon, 32 Jan 2024 12:00:00 +0000"), None);
+    let midnight = Some(1_704_067_200);
+    for time in [
+        "",
+        "99:99:99 +0000",
+        "12",
+        "24:00",
+        "12:60:00",
+        "12:00:61 GMT",
+        "noon",
+    ] {
+        assert_eq!(at(&format!("Mon, 1 Jan 2024 {time}")), midnight, "{time}");
+    }
+    assert_eq!(at("1 Jan 2024 25:00:00 -0100"), Some(1_704_070_800));
+    assert_eq!(at("Mon Jan  1 noon 2024"), midnight);
     assert_eq!(at("yesterday"), None);
     assert_eq!(at(""), None);
     assert_eq!(
