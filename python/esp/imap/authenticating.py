@@ -53,9 +53,6 @@ async def starttls(session: "Session", command: Command) -> None:
         raise Refusal("BAD TLS is active already")
     if context is None:
         raise Refusal("NO [UNAVAILABLE] No certificate is installed")
-    # The client, or somebody between, may have sent more in clear text behind STARTTLS. Answered under TLS it would
-    # pass for the client's (CVE-2011-0411), so it is thrown away (RFC 9051 §6.2.1).
-    connection.reader.discard()
     session.tagged(command.tag, "OK Begin TLS negotiation now")
     try:
         await connection.start_tls(context)

@@ -258,8 +258,8 @@ class Connection(asyncio.Protocol):
         Raises:
             ConnectionError, ssl.SSLError, TimeoutError: the handshake failed, and the connection is closed.
         """
-        # RFC 3501 §6.2.1, CVE-2011-0411: nothing sent in clear text may count as sent under TLS. It is discarded before
-        # the handshake: after it, the first protected octets may have come already.
+        # RFC 9051 §6.2.1, CVE-2011-0411: what the client, or somebody between, has sent in clear text must not count
+        # as sent under TLS. It is discarded before the handshake: after it, the first protected octets may be there.
         self.reader.discard()
         self.send()
         transport: asyncio.Transport | None = None

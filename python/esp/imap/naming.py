@@ -71,7 +71,7 @@ async def rename(session: "Session", command: Command) -> str:
     assert isinstance(arguments, RenameArguments)
     await session.door.mailboxes.rename(session.owner, arguments.mailbox, arguments.new_name)
     await session.refresh(ask=True)  # INBOX may be selected, and is empty now
-    await _write_normalized(session, arguments.new_name, arguments.mailbox)
+    await _write_normalized(session, arguments.new_name, old_name=arguments.mailbox)
     return "OK RENAME completed"
 
 
@@ -153,9 +153,10 @@ async def status(session: "Session", command: Command) -> str:
     return "OK STATUS completed"
 
 
-async def _write_normalized(session: "Session", written: str, old_name: str | None = None) -> None:
-    # RFC 9051 §6.3.4, §6.3.6: the name is not the one that was asked for.
-    if session.imap4rev2 and mailbox_name.canonical(written) != written:
+async def _write_normalized(session: "Session", written: str, *, old_name: str | None = None) -> None:
+    # RFC 9051 §6.3.4, §6.3.6: a name is not the one that was asked for.
+    names = [written] if old_name is None else [written, old_name]
+    if session.imap4rev2 and any(mailbox_name.canonical(name) != name for name in names):
         await write_list(session, written, old_name)
 
 

@@ -68,6 +68,5 @@ async def search(session: "Session", command: Command) -> str:
             last_uid=last_uid,
         )
     name = f"UID {command.name}" if command.uid else command.name
-    # RFC 5530 §3: unless the client is told before this response which messages they were.
-    code = "[EXPUNGEISSUED] " if found.leaves_out and not command.uid else ""
+    code = "[EXPUNGEISSUED] " if found.leaves_out else ""  # RFC 5530 §3
     return f"OK {code}{name} completed{', result saved' if saves else ''}"

@@ -953,7 +953,8 @@ class View:
         """The mod-sequence up to which the session was told everything, expunges included: a HIGHESTMODSEQ that the
         client may keep."""
     def enable_condstore(self) -> None:
-        """Have FETCH responses with flags include MODSEQ from now on (RFC 7162 §3.1)."""
+        """Have FETCH responses with flags include MODSEQ from now on, and those about changes UID as well (RFC 7162
+        §3.1, §3.2.4)."""
     def enable_imap4rev2(self) -> None:
         """From now on nothing is `\\Recent`, and unsolicited FETCH responses have UID (RFC 9051 appendix E)."""
     @property

@@ -39,10 +39,11 @@ def bindings_of(
 ) -> tuple[ChannelBinding, ...]:
     """Return all that binds to a TLS connection: what `binding_of` told of it, and what is made only for those who ask.
 
-    `tls-unique` (RFC 5929 §3), which RFC 5802 §6.1 demands, is not defined for TLS 1.3 (RFC 8446 appendix C.5).
+    `tls-unique` (RFC 5929 §3), which RFC 5802 §6.1 demands, is not defined for TLS 1.3 (RFC 8446 appendix C.5), and not
+    safe in a resumed session (RFC 7677 §4).
     """
     tls = transport.get_extra_info("ssl_object")
-    if end_point is None or tls is None or tls.version() != "TLSv1.2":
+    if end_point is None or tls is None or tls.version() != "TLSv1.2" or tls.session_reused:
         return (end_point,) if end_point is not None else ()
     unique = tls.get_channel_binding("tls-unique")
     return (end_point, ChannelBinding("tls-unique", unique)) if unique else (end_point,)

@@ -187,7 +187,7 @@ class OpenMailbox:
                 await self._read_halves(uids, after)
             if index.fed_modseq > state.modseq:
                 # A message was changed between the statements, which seldom happens. All sessions must be told the same
-                # of a mod-sequence (RFC 7162 §3.1), so everything is read again as of one moment.
+                # flags at a mod-sequence (RFC 7162 §3.1), so everything is read again as of one moment.
                 index.abandon()
                 async with self._database.connection() as connection:
                     async with connection.transaction(isolation="repeatable_read", readonly=True):

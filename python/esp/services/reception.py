@@ -148,7 +148,7 @@ class Reception:
         return Transaction(self._next_id(), client, reverse_path, parameters)
 
     async def authorise(self, transaction: Transaction) -> None:
-        """Let the client use its reverse-path: nobody can tell whose an address elsewhere is."""
+        """Let the client use its reverse-path: it has not logged in, so nobody can tell whose address that is."""
 
     def rcpt_at_once(self, transaction: Transaction, recipient: Recipient) -> bool:
         """Add a recipient if all about it is remembered, and tell whether it was; otherwise call `rcpt`.

@@ -233,7 +233,7 @@ impl<'a> Cursor<'a> {
         Ok(self.atom(expected)?.to_ascii_uppercase())
     }
 
-    /// `string = quoted / literal`; with `binary`, also literal8.
+    /// `string = quoted / literal`.
     pub(crate) fn string(&mut self) -> Read<Cow<'a, [u8]>> {
         match self.peek() {
             Some(b'"') => self.quoted(),

@@ -131,7 +131,7 @@ impl View {
         &self.index
     }
 
-    /// From now on, FETCH responses with flags have MODSEQ.
+    /// From now on, FETCH responses with flags have MODSEQ, and those about changes UID as well.
     pub fn enable_condstore(&self) {
         let mut known = self.known();
         known.condstore = true;

@@ -83,6 +83,17 @@ impl<'a> Words<'a> {
     fn number(&mut self) -> Option<(i64, usize)> {
         number(self.next()?)
     }
+
+    /// A number without a sign, which would be a zone.
+    fn time(&mut self) -> Option<(i64, usize)> {
+        let start = self.pos;
+        let word = self.next()?;
+        if matches!(word.first(), Some(b'+' | b'-')) {
+            self.pos = start;
+            return None;
+        }
+        number(word)
+    }
 }
 
 fn number(word: &[u8]) -> Option<(i64, usize)> {
@@ -168,8 +179,8 @@ pub fn parse(value: &[u8]) -> Option<Date> {
         Some(day) => (day, Some(words.number()?)),
         None => (words.number()?, None),
     };
-    let hour = words.number();
-    let minute = hour.and_then(|_| words.number());
+    let hour = words.time();
+    let minute = hour.and_then(|_| words.time());
     let mut second = 0;
     let mut last = words.next();
     if let Some(word) = last

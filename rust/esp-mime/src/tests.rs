@@ -87,7 +87,10 @@ fn dates_are_read_in_every_form_mail_has() {
     ] {
         assert_eq!(at(&format!("Mon, 1 Jan 2024 {time}")), midnight, "{time}");
     }
-    assert_eq!(at("1 Jan 2024 25:00:00 -0100"), Some(1_704_070_800));
+    for time in ["25:00:00 -0100", "-0100", "12 -0100"] {
+        let local = Some(1_704_070_800);
+        assert_eq!(at(&format!("1 Jan 2024 {time}")), local, "{time}");
+    }
     assert_eq!(at("Mon Jan  1 noon 2024"), midnight);
     assert_eq!(at("yesterday"), None);
     assert_eq!(at(""), None);

@@ -297,7 +297,7 @@ async def add_keywords(tx: Connection, mailbox: Mailbox, keywords: Iterable[str]
     for keyword in keywords:
         if keyword.lower() not in known:
             new.setdefault(keyword.lower(), keyword)
-    if len(known) + len(new) > MAX_KEYWORDS:
+    if len(mailbox.keywords) + len(new) > MAX_KEYWORDS:
         raise LimitError(f"A mailbox can have {MAX_KEYWORDS} keywords")
     if new:
         # It gets a mod-sequence of its own, so that indexes look.
