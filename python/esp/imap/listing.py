@@ -98,10 +98,10 @@ def _selected(
     returns = frozenset(arguments.returns)
     # REMOTE would add mailboxes of other servers; there are none. The others are criteria, all of which must hold.
     criteria = [option for option in ("SUBSCRIBED", "SPECIAL-USE") if option in arguments.selection]
+    meeting = {name.name for name in listed if all(_CRITERIA[option](name) for option in criteria)}
     parents: frozenset[str] = frozenset()
     parents_of_hidden: frozenset[str] = frozenset()
     if "RECURSIVEMATCH" in arguments.selection:
-        meeting = [name.name for name in listed if all(_CRITERIA[option](name) for option in criteria)]
         parents = mailbox_name.with_children(meeting)
         parents_of_hidden = mailbox_name.with_children(name for name in meeting if not patterns.matches(name))
     quoted = " ".join(f'"{option}"' for option in criteria)
@@ -110,7 +110,7 @@ def _selected(
         if not patterns.matches(name.name):
             continue
         if criteria:
-            selected = all(_CRITERIA[option](name) for option in criteria)
+            selected = name.name in meeting
         else:
             # A name that only has others below it is listed as RFC 3501 §6.3.8 has it: \Noselect.
             selected = _is_visible(name) or name.has_children

@@ -42,10 +42,11 @@ def bindings_of(
     `tls-unique` (RFC 5929 §3), which RFC 5802 §6.1 demands, is not defined for TLS 1.3 (RFC 8446 appendix C.5), and not
     safe in a resumed session (RFC 7677 §4).
     """
+    if end_point is None:
+        return ()
     tls = transport.get_extra_info("ssl_object")
-    if end_point is None or tls is None or tls.version() != "TLSv1.2" or tls.session_reused:
-        return (end_point,) if end_point is not None else ()
-    unique = tls.get_channel_binding("tls-unique")
+    made_now = tls is not None and tls.version() == "TLSv1.2" and not tls.session_reused
+    unique = tls.get_channel_binding("tls-unique") if made_now else None
     return (end_point, ChannelBinding("tls-unique", unique)) if unique else (end_point,)
 
 

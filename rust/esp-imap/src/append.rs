@@ -88,7 +88,7 @@ pub(crate) fn read(
     let mut cursor = Cursor::of_session(octets, utf8);
     let begun = match append {
         Some(append) => Ok(Some(append)),
-        None => begin(&mut cursor, utf8, literal)?,
+        None => begin(&mut cursor, literal)?,
     };
     let mut tag = None;
     let result = match begun {
@@ -107,11 +107,7 @@ pub(crate) fn read(
 }
 
 /// Read up to and including the mailbox name. `None`: another command; `Ok(None)`: the name is the announced literal.
-fn begin(
-    cursor: &mut Cursor<'_>,
-    utf8: bool,
-    literal: bool,
-) -> Option<Result<Option<Append>, SyntaxError>> {
+fn begin(cursor: &mut Cursor<'_>, literal: bool) -> Option<Result<Option<Append>, SyntaxError>> {
     let tag = command::tag(cursor).ok()?;
     if !cursor.take_octet(b' ') {
         return None;
@@ -144,7 +140,7 @@ fn begin(
             name,
             uid,
             replaces,
-            mailbox: mailbox_name::read(cursor, utf8)?,
+            mailbox: mailbox_name::read(cursor)?,
             position: 0,
             part: None,
             flags: FlagList::default(),

@@ -94,7 +94,6 @@ pub(crate) fn awaits_annotation(octets: &[u8], utf8: bool) -> bool {
         && cursor.take_octet(b' ');
     let mut reader = Reader {
         cursor: &mut cursor,
-        utf8,
         saves: false,
     };
     begins && reader.set_metadata_up_to_value().is_ok()
@@ -115,7 +114,6 @@ pub fn parse(octets: &[u8], utf8: bool) -> Result<Command, Refusal> {
         })?;
     let mut reader = Reader {
         cursor: &mut cursor,
-        utf8,
         saves: false,
     };
     match reader.command() {
@@ -138,7 +136,6 @@ pub fn parse(octets: &[u8], utf8: bool) -> Result<Command, Refusal> {
 
 struct Reader<'c, 'a> {
     cursor: &'c mut Cursor<'a>,
-    utf8: bool,
     /// Whether the result of a search is to be saved.
     saves: bool,
 }
@@ -227,9 +224,7 @@ impl Reader<'_, '_> {
             ),
             ("NOTIFY", false) => (
                 "NOTIFY",
-                self.after_space(|reader| {
-                    Ok(Arguments::Notify(notify::read(reader.cursor, reader.utf8)?))
-                })?,
+                self.after_space(|reader| Ok(Arguments::Notify(notify::read(reader.cursor)?)))?,
             ),
             ("APPEND", false) | ("REPLACE", _) => {
                 // Their literals are taken before the command comes here; a command without one is incomplete.
@@ -247,7 +242,7 @@ impl Reader<'_, '_> {
     }
 
     fn mailbox(&mut self) -> Read<String> {
-        Ok(mailbox_name::read(self.cursor, self.utf8)?)
+        Ok(mailbox_name::read(self.cursor)?)
     }
 
     fn login(&mut self) -> Read<Arguments> {

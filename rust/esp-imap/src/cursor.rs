@@ -34,8 +34,8 @@ pub(crate) struct Cursor<'a> {
     at: usize,
     /// How many parentheses are open; see `descend`.
     depth: u32,
-    /// Whether quoted strings have to be UTF-8.
-    utf8: bool,
+    /// Whether the session has enabled UTF-8, for quoted strings and names of mailboxes.
+    pub(crate) utf8: bool,
 }
 
 /// Deepest nesting of parentheses and search keys; each level costs stack.
@@ -69,7 +69,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// What a session has sent that has, or has not, enabled UTF-8: then quoted strings have to be it (RFC 6855 §3).
+    /// What a session has sent that has, or has not, enabled UTF-8 (RFC 6855 §3).
     pub(crate) fn of_session(octets: &'a [u8], utf8: bool) -> Self {
         Self {
             utf8,

@@ -6,16 +6,16 @@ use crate::cursor::{Cursor, SyntaxError};
 use crate::utf7;
 
 /// `mailbox = "INBOX" / astring`, as Unicode.
-pub(crate) fn read(cursor: &mut Cursor<'_>, utf8: bool) -> Result<String, SyntaxError> {
+pub(crate) fn read(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
     let start = cursor.offset();
     let name = cursor.astring_text()?;
-    if !utf8 && utf7::is_second_spelling(&name) {
+    if !cursor.utf8 && utf7::is_second_spelling(&name) {
         return Err(SyntaxError {
             offset: start,
             expected: "a mailbox name in modified UTF-7".into(),
         });
     }
-    Ok(decode(name, utf8))
+    Ok(decode(name, cursor.utf8))
 }
 
 /// A name or a pattern as Unicode; INBOX in upper case, however it was written.

@@ -28,7 +28,7 @@ pub struct EventGroup {
 }
 
 /// `"SET" [SP "STATUS"] SP event-group *(SP event-group) / "NONE"`.
-pub(crate) fn read(cursor: &mut Cursor<'_>, utf8: bool) -> Result<Notify, SyntaxError> {
+pub(crate) fn read(cursor: &mut Cursor<'_>) -> Result<Notify, SyntaxError> {
     let mut notify = Notify::default();
     if cursor.take_word("NONE") {
         return Ok(notify);
@@ -42,7 +42,7 @@ pub(crate) fn read(cursor: &mut Cursor<'_>, utf8: bool) -> Result<Notify, Syntax
         cursor.space()?;
     }
     loop {
-        notify.groups.push(group(cursor, utf8)?);
+        notify.groups.push(group(cursor)?);
         if !cursor.take_octet(b' ') {
             return Ok(notify);
         }
@@ -50,9 +50,9 @@ pub(crate) fn read(cursor: &mut Cursor<'_>, utf8: bool) -> Result<Notify, Syntax
 }
 
 /// `"(" filter-mailboxes SP events ")"`.
-fn group(cursor: &mut Cursor<'_>, utf8: bool) -> Result<EventGroup, SyntaxError> {
+fn group(cursor: &mut Cursor<'_>) -> Result<EventGroup, SyntaxError> {
     cursor.expect(b'(')?;
-    let MailboxFilter { filter, mailboxes } = MailboxFilter::read(cursor, utf8)?;
+    let MailboxFilter { filter, mailboxes } = MailboxFilter::read(cursor)?;
     if filter == "SUBTREE-ONE" {
         return Err(cursor.error("a filter of RFC 5465"));
     }
@@ -106,7 +106,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<Notify, SyntaxError> {
         let mut cursor = Cursor::new(text.as_bytes());
-        let notify = read(&mut cursor, false)?;
+        let notify = read(&mut cursor)?;
         cursor.end()?;
         Ok(notify)
     }

@@ -25,7 +25,7 @@ const FILTERS: [&str; 8] = [
 
 impl MailboxFilter {
     /// `filter-mailboxes`; mailboxes as `one-or-more-mailbox`.
-    pub(crate) fn read(cursor: &mut Cursor<'_>, utf8: bool) -> Result<Self, SyntaxError> {
+    pub(crate) fn read(cursor: &mut Cursor<'_>) -> Result<Self, SyntaxError> {
         let filter = FILTERS
             .into_iter()
             .find(|filter| cursor.take_word(filter))
@@ -34,24 +34,21 @@ impl MailboxFilter {
         if matches!(filter, "SUBTREE" | "SUBTREE-ONE" | "MAILBOXES") {
             cursor.space()?;
             mailboxes = if cursor.peek() == Some(b'(') {
-                cursor.list(false, |cursor| mailbox_name::read(cursor, utf8))?
+                cursor.list(false, mailbox_name::read)?
             } else {
-                vec![mailbox_name::read(cursor, utf8)?]
+                vec![mailbox_name::read(cursor)?]
             };
         }
         Ok(Self { filter, mailboxes })
     }
 
     /// `"IN" SP "(" filter-mailboxes *(SP filter-mailboxes) ")" SP`, if it is there (RFC 7377 §3).
-    pub(crate) fn read_scope(
-        cursor: &mut Cursor<'_>,
-        utf8: bool,
-    ) -> Result<Option<Vec<Self>>, SyntaxError> {
+    pub(crate) fn read_scope(cursor: &mut Cursor<'_>) -> Result<Option<Vec<Self>>, SyntaxError> {
         if !cursor.take_word("IN") {
             return Ok(None);
         }
         cursor.space()?;
-        let filters = cursor.list(false, |cursor| Self::read(cursor, utf8))?;
+        let filters = cursor.list(false, Self::read)?;
         cursor.space()?;
         Ok(Some(filters))
     }

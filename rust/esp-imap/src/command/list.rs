@@ -66,11 +66,10 @@ impl Reader<'_, '_> {
         }
         list.reference = self.mailbox()?;
         self.cursor.space()?;
-        let utf8 = self.utf8;
         let pattern = |cursor: &mut Cursor<'_>| {
             let octets = cursor.list_mailbox()?.into_owned();
             let text = String::from_utf8(octets).map_err(|_| cursor.error("UTF-8"))?;
-            Ok(mailbox_name::decode(text, utf8))
+            Ok(mailbox_name::decode(text, cursor.utf8))
         };
         if extended && self.cursor.peek() == Some(b'(') {
             list.extended = true;

@@ -106,9 +106,7 @@ impl Reader<'_, '_> {
     }
 
     pub(super) fn get_metadata(&mut self) -> Read<Arguments> {
-        let utf8 = self.utf8;
-        let (mailbox, annotations) =
-            annotations::get_metadata(self.cursor, |cursor| mailbox_name::read(cursor, utf8))?;
+        let (mailbox, annotations) = annotations::get_metadata(self.cursor, mailbox_name::read)?;
         Ok(Arguments::GetMetadata {
             mailbox,
             annotations,

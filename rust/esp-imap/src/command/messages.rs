@@ -105,7 +105,7 @@ impl Reader<'_, '_> {
 
     /// `"ESEARCH" [SP scope] [SP return] SP search-program` (RFC 7377 §3).
     pub(super) fn esearch(&mut self) -> Read<Arguments> {
-        let scope = MailboxFilter::read_scope(self.cursor, self.utf8)?;
+        let scope = MailboxFilter::read_scope(self.cursor)?;
         let (returns, charset, program) = self.criteria()?;
         Ok(Arguments::Esearch {
             scope,
