@@ -109,11 +109,8 @@ def _selected(
     for name in listed:
         if not patterns.matches(name.name):
             continue
-        if criteria:
-            selected = name.name in meeting
-        else:
-            # A name that only has others below it is listed as RFC 3501 §6.3.8 has it: \Noselect.
-            selected = _is_visible(name) or name.has_children
+        # Without criteria, a name that only has others below it is listed as RFC 3501 §6.3.8 has it: \Noselect.
+        selected = name.name in meeting if criteria else _is_visible(name) or name.has_children
         # RFC 9051 §6.3.9.6: a name that meets no criterion itself is not listed for children that are listed as well.
         child_info = name.name in (parents if selected else parents_of_hidden)
         if not selected and not child_info:
